@@ -1,0 +1,99 @@
+# `make demo` and `make test` need Python >= 3.11, make and the network, and nothing else.
+# `make check` runs all that continuous integration runs.
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+# The interpreter that makes the virtual environment; empty: the first suitable one is found.
+PYTHON ?=
+# Set to 1, `make test` measures branch coverage and fails below the floor.
+COVERAGE ?=
+PYTEST_ARGS ?=
+
+# Twice: once still prints a warning for every index that lacks a package.
+QUIET := --quiet --quiet
+
+CODE := $(wildcard kernel adapters tests benchmarks)
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_ROOT_USER_ACTION = ignore
+export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
+export PYRIGHT_PYTHON_GLOBAL_NODE = 0
+
+.PHONY: help demo test lint format types imports check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo     run the bundled brief to a report'
+	@echo 'make test     run the tests'
+	@echo 'make check    all that CI runs: lint, types, imports, tests with coverage'
+	@echo 'make lint | types | imports | format | bench | clean'
+
+demo: $(RUNTIME)
+	@$(BIN)/plait orchestrate
+
+test: $(DEV)
+	@$(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
+
+lint: $(DEV)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+
+format: $(DEV)
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+# The last line wants every public name's type known: 100%, or it fails. It takes its interpreter
+# from PATH, since with --verifytypes pyright does not heed --pythonpath.
+types: $(DEV)
+	@$(BIN)/mypy
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes plait --ignoreexternal
+
+imports: $(DEV)
+	@$(BIN)/lint-imports
+
+# Cheapest first, one after the other: the first fault is the last line printed.
+check: $(DEV)
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory imports
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory test COVERAGE=1
+
+bench: $(DEV)
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	find kernel adapters tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The demo needs the library alone; the tools come with the first `make test`.
+# pip 25.1 is the first that can install a dependency group.
+$(RUNTIME): pyproject.toml
+	@python='$(PYTHON)'; \
+	suitable='import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))'; \
+	if [ -z "$$python" ]; then \
+		for candidate in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+			if "$$candidate" -c "$$suitable" >/dev/null 2>&1; then python=$$candidate; break; fi; \
+		done; \
+	elif ! "$$python" -c "$$suitable" >/dev/null 2>&1; then \
+		echo "PYTHON=$$python is no Python >= 3.11 with the venv and ensurepip modules." >&2; exit 1; \
+	fi; \
+	if [ -z "$$python" ]; then \
+		echo "No Python >= 3.11 with the venv and ensurepip modules was found." >&2; \
+		echo "Install one (on Debian and Ubuntu: python3 and python3-venv), or say which: make PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		echo "Setting up $(VENV) with $$("$$python" --version) ..."; \
+		"$$python" -m venv --clear $(VENV); \
+	fi
+	@$(BIN)/python -m pip install $(QUIET) --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install $(QUIET) --editable '.[cli]'
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@echo 'Installing the development tools ...'
+	@$(BIN)/python -m pip install $(QUIET) --group dev
+	@touch $@

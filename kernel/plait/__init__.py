@@ -1,0 +1,69 @@
+"""Plait: a pure-asyncio orchestration kernel.
+
+A program is a graph; a run forks into branches that work side by side, each on its own view of the
+state; sync points gather branches, with a quorum and a deadline; reducers merge what they wrote.
+"""
+
+from . import reducers as reducers
+from .errors import (
+    ConflictError,
+    GraphError,
+    InputError,
+    MutationError,
+    NodeError,
+    PlaitError,
+    ReducerError,
+    RoutingError,
+    SyncPointError,
+    ThreadBusy,
+    ThreadError,
+    ThreadNotFound,
+    ThreadUnfinished,
+    WriteError,
+)
+from .events import Event, Outcome, Outcomes, Participant
+from .flow import Flow, RunResult, RunStream, Snapshot
+from .graph import ALL, ANY, END, START, Arrival, Command, Graph, Join, Retry, Send
+from .node import NodeContext
+from .state import Overwrite
+from .store import MemoryStore, Store
+
+__all__ = [
+    "ALL",
+    "ANY",
+    "END",
+    "START",
+    "Arrival",
+    "Command",
+    "ConflictError",
+    "Event",
+    "Flow",
+    "Graph",
+    "GraphError",
+    "InputError",
+    "Join",
+    "MemoryStore",
+    "MutationError",
+    "NodeContext",
+    "NodeError",
+    "Outcome",
+    "Outcomes",
+    "Overwrite",
+    "Participant",
+    "PlaitError",
+    "ReducerError",
+    "Retry",
+    "RoutingError",
+    "RunResult",
+    "RunStream",
+    "Send",
+    "Snapshot",
+    "Store",
+    "SyncPointError",
+    "ThreadBusy",
+    "ThreadError",
+    "ThreadNotFound",
+    "ThreadUnfinished",
+    "WriteError",
+    "reducers",
+]

@@ -1,0 +1,153 @@
+"""When a sync point opens: the bookkeeping of one sync point in one generation.
+
+Pure: told who took part, who arrived and who no longer can, it says whether to open and as what.
+The machine finds out *who can still arrive*; here it is only counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from .events import BranchPath, NodeName, OutcomeStatus, Participant, TimerKey
+from .graph import ALL, ANY, SyncPointSpec
+
+if TYPE_CHECKING:
+    from .machine import Branch
+
+__all__ = ["Barrier", "Member"]
+
+
+class Member:
+    """A branch that a fork opened, as the sync points of that fork know it.
+
+    Attributes:
+        branch: the branch that carries it now: its own, or one that it was merged into.
+        after: the paths of the siblings it depends on, directly or not.
+        fate: how a sync point left it behind, if one did.
+    """
+
+    __slots__ = ("after", "branch", "fate", "id", "node", "path", "weight")
+
+    def __init__(
+        self, path: BranchPath, id_: str | None, node: NodeName, weight: float, branch: Branch
+    ) -> None:
+        self.path = path
+        self.id = id_
+        self.node = node
+        self.weight = weight
+        self.branch = branch
+        self.after: frozenset[BranchPath] = frozenset()
+        self.fate: Literal["late", "cancelled"] | None = None
+
+    def participant(self) -> Participant:
+        """As an outcome names it."""
+        return Participant(self.path, self.id, self.node)
+
+
+class Barrier:
+    """One sync point in one generation.
+
+    Attributes:
+        members: the participants, in path order.
+        waiting_for: how many of them could still arrive.
+        arrived: the branches that have, in order of arrival; one may carry several members.
+        met: whether the quorum has been there.
+        heir: the branch that went on when it opened.
+    """
+
+    __slots__ = (
+        "arrived",
+        "arrived_count",
+        "arrived_weight",
+        "heir",
+        "judged",
+        "members",
+        "met",
+        "opened",
+        "spec",
+        "timer_due",
+        "total_weight",
+        "waiting_for",
+    )
+
+    def __init__(self, spec: SyncPointSpec, members: list[Member]) -> None:
+        self.spec = spec
+        self.members = members
+        self.waiting_for = len(members)
+        self.arrived: list[Branch] = []
+        self.arrived_count = 0
+        self.arrived_weight = 0.0
+        self.total_weight = sum(member.weight for member in members)
+        self.met = False
+        self.judged = 0  # how many arrivals a predicate has seen
+        self.opened = False
+        self.heir: Branch | None = None
+        self.timer_due: dict[TimerKey, float] = {}
+
+    def arrive(self, branch: Branch, members: Sequence[Member]) -> None:
+        """Count the arrival of a branch for the members that it carries."""
+        self.arrived.append(branch)
+        self.waiting_for -= len(members)
+        self.arrived_count += len(members)
+        quorum = self.spec.join.quorum
+        if isinstance(quorum, Mapping):
+            self.arrived_weight += sum(
+                quorum.get(member.id or member.node, quorum.get(member.node, 0.0))
+                for member in members
+            )
+        else:
+            self.arrived_weight += sum(member.weight for member in members)
+
+    def give_up(self, count: int) -> None:
+        """Count members that can no longer arrive."""
+        self.waiting_for -= count
+
+    def join_late(self, member: Member, branch: Branch) -> None:
+        """Take in a branch that came too late for an earlier generation, as one more arrival."""
+        self.members.append(member)
+        self.members.sort(key=lambda each: each.path)
+        self.total_weight += member.weight
+        self.waiting_for += 1
+        self.arrive(branch, [member])
+
+    def quorum_met(self) -> bool:
+        """Whether enough have arrived. A predicate is not asked here: see ``wants_judgement``."""
+        quorum = self.spec.join.quorum
+        if quorum is ALL:
+            return False  # that is "complete"
+        if quorum is ANY:
+            return self.arrived_count >= 1
+        if isinstance(quorum, float):
+            # Ten times 0.1 is a little less than 1: a share is met within rounding.
+            return self.arrived_weight >= quorum * self.total_weight * (1 - 1e-12)
+        if isinstance(quorum, int):
+            return self.arrived_count >= quorum
+        if isinstance(quorum, Mapping):
+            return self.arrived_weight >= 1 - 1e-12
+        return self.met
+
+    def wants_judgement(self) -> bool:
+        """Whether a predicate should be asked about arrivals that it has not seen."""
+        quorum = self.spec.join.quorum
+        return (
+            callable(quorum)
+            and not isinstance(quorum, Mapping)
+            and not self.met
+            and self.judged < self.arrived_count
+        )
+
+    def verdict(self) -> OutcomeStatus | Literal["grace"] | None:
+        """Whether to open now, and as what; ``"grace"`` where the grace time should begin."""
+        if self.opened:
+            return None
+        if self.arrived_count == len(self.members):
+            return "complete"
+        if self.waiting_for == 0:
+            return "partial"
+        if self.quorum_met():
+            if self.spec.join.grace == 0:
+                return "quorum"
+            if not any(key.kind == "grace" for key in self.timer_due):
+                return "grace"
+        return None

@@ -1,0 +1,605 @@
+"""Drives a machine: tasks, timers, journal. The one place that waits for user code.
+
+Tasks are workers on demand. A worker takes the next branch that is ready and stays with it for as
+long as it goes on; one more worker stands by and takes over when all others are suspended. So
+branches that never suspend share one task, and branches that wait side by side have one each.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import sniffio
+
+from .errors import MutationError, NodeError, RoutingError, format_path
+from .events import (
+    NO_ARGUMENT,
+    BranchPath,
+    Emitted,
+    Event,
+    JournalEvent,
+    NodeCompleted,
+    NodeFailed,
+    NodeRetried,
+    NodeStarted,
+    QuorumJudged,
+    Routed,
+    RunStarted,
+    ThreadId,
+    TimerFired,
+    TimerKey,
+    Writes,
+)
+from .graph import NodeSpec, Plan
+from .machine import (
+    INPUT,
+    Branch,
+    CancelBranch,
+    Command,
+    Fail,
+    Finish,
+    JudgeQuorum,
+    Machine,
+    Notify,
+    RouteBranch,
+    RunNode,
+    StartTimer,
+    StopTimer,
+)
+from .node import NodeContext, NodeRunner, call_node, check_output, find_targets
+from .state import Values, deep_copy
+from .store import Journal
+
+__all__ = ["Executor", "Listener"]
+
+_STEPS_BETWEEN_CHECKPOINTS = 32
+"""A branch whose nodes never suspend lets the event loop turn after this many of them. A turn costs
+about as much as half a node, so the price is one or two percent."""
+
+
+class Listener:
+    """A bounded buffer of events between a run and the reader of its stream.
+
+    The run may go over the bound by what one step gives, and then waits for the reader.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._events: deque[Event] = deque()
+        self._wake_reader = anyio.Event()
+        self._wake_writers = anyio.Event()
+        self.closed = False
+
+    def put(self, event: Event) -> None:
+        """Add an event; does not wait."""
+        self._events.append(event)
+        self._wake_reader.set()
+
+    async def wait_for_room(self) -> None:
+        """Wait until the reader has caught up."""
+        while len(self._events) > self._size and not self.closed:
+            self._wake_writers = (
+                anyio.Event() if self._wake_writers.is_set() else self._wake_writers
+            )
+            await self._wake_writers.wait()
+
+    def close(self) -> None:
+        """No more events will come, or nobody will read them."""
+        self.closed = True
+        self._wake_reader.set()
+        self._wake_writers.set()
+
+    async def get(self) -> Event | None:
+        """The next event; ``None`` once the buffer is closed and empty."""
+        while not self._events:
+            if self.closed:
+                return None
+            self._wake_reader = anyio.Event()
+            await self._wake_reader.wait()
+        event = self._events.popleft()
+        if len(self._events) <= self._size:
+            self._wake_writers.set()
+        return event
+
+
+class Executor:
+    """Carries out one run, or what is left of it.
+
+    Args:
+        machine: the state of the thread.
+        journal: where events go before their consequences are carried out.
+        thread_id: for the nodes' contexts and for logs.
+        context: for ``ctx.context``.
+        listener: the reader of the stream, if there is one.
+        max_concurrency: how many nodes may be running at the same time.
+        pools: the limiters that nodes name.
+        debug: log every event, and check that nodes leave their state as it was.
+        prefix: what a subgraph's node names begin with in the stream.
+        runner: calls a node's function.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        journal: Journal,
+        thread_id: ThreadId,
+        *,
+        context: Any = None,
+        listener: Listener | None = None,
+        max_concurrency: int | None = None,
+        pools: Mapping[str, anyio.abc.CapacityLimiter] | None = None,
+        debug: bool = False,
+        prefix: str = "",
+        runner: NodeRunner = call_node,
+    ) -> None:
+        self.machine = machine
+        self.plan = machine.plan
+        self.journal = journal
+        self.thread_id = thread_id
+        self.context = context
+        self.listener = listener
+        self.pools = pools or {}
+        self.debug = debug
+        self.prefix = prefix
+        self.runner = runner
+        self.now = _clock()
+        self.log = _logger(thread_id) if debug else None
+        self._variables = copy_context()
+        self._max_workers = max_concurrency or float("inf")
+        self._workers = 0
+        self._standby = False
+        self._ready: deque[RunNode | RouteBranch] = deque()
+        self._scopes: dict[BranchPath, anyio.CancelScope] = {}
+        self._timers: list[tuple[float, TimerKey]] = []
+        self._stopped: set[TimerKey] = set()
+        self._timer_scope: anyio.CancelScope | None = None
+        self._earlier_timer = anyio.Event()
+        self._group: anyio.abc.TaskGroup
+        self._error: BaseException | None = None
+
+    async def run(self, event: JournalEvent | None) -> None:
+        """Run until the machine has finished. ``event`` begins; ``None`` goes on where it stands.
+
+        Raises:
+            PlaitError: why the run failed. Everything that has finished is in the journal.
+        """
+        try:
+            async with anyio.create_task_group() as self._group:
+                if event is None:
+                    self._perform(self.machine.outstanding(), None)
+                else:
+                    await self._dispatch(event)
+                await self._work()
+        except BaseExceptionGroup as group:
+            # Workers report what nodes raise as events, so this is ours: show it as it is.
+            if self._error is None:
+                raise _only(group) from None
+        if self._error is not None:
+            raise self._error
+        if self.machine.running:
+            standing = ", ".join(map(repr, self.machine.branches.values()))
+            raise AssertionError(f"the run stands still, which is a fault of Plait: {standing}")
+
+    # -- workers ------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Take branches that are ready, one after another, until there is none."""
+        self._workers += 1
+        try:
+            while self._ready:
+                with anyio.CancelScope() as scope:
+                    while self._ready and not scope.cancel_called:
+                        command = self._ready.popleft()
+                        if self._ready:
+                            self._call_standby()
+                        await self._follow(command, scope)
+        finally:
+            self._workers -= 1
+
+    async def _follow(
+        self, command: RunNode | RouteBranch | None, scope: anyio.CancelScope
+    ) -> None:
+        """Carry a branch as far as it goes; ``scope`` is what cancels it."""
+        assert command is not None
+        path, steps = command.branch, 0
+        self._scopes[path] = scope
+        try:
+            while command is not None and self.machine.expects(command):
+                if type(command) is RunNode:
+                    command = await self._run_node(command)
+                else:
+                    command = await self._route(command)
+                steps += 1
+                if steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
+                    await anyio.lowlevel.checkpoint()
+                if scope.cancel_called:
+                    if command is not None:
+                        self._ready.append(command)
+                    return
+        finally:
+            if self._scopes.get(path) is scope:
+                del self._scopes[path]
+
+    async def _stand_by(self) -> None:
+        self._standby = False
+        await self._work()
+
+    def _call_standby(self) -> None:
+        """Have one worker start as soon as all others are suspended."""
+        if not self._standby and self._workers < self._max_workers:
+            self._standby = True
+            self._group.start_soon(self._stand_by)
+
+    # -- one step -----------------------------------------------------------------------------
+
+    async def _run_node(self, command: RunNode) -> RunNode | RouteBranch | None:
+        """Call a node, with its retries, and hand what came of it to the machine."""
+        machine = self.machine
+        branch = machine.branches[command.branch]
+        vertex = self.plan.vertices[command.node]
+        spec = vertex.node
+        assert spec is not None
+        attempt = 1
+        while True:
+            started = self.now()
+            if self.listener is not None or self.log is not None:
+                await self._tell(NodeStarted(started, branch.path, spec.name, attempt))
+            try:
+                writes, goto = await self._attempt(branch, spec, command.step, attempt)
+                if not machine.expects(command):
+                    return None
+                targets = vertex.targets
+                if targets is None or goto != ():
+                    try:
+                        targets = await find_targets(
+                            self.plan,
+                            vertex,
+                            lambda: self._instance(machine.view_after(branch, writes)),  # noqa: B023
+                            goto,
+                        )
+                    except Exception as error:
+                        return await self._failed(command, spec, attempt, error)
+                event: JournalEvent = NodeCompleted(
+                    self.now(), branch.path, spec.name, attempt, writes, targets, started
+                )
+                break
+            except Exception as error:
+                if not machine.expects(command):
+                    return None
+                delay = self._delay(spec, attempt, error)
+                if delay is None:
+                    return await self._failed(command, spec, attempt, error)
+                await self._record(
+                    NodeRetried(self.now(), branch.path, spec.name, attempt, error, delay)
+                )
+                await anyio.sleep(delay)
+                attempt += 1
+        if not machine.expects(command):  # a router may have waited
+            return None
+        return await self._dispatch(event, branch.path)
+
+    async def _attempt(
+        self, branch: Branch, spec: NodeSpec, step: int, attempt: int
+    ) -> tuple[Any, Any]:
+        """One attempt at a node: what it wrote, and where it wants to go."""
+        values = self.machine.view(branch)
+        argument = branch.argument
+        if spec.kind == "flow":
+            return await self._run_flow(branch, spec, step, values), ()
+        before = None
+        if self.debug:
+            shown = (
+                {"the argument of its Send": argument} if argument is not NO_ARGUMENT else values
+            )
+            before = deep_copy(shown)
+        state = self._instance(values) if argument is NO_ARGUMENT else argument
+        context = NodeContext(
+            self.thread_id,
+            branch.path,
+            spec.name,
+            attempt,
+            step,
+            self.context,
+            branch.outcome,
+            branch.error,
+            self._emit,
+        )
+        if spec.pool is None:
+            output = await self.runner(spec, state, context, self._variables.copy())
+        else:
+            async with self.pools[spec.pool]:
+                output = await self.runner(spec, state, context, self._variables.copy())
+        if before is not None:
+            self.plan.schema.check_unchanged(spec.name, before, shown)
+        return check_output(self.plan.schema, spec, output)
+
+    def _instance(self, values: Values) -> Any:
+        return self.plan.schema.instance(values)
+
+    async def _run_flow(self, branch: Branch, spec: NodeSpec, step: int, values: Values) -> Writes:
+        """Run a subgraph to its end, and hand back what it wrote to the channels that both have.
+
+        It begins with the values of those channels. What comes back are its writes, not its final
+        values, so that nothing is folded twice.
+        """
+        plan: Plan = spec.fn.plan  # type: ignore[attr-defined]  # a Flow; flow.py lies above
+        machine = Machine(plan, keep_delta=True)
+        shared = {name: values[name] for name in plan.schema.channels if name in values}
+        if branch.argument is not NO_ARGUMENT:
+            machine.values = {**machine.values}
+            given = branch.argument
+        else:
+            machine.values = {**machine.values, **shared}
+            given = None
+        writes = plan.schema.check_input(machine.values, given)
+        inner = Executor(
+            machine,
+            _NoJournal(),
+            f"{self.thread_id}/{format_path(branch.path)}:{step}",
+            context=self.context,
+            listener=self.listener,
+            max_concurrency=spec.fn.max_concurrency,  # type: ignore[attr-defined]
+            pools=spec.fn.pools,  # type: ignore[attr-defined]
+            debug=self.debug,
+            prefix=f"{self.prefix}{spec.name}/",
+            runner=self.runner,
+        )
+        await inner.run(RunStarted(self.now(), (*branch.path, 0), writes))
+        known = self.plan.schema.channels
+        return tuple(
+            [
+                write
+                for node, written in machine.delta
+                if node != INPUT
+                for write in written
+                if write[0] in known
+            ]
+        )
+
+    def _delay(self, spec: NodeSpec, attempt: int, error: Exception) -> float | None:
+        """Seconds until the next attempt; ``None`` if there is none."""
+        retry = spec.retry
+        if retry is None or attempt >= retry.attempts:
+            return None
+        if isinstance(error, (RoutingError, MutationError)):  # a fault of the program, not of luck
+            return None
+        return retry.delay(attempt, random.random) if retry.repeats(error) else None
+
+    async def _failed(
+        self, command: RunNode, spec: NodeSpec, attempt: int, cause: Exception
+    ) -> RunNode | RouteBranch | None:
+        if not self.machine.expects(command):
+            return None
+        error = NodeError(self.prefix + spec.name, command.branch, attempt, cause)
+        event = NodeFailed(self.now(), command.branch, spec.name, attempt, error, spec.on_error)
+        return await self._dispatch(event, command.branch)
+
+    async def _route(self, command: RouteBranch) -> RunNode | RouteBranch | None:
+        """Ask the routers behind START or a sync point."""
+        branch = self.machine.branches[command.branch]
+        vertex = self.plan.vertices[command.node]
+        try:
+            targets = await find_targets(
+                self.plan, vertex, lambda: self._instance(self.machine.view(branch)), ()
+            )
+        except Exception as error:
+            if self.machine.expects(command):
+                name = self.prefix + command.node
+                self._fail(NodeError(name, command.branch, 1, error))
+            return None
+        if not self.machine.expects(command):
+            return None
+        return await self._dispatch(
+            Routed(self.now(), command.branch, command.node, targets), command.branch
+        )
+
+    # -- events and commands ------------------------------------------------------------------
+
+    async def _dispatch(
+        self, event: JournalEvent, own: BranchPath | None = None
+    ) -> RunNode | RouteBranch | None:
+        """Journal an event, let the machine decide, and carry out what it decides.
+
+        Returns the command with which the branch ``own`` goes on, if it does.
+        """
+        durable = self.journal.append(event)
+        commands = self.machine.handle(event)
+        if durable is not None:
+            await durable
+        mine = self._perform(commands, own)
+        if self.listener is not None or self.log is not None:
+            await self._tell(event, commands)
+        return mine
+
+    async def _record(self, event: JournalEvent) -> None:
+        """Journal an event from which nothing follows."""
+        await self._dispatch(event)
+
+    def _perform(
+        self, commands: list[Command], own: BranchPath | None
+    ) -> RunNode | RouteBranch | None:
+        mine: RunNode | RouteBranch | None = None
+        for command in commands:
+            kind = type(command)
+            if kind is RunNode or kind is RouteBranch:
+                if command.branch == own and mine is None:  # type: ignore[union-attr]
+                    mine = command  # type: ignore[assignment]
+                else:
+                    self._ready.append(command)  # type: ignore[arg-type]
+            elif isinstance(command, CancelBranch):
+                scope = self._scopes.get(command.branch)
+                if scope is not None:
+                    scope.cancel()
+            elif isinstance(command, StartTimer):
+                self._start_timer(command)
+            elif isinstance(command, StopTimer):
+                self._stopped.add(command.timer)
+            elif isinstance(command, JudgeQuorum):
+                self._ready_judgement(command)
+            elif isinstance(command, Fail):
+                self._fail(command.error)
+            elif isinstance(command, Finish) and self._timer_scope is not None:
+                self._timer_scope.cancel()
+        if self._ready:
+            self._call_standby()
+        return mine
+
+    def _ready_judgement(self, command: JudgeQuorum) -> None:
+        self._group.start_soon(self._judge, command)
+
+    async def _judge(self, command: JudgeQuorum) -> None:
+        """Ask a quorum that is a predicate."""
+        spec = self.plan.vertices[command.sync_point].sync_point
+        assert spec is not None
+        quorum: Callable[[Any], bool] = spec.join.quorum  # type: ignore[assignment]
+        try:
+            met = bool(quorum(command.arrivals))
+        except Exception as error:
+            self._fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
+            return
+        await self._dispatch(
+            QuorumJudged(self.now(), command.branch, command.generation, command.sync_point, met)
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        """End the run with an error; the first one counts."""
+        if self._error is None:
+            self._error = error
+        self._group.cancel_scope.cancel()
+
+    # -- timers -------------------------------------------------------------------------------
+
+    def _start_timer(self, command: StartTimer) -> None:
+        heapq.heappush(self._timers, (command.due, command.timer))
+        if self._timer_scope is None:
+            self._timer_scope = anyio.CancelScope()
+            self._group.start_soon(self._watch_timers)
+        elif self._timers[0][1] == command.timer:
+            self._earlier_timer.set()
+
+    async def _watch_timers(self) -> None:
+        assert self._timer_scope is not None
+        with self._timer_scope:
+            while self._timers:
+                due, timer = self._timers[0]
+                if timer in self._stopped:
+                    heapq.heappop(self._timers)
+                    self._stopped.discard(timer)
+                    continue
+                remaining = due - self.now()
+                if remaining > 0:
+                    self._earlier_timer = anyio.Event()
+                    with anyio.move_on_after(remaining):
+                        await self._earlier_timer.wait()
+                    continue
+                heapq.heappop(self._timers)
+                await self._dispatch(TimerFired(max(due, self.now()), timer))
+        self._timer_scope = None
+
+    # -- telling ------------------------------------------------------------------------------
+
+    async def _tell(self, event: Event, commands: list[Command] | None = None) -> None:
+        """Hand events to the stream and to the log, and wait while the stream is full."""
+        events = [event]
+        events += [command.event for command in commands or () if isinstance(command, Notify)]
+        for each in events:
+            if self.log is not None:
+                self.log.debug(_words(each), **_facts(each))
+            if self.listener is not None:
+                self.listener.put(self._prefixed(each))
+        if self.listener is not None:
+            await self.listener.wait_for_room()
+
+    def _prefixed(self, event: Event) -> Event:
+        if self.prefix and hasattr(event, "node"):
+            return event._replace(node=self.prefix + event.node)  # type: ignore[union-attr, no-any-return]
+        return event
+
+    def _emit(self, context: NodeContext, value: Any) -> Awaitable[None]:
+        sniffio.current_async_library()  # raises in a worker thread, where ``put`` must not run
+        event = Emitted(self.now(), context.branch, self.prefix + context.node, value)
+        if self.log is not None:
+            self.log.debug(_words(event), **_facts(event))
+        if self.listener is None:
+            return _READY
+        self.listener.put(event)
+        return _Room(self.listener)
+
+
+class _NoJournal:
+    """The journal of a subgraph: its node counts as a whole, and is repeated as a whole."""
+
+    events: tuple[JournalEvent, ...] = ()
+
+    def append(self, event: JournalEvent) -> None:
+        return None
+
+
+class _Room:
+    """Awaits room in a listener; unlike a coroutine, it may be left alone."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: Listener | None) -> None:
+        self._listener = listener
+
+    def __await__(self) -> Any:
+        if self._listener is not None:
+            yield from self._listener.wait_for_room().__await__()
+
+
+_READY = _Room(None)
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The single exception in a group of groups, or the group."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner
+
+
+def _clock() -> Callable[[], float]:
+    """Seconds since the epoch, going forward only, at the pace of the event loop.
+
+    A simulated loop has a ``wall_time`` of its own, so that its runs are repeatable.
+    """
+    if sniffio.current_async_library() == "asyncio":
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        tick: Callable[[], float] = loop.time
+        wall: Callable[[], float] = getattr(loop, "wall_time", time.time)
+    else:
+        tick, wall = anyio.current_time, time.time
+    offset = wall() - tick()
+    return lambda: tick() + offset
+
+
+def _logger(thread_id: ThreadId) -> Any:
+    import structlog
+
+    return structlog.get_logger("plait").bind(thread_id=thread_id)
+
+
+def _words(event: Event) -> str:
+    """``NodeCompleted`` as ``node completed``."""
+    name = type(event).__name__
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)[1:]
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    return {
+        name: value
+        for name in ("branch", "node", "attempt", "error", "outcome", "delay", "value")
+        if (value := getattr(event, name, None)) is not None
+    }

@@ -1,0 +1,381 @@
+"""The compiled graph: run, stream, state, history."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeVar
+
+import anyio
+import anyio.abc
+import sniffio
+
+from .draw import draw_mermaid
+from .errors import ThreadNotFound, ThreadUnfinished
+from .events import (
+    BranchPath,
+    Event,
+    JournalEvent,
+    NodeName,
+    Outcomes,
+    RunCompleted,
+    RunStarted,
+    ThreadId,
+)
+from .executor import Executor, Listener
+from .graph import Plan
+from .machine import Machine
+from .store import Journal, MemoryStore, Store
+
+__all__ = ["BranchView", "Flow", "RunResult", "RunStream", "Snapshot"]
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult(Generic[S]):
+    """What a run came to."""
+
+    state: S
+    """The final state: an instance of the schema; a dict for a TypedDict."""
+    status: Literal["completed", "suspended"]
+    outcomes: Mapping[NodeName, Outcomes]
+    """For each sync point that opened, its outcomes, one for each generation. ``END`` is among them
+    if a branch failed that no sync point has named."""
+    thread_id: ThreadId
+    interrupts: tuple[Any, ...] = ()
+    """The questions that wait for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchView:
+    """A branch that is alive at a position of the journal."""
+
+    path: BranchPath
+    node: NodeName
+    """Where it stands."""
+    status: str
+    """``"running"``, ``"routing"``, ``"held"`` or ``"waiting"``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Generic[S]):
+    """A thread at one position of its journal."""
+
+    thread_id: ThreadId
+    position: int
+    """How many events of the journal led here."""
+    state: S
+    """What the run would return if it ended here: all that finished nodes wrote, in path order."""
+    status: Literal["completed", "running"]
+    """``"running"``: the run is not finished here (it may be going on, or have failed)."""
+    branches: tuple[BranchView, ...] = ()
+    """The branches that are alive, in path order."""
+    outcomes: Mapping[NodeName, Outcomes] = field(default_factory=dict)
+    event: JournalEvent | None = None
+    """The last event before this position."""
+
+    @property
+    def next(self) -> tuple[NodeName, ...]:
+        """The nodes that are to run next."""
+        return tuple(branch.node for branch in self.branches if branch.status == "running")
+
+
+class Flow(Generic[S]):
+    """A compiled graph. Made by ``Graph.compile``; may run any number of threads at once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store | None = None,
+        *,
+        max_concurrency: int | None = None,
+        pools: Mapping[str, int | anyio.abc.CapacityLimiter] | None = None,
+        debug: bool = False,
+    ) -> None:
+        self.plan = plan
+        self.name = plan.name
+        self.store: Store = MemoryStore() if store is None else store
+        self.max_concurrency = max_concurrency
+        self.pools = {
+            name: pool
+            if isinstance(pool, anyio.abc.CapacityLimiter)
+            else anyio.CapacityLimiter(pool)
+            for name, pool in (pools or {}).items()
+        }
+        self.debug = debug
+
+    # -- running ------------------------------------------------------------------------------
+
+    async def run(
+        self, input: Any = None, thread_id: ThreadId | None = None, context: Any = None
+    ) -> RunResult[S]:
+        """Run the graph to its end.
+
+        Args:
+            input: a mapping of channels to values, or an instance of the schema. It is folded over
+                the thread's state like any other writes.
+            thread_id: the thread to append the run to; by default a new one.
+            context: for the nodes, as ``ctx.context``; not part of the state.
+
+        Raises:
+            InputError: the input does not fit the schema. Nothing has run.
+            NodeError: a node failed; its own exception is the ``__cause__``.
+            ConflictError, ReducerError: branches that met cannot be merged.
+            SyncPointError: a sync point cannot go on.
+            ThreadBusy: another run holds the thread.
+            ThreadUnfinished: the thread's last run has failed or was cut off: ``resume`` it.
+        """
+        return await self._run(input, thread_id, context, None)
+
+    async def resume(self, thread_id: ThreadId, context: Any = None) -> RunResult[S]:
+        """Go on with a run that failed or was cancelled; what has finished is not done again.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            and what ``run`` raises.
+        """
+        return await self._resume(thread_id, context, None)
+
+    def stream(
+        self,
+        input: Any = None,
+        thread_id: ThreadId | None = None,
+        context: Any = None,
+        *,
+        buffer: int = 100,
+    ) -> RunStream[S]:
+        """Run the graph and read its events while it runs.
+
+        ``async with flow.stream(...) as events: async for event in events: ...`` ends the run when
+        the block is left. On asyncio, ``async for`` alone works as well; the run is then cancelled
+        when the stream is closed or forgotten.
+
+        Args:
+            buffer: how many events the run may be ahead of the reader before it waits.
+        """
+        return RunStream(lambda listener: self._run(input, thread_id, context, listener), buffer)
+
+    async def _run(
+        self, given: Any, thread_id: ThreadId | None, context: Any, listener: Listener | None
+    ) -> RunResult[S]:
+        thread_id = uuid.uuid4().hex if thread_id is None else thread_id
+        async with self.store.lease(thread_id) as journal:
+            machine = self._replay(journal.events)
+            if machine.running:
+                raise ThreadUnfinished(
+                    thread_id,
+                    "has a run that is not finished: go on with it by resume(thread_id), or "
+                    "begin another thread",
+                )
+            writes = self.plan.schema.check_input(machine.values, given)
+            executor = self._executor(machine, journal, thread_id, context, listener)
+            started = RunStarted(executor.now(), (machine.runs,), writes)
+            return await self._finish(executor, started)
+
+    async def _resume(
+        self, thread_id: ThreadId, context: Any, listener: Listener | None
+    ) -> RunResult[S]:
+        async with self.store.lease(thread_id) as journal:
+            if not journal.events:
+                raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            machine = self._replay(journal.events)
+            if machine.failure is not None:
+                raise machine.failure
+            executor = self._executor(machine, journal, thread_id, context, listener)
+            if not machine.running:
+                return self._result(executor)
+            return await self._finish(executor, None)
+
+    def _executor(
+        self,
+        machine: Machine,
+        journal: Journal,
+        thread_id: ThreadId,
+        context: Any,
+        listener: Listener | None,
+    ) -> Executor:
+        return Executor(
+            machine,
+            journal,
+            thread_id,
+            context=context,
+            listener=listener,
+            max_concurrency=self.max_concurrency,
+            pools=self.pools,
+            debug=self.debug,
+        )
+
+    async def _finish(self, executor: Executor, event: JournalEvent | None) -> RunResult[S]:
+        await executor.run(event)
+        result = self._result(executor)
+        if executor.listener is not None:
+            executor.listener.put(
+                RunCompleted(executor.now(), executor.thread_id, result.status, result.state)
+            )
+        return result
+
+    def _result(self, executor: Executor) -> RunResult[S]:
+        machine = executor.machine
+        return RunResult(
+            state=self.plan.schema.instance(machine.values),
+            status="completed",
+            outcomes=dict(machine.outcomes),
+            thread_id=executor.thread_id,
+        )
+
+    def _replay(self, events: Sequence[JournalEvent]) -> Machine:
+        machine = Machine(self.plan)
+        for event in events:
+            machine.handle(event)
+        return machine
+
+    # -- looking back -------------------------------------------------------------------------
+
+    async def state(self, thread_id: ThreadId, at: int | None = None) -> Snapshot[S]:
+        """The thread at a position of its journal; by default at its end.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: the journal has no such position.
+        """
+        events = await self._events(thread_id)
+        position = len(events) if at is None else at
+        if not 0 <= position <= len(events):
+            raise ValueError(f"thread {thread_id!r} has positions 0 to {len(events)}, not {at}")
+        machine = self._replay(events[:position])
+        return self._snapshot(machine, thread_id, position, events)
+
+    async def history(self, thread_id: ThreadId) -> AsyncIterator[Snapshot[S]]:
+        """The thread at each position of its journal, newest first.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+        """
+        events = await self._events(thread_id)
+        machine = Machine(self.plan)
+        snapshots = []
+        for position, event in enumerate(events, 1):
+            machine.handle(event)
+            snapshots.append(self._snapshot(machine, thread_id, position, events))
+        for snapshot in reversed(snapshots):
+            yield snapshot
+
+    async def _events(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
+        events = await self.store.read(thread_id)
+        if not events:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        return events
+
+    def _snapshot(
+        self,
+        machine: Machine,
+        thread_id: ThreadId,
+        position: int,
+        events: Sequence[JournalEvent],
+    ) -> Snapshot[S]:
+        return Snapshot(
+            thread_id=thread_id,
+            position=position,
+            state=self.plan.schema.instance(machine.current_values()),
+            status="running" if machine.running else "completed",
+            branches=tuple(
+                BranchView(path, branch.place, branch.status)
+                for path, branch in sorted(machine.branches.items())
+                if branch.is_leaf
+            ),
+            outcomes={name: Outcomes(found) for name, found in machine.outcomes.items()},
+            event=events[position - 1] if position else None,
+        )
+
+    def draw_mermaid(self) -> str:
+        """The graph as a Mermaid flowchart: forks, sync points with their policy, routers."""
+        return draw_mermaid(self.plan)
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.name!r}: {len(self.plan.vertices) - 2} vertices>"
+
+
+class RunStream(Generic[S]):
+    """A run, and its events as they come; see ``Flow.stream``.
+
+    Attributes:
+        result: what the run came to; there once all events have been read.
+    """
+
+    def __init__(self, start: Callable[[Listener], Any], buffer: int) -> None:
+        self.result: RunResult[S] | None = None
+        self._job = _Job(start, buffer)
+        self._group: anyio.abc.TaskGroup | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> RunStream[S]:
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._job.run)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._group is not None
+        self._job.listener.close()
+        self._group.cancel_scope.cancel()
+        try:
+            return await self._group.__aexit__(kind, error, traceback)
+        finally:
+            self.result = self._job.result
+
+    def __aiter__(self) -> RunStream[S]:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._group is None and self._task is None:
+            if sniffio.current_async_library() != "asyncio":
+                raise RuntimeError("use `async with flow.stream(...) as events:` here")
+            # Not in a task group: the stream itself owns it, and ends it with its own life.
+            self._task = asyncio.get_running_loop().create_task(self._job.run())
+        event = await self._job.listener.get()
+        if event is not None:
+            return event
+        self.result = self._job.result
+        if self._job.error is not None:
+            raise self._job.error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Cancel the run, and wait until all of it has ended."""
+        self._job.listener.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        elif self._group is not None:
+            self._group.cancel_scope.cancel()
+
+    def __del__(self) -> None:
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+
+
+class _Job:
+    """The running side of a stream; it does not know the stream, which may be forgotten."""
+
+    def __init__(self, start: Callable[[Listener], Any], buffer: int) -> None:
+        self.listener = Listener(buffer)
+        self.result: Any = None
+        self.error: Exception | None = None
+        self._start = start
+
+    async def run(self) -> None:
+        try:
+            self.result = await self._start(self.listener)
+        except Exception as error:  # given to the reader, after the last event
+            self.error = error
+        finally:
+            self.listener.close()

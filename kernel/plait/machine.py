@@ -1,0 +1,1408 @@
+"""Branches, forks and sync points as a pure state machine: events in, commands out.
+
+There is no await here, no clock, no randomness and no I/O; time arrives inside events. The same
+events give the same commands and the same state, so replay, crash recovery, time travel and
+simulation are one mechanism.
+
+A run is a tree. A :class:`Branch` that forks opens a :class:`Generation` of children and sleeps;
+each sync point of that fork has a :class:`~plait.barrier.Barrier` in the generation. When the last
+of them opens, the owner of the generation goes on with what was merged. Which sync points a branch
+can still reach is a mask of bits (``hopes``); a branch that loses a bit is dead to that sync
+point, and since counts are kept as bits are lost, no step costs more than the depth of nesting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from .barrier import Barrier, Member
+from .errors import ConflictError, PlaitError, SyncPointError
+from .events import (
+    NO_ARGUMENT,
+    BranchForked,
+    BranchPath,
+    JournalEvent,
+    NodeCompleted,
+    NodeFailed,
+    NodeName,
+    NodeRetried,
+    Outcome,
+    Outcomes,
+    OutcomeStatus,
+    Participant,
+    QuorumJudged,
+    Routed,
+    RunStarted,
+    SyncPointOpened,
+    Target,
+    TimerFired,
+    TimerKey,
+    Writes,
+    format_path,
+)
+from .graph import END, START, Arrival, Plan, SyncPointSpec, Vertex
+from .reducers import MISSING
+from .state import NodeWrites, Overwrite, Values
+
+__all__ = [
+    "Branch",
+    "CancelBranch",
+    "Command",
+    "Fail",
+    "Finish",
+    "JudgeQuorum",
+    "Machine",
+    "Notify",
+    "RouteBranch",
+    "RunNode",
+    "StartTimer",
+    "StopTimer",
+]
+
+
+INPUT: Final = "the input"
+"""Stands for a node where an input is written."""
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+
+class RunNode(NamedTuple):
+    """Call a node, and report ``NodeCompleted`` or ``NodeFailed``."""
+
+    branch: BranchPath
+    node: NodeName
+    step: int
+    """How many places the branch has passed before: with the path, it names this call."""
+
+
+class RouteBranch(NamedTuple):
+    """Ask the routers behind START or a sync point, and report ``Routed``."""
+
+    branch: BranchPath
+    node: NodeName
+    step: int
+
+
+class CancelBranch(NamedTuple):
+    """Stop whatever this branch is doing. Nothing of it is reported any more."""
+
+    branch: BranchPath
+    step: int
+
+
+class StartTimer(NamedTuple):
+    """Report ``TimerFired`` once the time is ``due``."""
+
+    timer: TimerKey
+    due: float
+    """Seconds since the epoch."""
+
+
+class StopTimer(NamedTuple):
+    """That timer is no longer wanted."""
+
+    timer: TimerKey
+
+
+class JudgeQuorum(NamedTuple):
+    """Ask a quorum that is a predicate, and report ``QuorumJudged``."""
+
+    branch: BranchPath
+    generation: int
+    sync_point: NodeName
+    arrivals: tuple[Arrival, ...]
+
+
+class Notify(NamedTuple):
+    """Tell whoever reads the stream; nothing else follows."""
+
+    event: BranchForked | SyncPointOpened
+
+
+class Finish(NamedTuple):
+    """The run is completed; ``Machine.values`` is its final state."""
+
+
+class Fail(NamedTuple):
+    """The run fails with this error."""
+
+    error: PlaitError
+
+
+Command: TypeAlias = (
+    RunNode
+    | RouteBranch
+    | CancelBranch
+    | StartTimer
+    | StopTimer
+    | JudgeQuorum
+    | Notify
+    | Finish
+    | Fail
+)
+
+
+# -- the tree ---------------------------------------------------------------------------------
+
+Status: TypeAlias = Literal["running", "routing", "held", "waiting", "forked", "ended", "gone"]
+
+
+class Branch:
+    """One thread of control in a run.
+
+    Attributes:
+        path: where it was forked.
+        place: the vertex at which it stands.
+        values: the state it sees, but for ``unfolded``.
+        unfolded: what it (and what was merged into it) wrote, not yet folded into ``values``.
+        delta: all that it wrote since its fork.
+        hopes: the mask of the sync points at which it can still arrive.
+        step: how many places it has passed.
+        forks: the generations it owns that are not used up, oldest first.
+        leaves: by bit, how many branches below it could still arrive; ``None`` as long as it has
+            not forked, when that is a matter of its own hopes.
+        arrivals: by bit, the branches below it that wait there; ``None`` likewise.
+        members: the members of its generation that it carries; empty for the first branch.
+        failures: paths and errors of the branches at or below it that ended as failed.
+        latecomers: by bit, those that came too late and wait for the next generation.
+        heir: the branch into which it was merged.
+    """
+
+    __slots__ = (
+        "argument",
+        "arrivals",
+        "delta",
+        "error",
+        "failures",
+        "forks",
+        "generation",
+        "heir",
+        "held_for",
+        "hopes",
+        "latecomers",
+        "leaves",
+        "members",
+        "next_child",
+        "outcome",
+        "passages",
+        "path",
+        "place",
+        "preview",
+        "status",
+        "step",
+        "target",
+        "unfolded",
+        "values",
+    )
+
+    def __init__(
+        self, path: BranchPath, generation: Generation | None, values: Values, place: NodeName
+    ) -> None:
+        self.path = path
+        self.place = place
+        self.status: Status = "running"
+        self.generation = generation
+        self.values = values
+        self.unfolded: list[NodeWrites] = []
+        self.delta: list[NodeWrites] = []
+        self.hopes = 0
+        self.step = 0
+        self.argument: Any = NO_ARGUMENT
+        self.outcome: Outcome | None = None
+        self.error: PlaitError | None = None
+        self.forks: list[Generation] = []
+        self.next_child = 0
+        self.passages: dict[NodeName, int] | None = None
+        self.leaves: dict[int, int] | None = None
+        self.arrivals: dict[int, list[Branch]] | None = None
+        self.members: tuple[Member, ...] = ()
+        self.failures: list[tuple[BranchPath, PlaitError]] = []
+        self.heir: Branch | None = None
+        self.held_for: set[BranchPath] | None = None
+        self.target: Target | None = None
+        self.preview: tuple[Writes, Values] | None = None
+        self.latecomers: dict[int, list[tuple[Member, list[NodeWrites]]]] | None = None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is alive: standing somewhere, and neither asleep nor over."""
+        return self.status in _LIVE
+
+    def __repr__(self) -> str:
+        return f"<Branch {self.path} {self.status} at {self.place!r}>"
+
+
+_LIVE = frozenset({"running", "routing", "held", "waiting"})
+
+
+class Generation:
+    """One passage of a branch through a fork, and the branches that it opened."""
+
+    __slots__ = (
+        "barriers",
+        "children",
+        "dependents",
+        "finished",
+        "fork",
+        "mark",
+        "number",
+        "opened_at",
+        "owner",
+        "scope",
+    )
+
+    def __init__(self, owner: Branch, fork: Vertex, number: int, at: float) -> None:
+        self.owner = owner
+        self.fork = fork.name
+        self.number = number
+        self.mark = len(
+            owner.delta
+        )  # what the owner writes after it is concurrent with the children
+        self.scope = owner.hopes
+        self.opened_at = at
+        self.children: dict[BranchPath, Branch] = {}
+        self.barriers: dict[int, Barrier] = {}
+        self.dependents: dict[BranchPath, list[Branch]] = {}
+        self.finished: dict[BranchPath, list[NodeWrites]] = {}  # deltas that dependents start from
+
+
+class _Contribution(NamedTuple):
+    """What one child brings to a merge."""
+
+    branch: Branch
+    delta: list[NodeWrites]
+
+
+# -- the machine ------------------------------------------------------------------------------
+
+
+class Machine:
+    """The state of one thread.
+
+    Args:
+        plan: the compiled graph.
+        keep_delta: remember all that a run wrote, as ``delta``, for a parent that wants it.
+    """
+
+    def __init__(self, plan: Plan, *, keep_delta: bool = False) -> None:
+        self.plan = plan
+        self.schema = plan.schema
+        self.values: Values = plan.schema.initial_values()
+        """The final state of the last finished run."""
+        self.live_values: Values = {}
+        self.branches: dict[BranchPath, Branch] = {}
+        """All branches that have not ended."""
+        self.outcomes: dict[NodeName, Outcomes] = {}
+        self.delta: list[NodeWrites] = []
+        self.runs = 0
+        """How many runs have begun on the thread."""
+        self.running = False
+        self._keep_delta = keep_delta
+        self._root: Branch | None = None
+        self._alive = 0  # leaves
+        self._at = 0.0
+        self._commands: list[Command] = []
+        self._dirty: dict[int, tuple[Generation, Barrier]] = {}
+        self._suspects: list[tuple[Generation, Barrier, Branch]] = []
+        self._any_dependents = False
+        self._ended: list[Branch] = []
+        self.failure: PlaitError | None = None
+        """Why the run cannot go on at all, if a merge or a sync point failed it."""
+
+    def handle(self, event: JournalEvent) -> list[Command]:
+        """Take in what happened, and say what is to be done about it."""
+        commands = self._commands = []
+        self._at = event.at
+        try:
+            self._apply(event)
+            if self._dirty or self._suspects:
+                self._settle()
+            if self._alive == 0 and self.running:
+                self._finish()
+        except PlaitError as error:  # branches that met cannot be merged, or cannot go on
+            self.failure = error
+            commands.append(Fail(error))
+        return commands
+
+    def _apply(self, event: JournalEvent) -> None:
+        kind = type(event)
+        if kind is NodeCompleted:
+            self._node_completed(event)  # type: ignore[arg-type]
+        elif kind is RunStarted:
+            self._run_started(event)  # type: ignore[arg-type]
+        elif kind is NodeFailed:
+            self._node_failed(event)  # type: ignore[arg-type]
+        elif kind is Routed:
+            self._routed(event)  # type: ignore[arg-type]
+        elif kind is TimerFired:
+            self._timer_fired(event)  # type: ignore[arg-type]
+        elif kind is QuorumJudged:
+            self._quorum_judged(event)  # type: ignore[arg-type]
+        elif kind is not NodeRetried:  # a retry changes nothing
+            raise TypeError(f"not an event of the journal: {event!r}")
+
+    # -- what the driver asks -----------------------------------------------------------------
+
+    def expects(self, command: RunNode | RouteBranch | CancelBranch) -> bool:
+        """Whether the result of this command is still wanted."""
+        branch = self.branches.get(command.branch)
+        return branch is not None and branch.step == command.step and branch.is_leaf
+
+    def view(self, branch: Branch) -> Values:
+        """The state that a branch sees."""
+        if branch.unfolded:
+            branch.values = self.schema.fold(branch.values, branch.unfolded)
+            branch.unfolded = []
+        if self.live_values:
+            return {**branch.values, **self.live_values}
+        return branch.values
+
+    def view_after(self, branch: Branch, writes: Writes) -> Values:
+        """The state that a branch will see once its node has written: what a router gets."""
+        if not writes:
+            return self.view(branch)
+        seen = self.schema.fold(self.view(branch), [NodeWrites(branch.place, writes)])
+        if not self.live_values and not self.schema.live:
+            branch.preview = (writes, seen)  # so that it is not folded a second time
+        return seen
+
+    def outstanding(self) -> list[Command]:
+        """What is to be done in the present state: how a resumed run begins."""
+        commands: list[Command] = []
+        for path in sorted(self.branches):
+            branch = self.branches[path]
+            if branch.status == "running":
+                commands.append(RunNode(path, branch.place, branch.step))
+            elif branch.status == "routing":
+                commands.append(RouteBranch(path, branch.place, branch.step))
+            for generation in branch.forks:
+                for barrier in generation.barriers.values():
+                    if barrier.opened:
+                        continue
+                    commands += [StartTimer(*timer) for timer in barrier.timer_due.items()]
+                    if barrier.wants_judgement():
+                        commands.append(self._judge(generation, barrier))
+        return commands
+
+    def current_values(self) -> Values:
+        """The state as far as it has come: the final one, or that of the run's first branch with
+        all that finished nodes have written, in path order."""
+        if not self.running or self._root is None:
+            return self.values
+        entries = [*self._root.unfolded, *_all_entries(self._root)[len(self._root.delta) :]]
+        values = self.schema.fold(self._root.values, entries)
+        return {**values, **self.live_values}
+
+    # -- events -------------------------------------------------------------------------------
+
+    def _run_started(self, event: RunStarted) -> None:
+        if self.running:
+            raise TypeError("a run has not ended: it wants to be resumed")
+        self.running = True
+        self.runs += 1
+        self.outcomes = {}
+        self.delta = []
+        self._ended = []
+        root = Branch(event.branch, None, self.values, START)
+        self._root = root
+        self._alive = 1
+        self.branches[root.path] = root
+        self._write(root, INPUT, event.writes)
+        self._pass(root, self.plan.vertices[START])
+
+    def _node_completed(self, event: NodeCompleted) -> None:
+        branch = self.branches[event.branch]
+        if event.writes:
+            self._write(branch, event.node, event.writes)
+        branch.outcome = branch.error = None
+        branch.argument = NO_ARGUMENT
+        self._go(branch, self.plan.vertices[event.node], event.targets)
+
+    def _write(self, branch: Branch, node: NodeName, writes: Writes) -> None:
+        live = self.schema.live
+        if live and any(channel in live for channel, _ in writes):
+            entry = NodeWrites(node, tuple([w for w in writes if w[0] in live]))
+            start = {
+                name: self.live_values.get(name, self.values.get(name, MISSING)) for name in live
+            }
+            start = {name: value for name, value in start.items() if value is not MISSING}
+            self.live_values = self.schema.fold(start, [entry])
+            if self._keep_delta:
+                self.delta.append(entry)
+            writes = tuple([w for w in writes if w[0] not in live])
+            if not writes:
+                return
+        entry = NodeWrites(node, writes)
+        preview = branch.preview
+        if preview is not None and preview[0] is writes:
+            branch.values = preview[1]
+        else:
+            branch.unfolded.append(entry)
+        branch.preview = None
+        if branch.generation is not None or branch.forks or self._keep_delta:
+            branch.delta.append(entry)
+
+    def _node_failed(self, event: NodeFailed) -> None:
+        branch = self.branches[event.branch]
+        if event.handling == "raise":
+            # The branch stays where it is, so that a resumed run calls the node again.
+            self._commands.append(Fail(event.error))
+        elif event.handling == "record":
+            branch.outcome = branch.error = None
+            for each in self._upwards(branch):
+                each.failures.append((branch.path, event.error))
+            self._drop(branch)
+        else:
+            branch.outcome = None
+            branch.argument = NO_ARGUMENT
+            branch.error = event.error
+            self._go(branch, self.plan.vertices[event.node], (Target(event.handling),))
+
+    def _routed(self, event: Routed) -> None:
+        branch = self.branches[event.branch]
+        self._go(branch, self.plan.vertices[event.node], event.targets)
+
+    def _timer_fired(self, event: TimerFired) -> None:
+        generation, barrier = self._find_barrier(event.timer)
+        if barrier is None or barrier.opened or event.timer not in barrier.timer_due:
+            return
+        self._open(generation, barrier, "timeout" if event.timer.kind == "deadline" else "quorum")
+
+    def _quorum_judged(self, event: QuorumJudged) -> None:
+        key = TimerKey(event.branch, event.generation, event.sync_point, "grace")
+        generation, barrier = self._find_barrier(key)
+        if barrier is None or barrier.opened:
+            return
+        barrier.judged = barrier.arrived_count
+        barrier.met = event.met
+        self._touch(generation, barrier)
+
+    def _find_barrier(self, key: TimerKey) -> tuple[Generation, Barrier | None]:
+        owner = self.branches.get(key.branch)
+        spec = self.plan.vertices[key.sync_point].sync_point
+        assert spec is not None
+        for generation in owner.forks if owner is not None else ():
+            if generation.number == key.generation and generation.fork == spec.fork:
+                return generation, generation.barriers.get(spec.bit)
+        return None, None  # type: ignore[return-value]  # the generation is used up
+
+    # -- moving -------------------------------------------------------------------------------
+
+    def _pass(self, branch: Branch, vertex: Vertex) -> None:
+        """Go on from START or a sync point: along its edges, or as its routers will say."""
+        if vertex.targets is None:
+            branch.status = "routing"
+            branch.place = vertex.name
+            self._commands.append(RouteBranch(branch.path, vertex.name, branch.step))
+        else:
+            self._go(branch, vertex, vertex.targets)
+
+    def _go(self, branch: Branch, vertex: Vertex, targets: Sequence[Target]) -> None:
+        """Go on from a vertex to its targets."""
+        branch.step += 1
+        if len(targets) == 1 and not vertex.owns:
+            self._enter(branch, targets[0])
+        elif targets or vertex.owns:
+            self._fork(branch, vertex, targets)
+        else:
+            self._end(branch)
+
+    def _enter(self, branch: Branch, target: Target) -> None:
+        vertex = self.plan.vertices[target.node]
+        branch.place = vertex.name
+        branch.argument = target.argument
+        lost = branch.hopes & ~vertex.reach
+        if lost:
+            self._lose(branch, lost)
+        if vertex.node is not None:
+            branch.status = "running"
+            self._commands.append(RunNode(branch.path, vertex.name, branch.step))
+        elif vertex.sync_point is not None:
+            self._arrive(branch, vertex.sync_point)
+        else:
+            self._end(branch)
+
+    def _end(self, branch: Branch) -> None:
+        """A branch has come to END: its writes wait there for the end of the run."""
+        self._lose(branch, branch.hopes)
+        branch.status = "ended"
+        branch.place = END
+        self._alive -= 1
+        del self.branches[branch.path]
+        self._ended.append(branch)
+        self._done(branch)
+        self._prune(branch)
+
+    def _drop(self, branch: Branch) -> None:
+        """A leaf failed, was cancelled or came too late: what it wrote is void."""
+        self._lose(branch, branch.hopes)
+        self._alive -= 1
+        self._forget(branch)
+        if branch.generation is not None:
+            branch.delta = []
+            branch.unfolded = []
+        self._done(branch)
+        self._prune(branch)
+
+    def _forget(self, branch: Branch) -> None:
+        branch.status = "gone"
+        if self.branches.get(branch.path) is branch:
+            del self.branches[branch.path]
+
+    def _prune(self, branch: Branch) -> None:
+        """Take a branch out of the tree as soon as it can contribute nothing any more."""
+        while (
+            branch.generation is not None
+            and not branch.forks
+            and not branch.delta
+            and branch.status in ("gone", "forked", "ended")
+        ):
+            generation, owner = branch.generation, branch.generation.owner
+            if generation.children.get(branch.path) is branch:
+                del generation.children[branch.path]
+                if branch.status == "forked":
+                    self._forget(branch)
+            if not self._release(generation):
+                return
+            branch = owner
+
+    def _upwards(self, branch: Branch) -> Iterator[Branch]:
+        """The branch and all owners above it."""
+        each: Branch | None = branch
+        while each is not None:
+            yield each
+            each = each.generation.owner if each.generation is not None else None
+
+    def _release(self, generation: Generation) -> bool:
+        """Drop a generation that has no branches left and no sync point to open."""
+        if generation.children or any(
+            not barrier.opened for barrier in generation.barriers.values()
+        ):
+            return False
+        owner = generation.owner
+        if generation not in owner.forks:
+            return False
+        owner.forks.remove(generation)
+        if not owner.forks and owner.generation is None and not self._keep_delta:
+            owner.delta = []  # nothing is concurrent with the first branch any more
+        return True
+
+    # -- forking ------------------------------------------------------------------------------
+
+    def _fork(self, owner: Branch, vertex: Vertex, targets: Sequence[Target]) -> None:
+        if owner.unfolded:
+            owner.values = self.schema.fold(owner.values, owner.unfolded)
+            owner.unfolded = []
+        if owner.passages is None:
+            owner.passages = {}
+        number = owner.passages.get(vertex.name, 0)
+        owner.passages[vertex.name] = number + 1
+        generation = Generation(owner, vertex, number, self._at)
+        owner.forks.append(generation)
+        owner.status = "forked"
+        self._alive += len(targets) - 1
+        children = self._open_children(generation, vertex, targets)
+        self._count_children(owner, children)
+        opened = tuple([child.members[0].participant() for child in children])
+        self._commands.append(Notify(BranchForked(self._at, owner.path, vertex.name, opened)))
+        for spec in vertex.owns:
+            members = [child.members[0] for child in children if child.hopes & spec.bit]
+            self._add_barrier(generation, spec, members, empty=not targets and spec.first)
+        for child in [child for child in children if child.status == "running"]:
+            assert child.target is not None
+            self._enter(child, child.target)
+        if not targets:
+            self._release(generation)
+
+    def _open_children(
+        self, generation: Generation, vertex: Vertex, targets: Sequence[Target]
+    ) -> list[Branch]:
+        owner = generation.owner
+        scope = owner.hopes
+        for spec in vertex.owns:
+            scope |= spec.bit
+        # The first node of each child is the node after the sync point, or after the failure.
+        outcome, owner.outcome = owner.outcome, None
+        error, owner.error = owner.error, None
+        by_id: dict[str, Branch] = {}
+        children: list[Branch] = []
+        vertices = self.plan.vertices
+        for target in targets:
+            path = (*owner.path, owner.next_child)
+            owner.next_child += 1
+            child = Branch(path, generation, owner.values, target.node)
+            child.members = (Member(path, target.id, target.node, target.weight, child),)
+            child.hopes = vertices[target.node].reach & scope
+            child.outcome = outcome
+            child.error = error
+            child.target = target
+            if target.id is not None:
+                by_id[target.id] = child
+            self.branches[path] = child
+            generation.children[path] = child
+            children.append(child)
+        for child in children:
+            if child.target is not None and child.target.after:
+                self._any_dependents = True
+                child.status = "held"
+                child.held_for = {by_id[name].path for name in child.target.after}
+                child.members[0].after = _all_before(child, by_id)
+                for path in child.held_for:
+                    generation.dependents.setdefault(path, []).append(child)
+        return children
+
+    def _count_children(self, owner: Branch, children: Sequence[Branch]) -> None:
+        """Count the children in place of their owner, for every sync point further out."""
+        for bit in _bits(owner.hopes):
+            generation, top = self._locate(owner, bit)
+            if top.leaves is None:
+                top.leaves, top.arrivals = {}, {}
+            before = top.leaves.get(bit, 1)
+            hoping = sum(1 for child in children if child.hopes & bit)
+            self._count(generation, generation.barriers[bit], top, before + hoping - 1)
+
+    def _count(self, generation: Generation, barrier: Barrier, top: Branch, leaves: int) -> None:
+        """Set how many branches at or below ``top`` could still arrive."""
+        assert top.leaves is not None
+        top.leaves[barrier.spec.bit] = leaves
+        if leaves == 0 and not barrier.opened:
+            self._suspects.append((generation, barrier, top))
+
+    def _add_barrier(
+        self, generation: Generation, spec: SyncPointSpec, members: list[Member], *, empty: bool
+    ) -> None:
+        latecomers = (generation.owner.latecomers or {}).pop(spec.bit, [])
+        if not (members or empty or latecomers):
+            return
+        barrier = Barrier(spec, members)
+        generation.barriers[spec.bit] = barrier
+        if spec.join.timeout is not None and spec.join.timeout_from == "fork":
+            self._start_timer(generation, barrier, "deadline", spec.join.timeout)
+        for member, delta in latecomers:
+            self._join_late(generation, barrier, member, delta)
+        self._touch(generation, barrier)
+
+    def _start_timer(
+        self,
+        generation: Generation,
+        barrier: Barrier,
+        kind: Literal["deadline", "grace"],
+        seconds: float,
+    ) -> None:
+        key = TimerKey(generation.owner.path, generation.number, barrier.spec.name, kind)
+        barrier.timer_due[key] = self._at + seconds
+        self._commands.append(StartTimer(key, self._at + seconds))
+
+    # -- hopes --------------------------------------------------------------------------------
+
+    def _locate(self, branch: Branch, bit: int) -> tuple[Generation, Branch]:
+        """The generation whose sync point this bit means here, and its child at or above."""
+        top, generation = branch, branch.generation
+        while generation is not None and bit not in generation.barriers:
+            top, generation = generation.owner, generation.owner.generation
+        assert generation is not None
+        return generation, top
+
+    def _lose(self, branch: Branch, bits: int) -> None:
+        """A leaf can no longer arrive at these sync points."""
+        branch.hopes &= ~bits
+        for bit in _bits(bits):
+            generation, top = self._locate(branch, bit)
+            barrier = generation.barriers[bit]
+            if top.leaves is not None:
+                self._count(generation, barrier, top, top.leaves[bit] - 1)
+            elif not barrier.opened:
+                barrier.give_up(len(top.members))
+                self._touch(generation, barrier)
+
+    def _touch(self, generation: Generation, barrier: Barrier) -> None:
+        self._dirty[id(barrier)] = (generation, barrier)
+
+    def _settle(self) -> None:
+        """Open what can be opened, innermost first, until nothing changes.
+
+        Innermost first, since a sync point that opens may bring back to life a branch of which
+        no leaf was left.
+        """
+        while self._dirty or self._suspects:
+            suspect = max(self._suspects, key=_depth, default=None)
+            dirty = max(self._dirty.values(), key=_depth, default=None)
+            if suspect is not None and (dirty is None or _depth(suspect) >= _depth(dirty)):
+                self._suspects.remove(suspect)
+                self._resolve(*suspect)
+            elif dirty is not None:
+                del self._dirty[id(dirty[1])]
+                self._consider(*dirty)
+
+    def _resolve(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
+        """No branch at or below ``top`` could still arrive: it counts as what it has become."""
+        bit = barrier.spec.bit
+        assert top.leaves is not None
+        assert top.arrivals is not None
+        if barrier.opened or top.leaves[bit] > 0 or top in barrier.arrived:
+            return
+        if top.arrivals.get(bit):
+            self._arrived(generation, barrier, top)
+        else:
+            barrier.give_up(len(top.members))
+            self._touch(generation, barrier)
+
+    def _consider(self, generation: Generation, barrier: Barrier) -> None:
+        verdict = barrier.verdict()
+        if verdict == "grace":
+            self._start_timer(generation, barrier, "grace", barrier.spec.join.grace)
+        elif verdict is not None:
+            self._open(generation, barrier, verdict)
+        elif not barrier.opened and barrier.wants_judgement():
+            self._commands.append(self._judge(generation, barrier))
+
+    def _judge(self, generation: Generation, barrier: Barrier) -> JudgeQuorum:
+        arrivals = tuple(
+            [
+                Arrival(
+                    member.id,
+                    member.node,
+                    member.weight,
+                    tuple([write for entry in _all_entries(top) for write in entry.writes]),
+                )
+                for top in barrier.arrived
+                for member in top.members
+            ]
+        )
+        owner = generation.owner.path
+        return JudgeQuorum(owner, generation.number, barrier.spec.name, arrivals)
+
+    # -- arriving -----------------------------------------------------------------------------
+
+    def _arrive(self, branch: Branch, spec: SyncPointSpec) -> None:
+        bit = spec.bit
+        if not branch.hopes & bit:
+            raise SyncPointError(
+                spec.name,
+                f"branch {format_path(branch.path)} arrived, but not from its fork {spec.fork!r}: "
+                f"lead it through {spec.fork!r}",
+            )
+        generation, top = self._locate(branch, bit)
+        barrier = generation.barriers[bit]
+        branch.status = "waiting"
+        if barrier.opened:
+            self._late(generation, barrier, top, branch)
+            return
+        branch.hopes &= ~bit
+        if top.leaves is None:
+            top.arrivals = {bit: [branch]}
+            self._arrived(generation, barrier, top)
+        else:
+            assert top.arrivals is not None
+            top.arrivals.setdefault(bit, []).append(branch)
+            self._count(generation, barrier, top, top.leaves[bit] - 1)
+        self._done(branch)
+
+    def _arrived(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
+        barrier.arrive(top, top.members)
+        join = barrier.spec.join
+        if (
+            join.timeout is not None
+            and join.timeout_from == "first_arrival"
+            and len(barrier.arrived) == 1
+        ):
+            self._start_timer(generation, barrier, "deadline", join.timeout)
+        self._touch(generation, barrier)
+
+    def _late(self, generation: Generation, barrier: Barrier, top: Branch, branch: Branch) -> None:
+        """A branch comes to a sync point that has opened without it."""
+        late = barrier.spec.join.late
+        delta: list[NodeWrites] = []
+        if late != "drop":
+            for each in self._upwards(branch):
+                delta = each.delta + delta
+                each.delta = []
+                if each is top:
+                    break
+        id_ = branch.members[0].id if branch.members else None
+        node = branch.members[0].node if branch.members else branch.place
+        self._drop(branch)
+        if late == "merge":
+            assert barrier.heir is not None
+            self._merge_late(barrier.heir, delta)
+        elif late == "next_round":
+            owner = _last_heir(generation.owner)
+            member = Member(branch.path, id_, node, 1.0, branch)
+            for later in owner.forks:
+                waiting = later.barriers.get(barrier.spec.bit)
+                if waiting is not None and not waiting.opened:
+                    self._join_late(later, waiting, member, delta)
+                    return
+            if owner.latecomers is None:
+                owner.latecomers = {}
+            owner.latecomers.setdefault(barrier.spec.bit, []).append((member, delta))
+
+    def _merge_late(self, heir: Branch, delta: Sequence[NodeWrites]) -> None:
+        """Give the lattice writes of a late branch to the branch that went on without it."""
+        heir = _last_heir(heir)
+        lattice = self.schema.lattice
+        entries = [
+            NodeWrites(node, kept)
+            for node, writes in delta
+            if (
+                kept := tuple(
+                    [w for w in writes if w[0] in lattice and type(w[1]) is not Overwrite]
+                )
+            )
+        ]
+        if not entries or heir.status == "gone":
+            return
+        heir.unfolded.extend(entries)
+        if heir.generation is not None or heir.forks or self._keep_delta:
+            heir.delta.extend(entries)
+        if heir.status == "ended" and heir.generation is not None:
+            heir.generation.children[heir.path] = heir  # it may have been pruned as empty
+            if heir.generation not in heir.generation.owner.forks:
+                heir.generation.owner.forks.append(heir.generation)
+
+    def _join_late(
+        self, generation: Generation, barrier: Barrier, member: Member, delta: list[NodeWrites]
+    ) -> None:
+        branch = Branch(member.path, generation, generation.owner.values, barrier.spec.name)
+        branch.status = "waiting"
+        branch.delta = delta
+        branch.members = (member,)
+        branch.arrivals = {barrier.spec.bit: [branch]}
+        member.branch = branch
+        self.branches[branch.path] = branch
+        generation.children[branch.path] = branch
+        self._alive += 1
+        barrier.join_late(member, branch)
+        self._touch(generation, barrier)
+
+    # -- opening ------------------------------------------------------------------------------
+
+    def _open(self, generation: Generation, barrier: Barrier, status: OutcomeStatus) -> None:
+        spec = barrier.spec
+        join = spec.join
+        barrier.opened = True
+        self._commands += [StopTimer(key) for key in barrier.timer_due]
+        barrier.timer_due = {}
+        stragglers = self._stragglers(barrier)
+        outcome = self._outcome(generation, barrier, status, stragglers)
+        self.outcomes.setdefault(spec.name, Outcomes()).append(outcome)
+        self._commands.append(Notify(SyncPointOpened(self._at, spec.name, outcome)))
+        too_few = len(outcome.arrived) < join.minimum
+        if too_few or (status == "timeout" and join.on_timeout != "proceed"):
+            if join.on_timeout in ("proceed", "raise"):
+                raise SyncPointError(spec.name, _why_not(outcome, join.minimum), outcome)
+            detour: tuple[Target, ...] = (Target(join.on_timeout),)
+        else:
+            detour = ()
+        merged = self._merge(generation, barrier)
+        if join.stragglers == "cancel":
+            self._cancel_stragglers(generation, barrier, stragglers)
+        else:
+            for top in stragglers:
+                for branch in (top.arrivals or {}).get(spec.bit, []):
+                    if branch.status == "waiting":
+                        self._late(generation, barrier, top, branch)
+        self._release(generation)
+        merged.outcome = outcome
+        merged.place = spec.name
+        vertex = self.plan.vertices[spec.name]
+        if detour:
+            self._go(merged, vertex, detour)
+        else:
+            self._pass(merged, vertex)
+
+    def _stragglers(self, barrier: Barrier) -> list[Branch]:
+        """The branches that could still have arrived, in path order."""
+        bit = barrier.spec.bit
+        if barrier.waiting_for == 0:
+            return []
+        tops = dict.fromkeys(member.branch for member in barrier.members)
+        return [
+            top
+            for top in tops
+            if (
+                top.hopes & bit and top.is_leaf
+                if top.leaves is None
+                else top.leaves.get(bit, 0) > 0
+            )
+        ]
+
+    def _outcome(
+        self,
+        generation: Generation,
+        barrier: Barrier,
+        status: OutcomeStatus,
+        stragglers: Sequence[Branch],
+    ) -> Outcome:
+        late: list[Participant] = []
+        cancelled: list[Participant] = []
+        failed: list[Participant] = []
+        dead: list[Participant] = []
+        arrived: list[Participant] = []
+        there = set(barrier.arrived)
+        slow = set(stragglers)
+        detach = barrier.spec.join.stragglers == "detach"
+        for member in barrier.members:
+            top = member.branch
+            participant = member.participant()
+            if top in there:
+                arrived.append(participant)
+            elif top in slow:
+                member.fate = "late" if detach else "cancelled"
+                (late if detach else cancelled).append(participant)
+            elif member.fate is not None:
+                (late if member.fate == "late" else cancelled).append(participant)
+            elif top.failures:
+                failed.append(participant._replace(error=min(top.failures, key=_first)[1]))
+            else:
+                dead.append(participant)
+        return Outcome(
+            sync_point=barrier.spec.name,
+            status=status,
+            branch=generation.owner.path,
+            generation=generation.number,
+            arrived=tuple(arrived),
+            failed=tuple(failed),
+            late=tuple(late),
+            cancelled=tuple(cancelled),
+            dead=tuple(dead),
+            waited=self._at - generation.opened_at,
+        )
+
+    def _merge(self, generation: Generation, barrier: Barrier) -> Branch:
+        """Merge what the arrived branches wrote into the branch that goes on."""
+        spec, owner = barrier.spec, generation.owner
+        tops = sorted(barrier.arrived, key=_by_path)
+        step = max((top.step for top in tops), default=0)
+        hoping: dict[int, int] = {}
+        contributions = [_Contribution(top, self._take(top, spec.bit, hoping)) for top in tops]
+        delta = self._concatenate(contributions)
+        if spec.last:
+            merged = owner
+            merged.status = "running"
+            merged.unfolded.extend(delta)
+            if (
+                owner.generation is not None
+                or self._keep_delta
+                or len(owner.forks) > 1
+                or generation.children
+            ):
+                merged.delta.extend(delta)
+            merged.hopes = generation.scope & self.plan.vertices[spec.name].reach
+        else:
+            merged = self._successor(generation, tops, step)
+            merged.delta = delta
+            merged.unfolded = list(delta)
+            scope = generation.scope
+            for bit, other in generation.barriers.items():
+                if not other.opened:
+                    scope |= bit
+            merged.hopes = scope & self.plan.vertices[spec.name].reach & ~spec.bit
+        self._alive += 1
+        for top in tops:
+            self._consumed(top, merged)
+        self._inherit(generation, merged, tops, hoping)
+        barrier.heir = merged
+        return merged
+
+    def _successor(self, generation: Generation, tops: Sequence[Branch], step: int) -> Branch:
+        """The merged branch of a sync point that is not the last: it takes the first's place."""
+        owner = generation.owner
+        path: BranchPath
+        if tops and not tops[0].forks:
+            path, first = tops[0].path, tops[0]
+            next_child, passages = first.next_child, first.passages
+        else:
+            path, next_child, passages = (*owner.path, owner.next_child), 0, None
+            owner.next_child += 1
+        merged = Branch(path, generation, owner.values, END)
+        merged.next_child, merged.passages = next_child, passages
+        merged.step = step + 1
+        merged.members = tuple(
+            sorted((member for top in tops for member in top.members), key=_by_path)
+        )
+        for member in merged.members:
+            member.branch = merged
+        self.branches[path] = merged
+        generation.children[path] = merged
+        return merged
+
+    def _take(self, top: Branch, bit: int, hoping: dict[int, int]) -> list[NodeWrites]:
+        """Take the writes of the branches at or below ``top`` that have arrived at ``bit``."""
+        assert top.arrivals is not None
+        leaves = top.arrivals[bit]
+        for leaf in leaves:
+            for other in _bits(leaf.hopes):
+                hoping[other] = hoping.get(other, 0) + 1
+            leaf.hopes = 0
+            self._alive -= 1
+        if top.leaves is None:
+            delta, top.delta = top.delta, []
+            return delta
+        on_the_way = {each for leaf in leaves for each in self._upwards(leaf)}
+        return self._take_marked(top, on_the_way)
+
+    def _take_marked(self, branch: Branch, on_the_way: set[Branch]) -> list[NodeWrites]:
+        delta, branch.delta = branch.delta, []
+        result = list(delta)
+        for generation in branch.forks:
+            children = sorted(
+                [child for child in generation.children.values() if child in on_the_way],
+                key=_by_path,
+            )
+            parts = [_Contribution(each, self._take_marked(each, on_the_way)) for each in children]
+            after_fork = delta[generation.mark :]
+            generation.mark = 0
+            result += self._concatenate(parts, branch, after_fork)
+        return result
+
+    def _consumed(self, top: Branch, merged: Branch) -> None:
+        """Take the merged branches out of the tree."""
+        assert top.arrivals is not None
+        leaves = [leaf for waiting in top.arrivals.values() for leaf in waiting]
+        for leaf in leaves:
+            if leaf.status == "waiting":
+                leaf.heir = merged
+                self._forget(leaf)
+                self._prune(leaf)
+        if top.heir is None and top is not merged:
+            top.heir = merged
+
+    def _inherit(
+        self,
+        generation: Generation,
+        merged: Branch,
+        tops: Sequence[Branch],
+        hoping: dict[int, int],
+    ) -> None:
+        """Count the merged branch in place of those it came from, for all other sync points."""
+        for bit in _bits(_mask(hoping) | merged.hopes):
+            hopes = 1 if merged.hopes & bit else 0
+            barrier = generation.barriers.get(bit)
+            if barrier is not None:  # of the same fork: the merged branch carries the members
+                if not hopes and not barrier.opened:
+                    barrier.give_up(sum(len(top.members) for top in tops))
+                    self._touch(generation, barrier)
+                continue
+            outer, top = self._locate(generation.owner, bit)
+            assert top.leaves is not None
+            leaves = top.leaves[bit] + hopes - hoping.get(bit, 0)
+            self._count(outer, outer.barriers[bit], top, leaves)
+
+    def _cancel_stragglers(
+        self, generation: Generation, barrier: Barrier, stragglers: Iterable[Branch]
+    ) -> None:
+        bit = barrier.spec.bit
+        for other in generation.barriers.values():
+            if self.plan.vertices[other.spec.name].reach & bit:
+                self._close(other)
+        for top in stragglers:
+            for branch in list(_subtree(top)):
+                for inner in branch.forks:
+                    for other in inner.barriers.values():
+                        if self.plan.vertices[other.spec.name].reach & bit:
+                            self._close(other)
+                waits_here = top.arrivals is not None and branch in top.arrivals.get(bit, ())
+                if branch.is_leaf and (branch.hopes & bit or waits_here):
+                    if branch.status in ("running", "routing"):
+                        self._commands.append(CancelBranch(branch.path, branch.step))
+                    self._drop(branch)
+
+    def _close(self, barrier: Barrier) -> None:
+        """All that could arrive here is being cancelled: it will not open in this generation."""
+        if not barrier.opened:
+            barrier.opened = True
+            self._commands += [StopTimer(key) for key in barrier.timer_due]
+            barrier.timer_due = {}
+
+    # -- branches that wait for siblings ------------------------------------------------------
+
+    def _done(self, branch: Branch) -> None:
+        """A leaf has come to a stand: those that wait for it, or for one above it, may go on."""
+        if not self._any_dependents:
+            return
+        for each in self._upwards(branch):
+            generation = each.generation
+            if generation is None or not generation.dependents:
+                continue
+            paths = [member.path for member in each.members]
+            if any(path in generation.dependents for path in paths) and _is_done(each, self):
+                delta = self._collect(each)
+                for path in paths:
+                    generation.finished[path] = delta if path == paths[0] else []
+                    for held in generation.dependents.pop(path, ()):
+                        self._one_less(generation, held, path)
+
+    def _one_less(self, generation: Generation, held: Branch, path: BranchPath) -> None:
+        if held.status != "held" or held.held_for is None:
+            return
+        held.held_for.discard(path)
+        if held.held_for or held.target is None:
+            return
+        before = [
+            _Contribution(generation.children.get(each) or _placeholder(generation, each), delta)
+            for each in sorted(held.members[0].after)
+            if (delta := generation.finished.get(each))
+        ]
+        held.unfolded = self._concatenate(before)
+        held.held_for = None
+        held.status = "running"
+        self._enter(held, held.target)
+
+    # -- merging ------------------------------------------------------------------------------
+
+    def _concatenate(
+        self,
+        contributions: Sequence[_Contribution],
+        owner: Branch | None = None,
+        after_fork: Sequence[NodeWrites] = (),
+    ) -> list[NodeWrites]:
+        """The deltas of concurrent branches, one after the other, in path order.
+
+        A branch with ``after=`` comes after those it depends on. ``after_fork`` is what the owner
+        wrote since it opened them. Raises ``ConflictError``.
+        """
+        ordered = _in_order(contributions)
+        writers: dict[str, list[tuple[Branch, NodeName, bool]]] = {}
+        if owner is not None and after_fork:
+            self._claim(writers, owner, after_fork)
+        for branch, delta in ordered:
+            self._claim(writers, branch, delta)
+        return [entry for contribution in ordered for entry in contribution.delta]
+
+    def _claim(
+        self,
+        writers: dict[str, list[tuple[Branch, NodeName, bool]]],
+        branch: Branch,
+        delta: Sequence[NodeWrites],
+    ) -> None:
+        """Note who writes what, and refuse a second, concurrent writer where only one may."""
+        exclusive = self.schema.exclusive
+        for node, writes in delta:
+            for channel, value in writes:
+                alone = channel in exclusive or type(value) is Overwrite
+                claims = writers.get(channel)
+                if claims is None:
+                    writers[channel] = [(branch, node, alone)]
+                    continue
+                if claims[-1][0] is branch and claims[-1][2] >= alone:
+                    continue
+                for other, other_node, other_alone in claims:
+                    if (
+                        (alone or other_alone)
+                        and other is not branch
+                        and not _precedes(other, branch)
+                    ):
+                        raise ConflictError(
+                            channel,
+                            (other.path, branch.path),
+                            (other_node, node),
+                            overwrite=channel not in exclusive,
+                        )
+                if alone or channel not in exclusive:
+                    claims.append((branch, node, alone))
+
+    def _collect(self, branch: Branch) -> list[NodeWrites]:
+        """All that a branch and the branches below it contribute, in order, checked."""
+        result = list(branch.delta)
+        for generation in branch.forks:
+            children = sorted(generation.children.values(), key=_by_path)
+            parts = [_Contribution(child, self._collect(child)) for child in children]
+            result += self._concatenate(parts, branch, branch.delta[generation.mark :])
+        return result
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        root = self._root
+        assert root is not None
+        entries = self._collect(root)
+        rest = entries[len(root.delta) :]
+        values = self.schema.fold(root.values, [*root.unfolded, *rest])
+        self.values = {**values, **self.live_values}
+        self.delta += entries
+        self.live_values = {}
+        for outcomes in self.outcomes.values():
+            outcomes.sort(key=lambda outcome: (outcome.branch, outcome.generation))
+        self._report_failures(root)
+        self.running = False
+        self.branches.clear()
+        self._root = None
+        self._commands.append(Finish())
+
+    def _report_failures(self, root: Branch) -> None:
+        """Name the failed branches that no sync point has named, in an outcome of END."""
+        if not root.failures:
+            return
+        named = {
+            participant.branch
+            for outcomes in self.outcomes.values()
+            for outcome in outcomes
+            for participant in outcome.missing
+        }
+        failed = [
+            Participant(path, None, "", error)
+            for path, error in sorted(root.failures, key=_first)
+            if not any(path[:length] in named for length in range(1, len(path) + 1))
+        ]
+        if not failed:
+            return
+        arrived = sorted([_as_participant(branch) for branch in self._ended])
+        self.outcomes[END] = Outcomes(
+            [
+                Outcome(
+                    END,
+                    "partial",
+                    root.path,
+                    0,
+                    arrived=tuple(arrived),
+                    failed=tuple(failed),
+                )
+            ]
+        )
+
+
+# -- small things -----------------------------------------------------------------------------
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """The single bits of a mask, lowest first."""
+    while mask:
+        bit = mask & -mask
+        yield bit
+        mask ^= bit
+
+
+def _mask(bits: Iterable[int]) -> int:
+    mask = 0
+    for bit in bits:
+        mask |= bit
+    return mask
+
+
+def _by_path(item: Branch | Member) -> BranchPath:
+    return item.path
+
+
+def _first(failure: tuple[BranchPath, PlaitError]) -> BranchPath:
+    return failure[0]
+
+
+def _depth(item: tuple[Any, ...]) -> int:
+    """How deep in the tree a generation lies, for ``(generation, ...)``."""
+    generation: Generation = item[0]
+    return len(generation.owner.path)
+
+
+def _last_heir(branch: Branch) -> Branch:
+    """The branch in which this one's writes live on."""
+    while branch.heir is not None:
+        branch = branch.heir
+    return branch
+
+
+def _as_participant(branch: Branch) -> Participant:
+    return (
+        branch.members[0].participant() if branch.members else Participant(branch.path, None, START)
+    )
+
+
+def _all_before(child: Branch, by_id: dict[str, Branch]) -> frozenset[BranchPath]:
+    """The paths of all siblings on which a branch depends, directly or not."""
+    found: set[BranchPath] = set()
+    todo = [child]
+    while todo:
+        target = todo.pop().target
+        for name in target.after if target is not None else ():
+            sibling = by_id[name]
+            if sibling.path not in found:
+                found.add(sibling.path)
+                todo.append(sibling)
+    return frozenset(found)
+
+
+def _precedes(first: Branch, second: Branch) -> bool:
+    """Whether ``second`` depends on ``first``, so that they are not concurrent."""
+    earlier = {member.path for member in first.members}
+    return any(not member.after.isdisjoint(earlier) for member in second.members)
+
+
+def _in_order(contributions: Sequence[_Contribution]) -> list[_Contribution]:
+    """In path order, but each after those that it depends on."""
+    if not any(member.after for each, _ in contributions for member in each.members):
+        return list(contributions)
+    result: list[_Contribution] = []
+    waiting = list(contributions)
+    while waiting:
+        for position, (branch, _) in enumerate(waiting):
+            if not any(_precedes(other, branch) for other, _ in waiting if other is not branch):
+                result.append(waiting.pop(position))
+                break
+        else:  # a group merged earlier may both precede and follow another
+            result += waiting
+            break
+    return result
+
+
+def _subtree(branch: Branch) -> Iterator[Branch]:
+    """A branch and all below it, in path order."""
+    todo = [branch]
+    while todo:
+        each = todo.pop()
+        yield each
+        for generation in reversed(each.forks):
+            todo += sorted(generation.children.values(), key=_by_path, reverse=True)
+
+
+def _all_entries(branch: Branch) -> list[NodeWrites]:
+    """All that a branch and those below it have written so far, in path order, unchecked."""
+    return [entry for each in _subtree(branch) for entry in each.delta]
+
+
+def _is_done(top: Branch, machine: Machine) -> bool:
+    """Whether no branch at or below ``top`` goes on by itself: all have ended, or wait at a sync
+    point of its own generation or further out."""
+    assert top.generation is not None
+    depth = len(top.generation.owner.path)
+    for branch in _subtree(top):
+        if branch.status in ("running", "routing", "held"):
+            return False
+        if branch.status == "waiting":
+            spec = machine.plan.vertices[branch.place].sync_point
+            assert spec is not None
+            generation, _ = machine._locate(branch, spec.bit)
+            if len(generation.owner.path) > depth:
+                return False
+    return True
+
+
+def _placeholder(generation: Generation, path: BranchPath) -> Branch:
+    """Stands for a sibling that was merged already, where a later one starts from its delta."""
+    return Branch(path, generation, {}, END)
+
+
+def _why_not(outcome: Outcome, minimum: int) -> str:
+    """Why a sync point cannot go on, in a sentence with a way out."""
+    count = len(outcome.arrived)
+    missing = "; ".join(
+        f"{format_path(each.branch)} ({each.id or each.node}) {fate}"
+        for fate, members in (
+            ("failed", outcome.failed),
+            ("took another way", outcome.dead),
+            ("was cancelled", outcome.cancelled),
+            ("was late", outcome.late),
+        )
+        for each in members[:5]
+    )
+    if outcome.status == "timeout" and count >= minimum:
+        return (
+            f"its deadline passed after {outcome.waited:g} s with {count} of {outcome.activated} "
+            f"arrived: {missing}. on_timeout='proceed' goes on with those, or name a node to go to"
+        )
+    return (
+        f"{count} of {outcome.activated} branches arrived, fewer than the minimum of {minimum}"
+        + (f": {missing}" if missing else "")
+        + f". Join(minimum={count}) goes on with those, or on_timeout names a node to go to"
+    )

@@ -1,0 +1,337 @@
+"""One call of one node: its context, its thread, its time limit, and where it leads.
+
+The only module that calls a user's nodes and routers. What a node gets is plain state, and what
+it returns is plain data, so that a runner may carry a call to another process.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from contextvars import Context
+from typing import Any, Protocol, cast
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from .errors import PlaitError, RoutingError, WriteError, format_path, shorten
+from .events import NO_ARGUMENT, BranchPath, NodeName, Outcome, Target, ThreadId, Writes
+from .graph import END, START, Command, NodeSpec, Plan, Router, Send, Vertex
+from .state import Schema
+
+__all__ = ["NodeContext", "NodeRunner", "call_node", "check_output", "find_targets"]
+
+
+class NodeContext:
+    """What a node learns about its call, as its second argument.
+
+    Attributes:
+        thread_id: the thread that the run belongs to.
+        branch: the path of the branch.
+        node: the name of the node.
+        attempt: the number of this attempt, from 1.
+        idempotency_key: names this call of this node. It is the same for every attempt, and for
+            the repetition after a crash.
+        context: what was passed to ``run(context=...)``.
+        outcome: what the sync point reported, for the node after it; else ``None``.
+        error: why the node before failed, for the node that ``on_error`` names; else ``None``.
+    """
+
+    __slots__ = (
+        "_emit",
+        "_step",
+        "attempt",
+        "branch",
+        "context",
+        "error",
+        "node",
+        "outcome",
+        "thread_id",
+    )
+
+    def __init__(
+        self,
+        thread_id: ThreadId,
+        branch: BranchPath,
+        node: NodeName,
+        attempt: int,
+        step: int,
+        context: Any,
+        outcome: Outcome | None,
+        error: PlaitError | None,
+        emit: Callable[[NodeContext, Any], Awaitable[None]],
+    ) -> None:
+        self.thread_id = thread_id
+        self.branch = branch
+        self.node = node
+        self.attempt = attempt
+        self.context = context
+        self.outcome = outcome
+        self.error = error
+        self._step = step
+        self._emit = emit
+
+    @property
+    def idempotency_key(self) -> str:
+        """Names this call, the same for every attempt; see the class."""
+        return f"{self.thread_id}:{format_path(self.branch)}:{self._step}"
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger bound with thread_id, branch, node and attempt."""
+        import structlog
+
+        return structlog.get_logger("plait").bind(
+            thread_id=self.thread_id,
+            branch=format_path(self.branch),
+            node=self.node,
+            attempt=self.attempt,
+        )
+
+    def emit(self, value: Any) -> Awaitable[None]:
+        """Put a value into the stream, as an ``Emitted`` event.
+
+        It is there as soon as the call returns; await the result to be held back while the
+        stream's reader is slow. Also works from a ``def`` node, where the call itself waits.
+        """
+        try:
+            return self._emit(self, value)
+        except RuntimeError:  # no event loop here: this is a worker thread
+            anyio.from_thread.run(self._emit_and_wait, value)
+            return _Nothing()
+
+    async def _emit_and_wait(self, value: Any) -> None:
+        await self._emit(self, value)
+
+
+class _Nothing:
+    """An awaitable that is ready."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+class NodeRunner(Protocol):
+    """Calls a node's function; the default is :func:`call_node`, in this process."""
+
+    def __call__(
+        self, spec: NodeSpec, state: Any, context: NodeContext, variables: Context, /
+    ) -> Awaitable[Any]:
+        """Return what the node returned, or raise what it raised."""
+
+
+async def call_node(spec: NodeSpec, state: Any, context: NodeContext, variables: Context) -> Any:
+    """Call a node once, in a context of its own, and return what it returned.
+
+    Raises whatever the node raises, and ``TimeoutError`` when the attempt takes too long.
+    """
+    if spec.timeout is None:
+        return await _call(spec, state, context, variables)
+    with anyio.move_on_after(spec.timeout) as scope:
+        return await _call(spec, state, context, variables)
+    assert scope.cancelled_caught
+    raise TimeoutError(f"the attempt took longer than its timeout of {spec.timeout:g} s")
+
+
+async def _call(spec: NodeSpec, state: Any, context: NodeContext, variables: Context) -> Any:
+    if spec.kind == "async":
+        result = spec.fn(state, context) if spec.takes_context else spec.fn(state)
+        if not inspect.iscoroutine(result):  # a wrapped function may return another awaitable
+            result = _await(result)
+        return await _in_context(result, variables)
+    return await _in_context(_in_thread(spec, state, context), variables)
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+async def _in_thread(spec: NodeSpec, state: Any, context: NodeContext) -> Any:
+    """Call a ``def`` node. Cancelling it lets go of the thread, which goes on by itself."""
+    arguments = (state, context) if spec.takes_context else (state,)
+    result = await anyio.to_thread.run_sync(spec.fn, *arguments, abandon_on_cancel=True)
+    return await result if inspect.isawaitable(result) else result
+
+
+@types.coroutine
+def _in_context(
+    coroutine: Coroutine[Any, Any, Any], variables: Context
+) -> Generator[Any, Any, Any]:
+    """Run a coroutine in a context, so that variables which a node sets are its own.
+
+    Nodes share tasks, and a task has one context; entering the node's own for each of its steps
+    costs a tenth of what a task of its own would.
+    """
+    run = variables.run
+    try:
+        waiting = run(coroutine.send, None)
+        while True:
+            try:
+                value = yield waiting
+            except GeneratorExit:
+                run(coroutine.close)
+                raise
+            except BaseException as error:
+                waiting = run(coroutine.throw, error)
+            else:
+                waiting = run(coroutine.send, value)
+    except StopIteration as stop:
+        return stop.value
+
+
+# -- what it returned -------------------------------------------------------------------------
+
+
+def check_output(schema: Schema, spec: NodeSpec, output: Any) -> tuple[Writes, Any]:
+    """What a node wrote, and where it wants to go (``()`` for nowhere of its own).
+
+    Raises ``WriteError`` for what the state cannot take.
+    """
+    goto: Any = ()
+    if isinstance(output, Command):
+        output, goto = output.update, output.goto
+    elif isinstance(output, (str, Send, list)):
+        raise WriteError(
+            spec.name, None, "a mapping of writes (the way on is Command(goto=...))", output
+        )
+    writes = schema.check_writes(spec.name, output)
+    if spec.writes is not None:
+        for channel, value in writes:
+            if channel not in spec.writes:
+                declared = ", ".join(sorted(map(repr, spec.writes))) or "nothing"
+                raise WriteError(
+                    spec.name, channel, f"writes to what it declares only ({declared})", value
+                )
+    return writes, goto
+
+
+# -- where it leads ---------------------------------------------------------------------------
+
+
+async def find_targets(
+    plan: Plan, vertex: Vertex, state: Callable[[], Any], goto: Any
+) -> tuple[Target, ...]:
+    """Ask edges, routers and ``Command.goto`` for the way on, in the order of their declaration.
+
+    ``state`` makes the state that a router sees. Raises ``RoutingError``.
+    """
+    if vertex.targets is not None and (goto is None or goto == ()):
+        return vertex.targets
+    targets: list[Target] = []
+    for way in vertex.ways:
+        if isinstance(way, Target):
+            targets.append(way)
+        else:
+            chosen = way.fn(state())
+            if inspect.isawaitable(chosen):
+                chosen = await chosen
+            targets += _chosen(plan, vertex, way, chosen)
+    for item in _as_list(goto):
+        target = _target(plan, vertex, "its Command", item)
+        if vertex.goto is not None and target.node not in vertex.goto:
+            raise RoutingError(
+                vertex.name,
+                f"its Command goes to {target.node!r}, which is not declared: add_node(..., "
+                f"targets=[{target.node!r}, ...]) or annotate it -> Command[Literal[...]]",
+            )
+        targets.append(target)
+    _check_siblings(vertex, targets)
+    return tuple(targets)
+
+
+def _as_list(chosen: Any) -> Sequence[Any]:
+    if chosen is None:
+        return ()
+    if isinstance(chosen, (str, Send)):
+        return (chosen,)
+    if isinstance(chosen, Iterable):
+        return list(chosen)
+    return (chosen,)
+
+
+def _chosen(plan: Plan, vertex: Vertex, router: Router, chosen: Any) -> Iterable[Target]:
+    if router.names is not None and not isinstance(chosen, (list, tuple)):
+        chosen = [chosen]
+    for item in _as_list(chosen):
+        if router.names is not None and not isinstance(item, Send):
+            if item not in router.names:
+                raise RoutingError(
+                    vertex.name,
+                    f"router {router.name!r} returned {shorten(item)}, which its mapping lacks",
+                )
+            item = router.names[item]  # noqa: PLW2901
+        target = _target(plan, vertex, f"router {router.name!r}", item)
+        if router.targets is not None and target.node not in router.targets:
+            raise RoutingError(
+                vertex.name,
+                f"router {router.name!r} chose {target.node!r}, which is not among its declared "
+                f"targets {list(router.targets)}: add it there",
+            )
+        yield target
+
+
+def _target(plan: Plan, vertex: Vertex, chooser: str, item: Any) -> Target:
+    if isinstance(item, Send):
+        target = Target(item.node, item.arg, item.id, item.after, item.weight)
+    elif isinstance(item, str):
+        target = Target(item)
+    else:
+        raise RoutingError(
+            vertex.name, f"{chooser} returned {shorten(item)}, which is no name and no Send"
+        )
+    there = plan.vertices.get(target.node)
+    if there is None or target.node == START:
+        raise RoutingError(vertex.name, f"{chooser} chose {target.node!r}, which is no node")
+    if there.node is None and target.argument is not NO_ARGUMENT:
+        kind = "END" if target.node == END else f"sync point {target.node!r}"
+        raise RoutingError(
+            vertex.name, f"{chooser} sends an argument to {kind}, where nothing takes it"
+        )
+    weight = cast("Any", target.weight)
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, (int, float))
+        or not (math.isfinite(weight) and weight > 0)
+    ):
+        raise RoutingError(
+            vertex.name, f"{chooser} gives the weight {weight!r}: it must be a number above 0"
+        )
+    return target
+
+
+def _check_siblings(vertex: Vertex, targets: Sequence[Target]) -> None:
+    """Ids must be unique, and ``after`` must name siblings without a cycle."""
+    by_id: dict[str, Target] = {}
+    dependent = False
+    for target in targets:
+        dependent = dependent or bool(target.after)
+        if target.id is not None:
+            if target.id in by_id:
+                raise RoutingError(vertex.name, f"two branches have the id {target.id!r}")
+            by_id[target.id] = target
+    if not dependent:
+        return
+    for target in targets:
+        for name in target.after:
+            if name not in by_id:
+                known = ", ".join(map(repr, by_id)) or "none"
+                raise RoutingError(
+                    vertex.name,
+                    f"branch {target.id or target.node!r} comes after {name!r}, which is no id of "
+                    f"a sibling (there are: {known})",
+                )
+    # Remove what depends on nothing that is left, until nothing is left: else there is a cycle.
+    left = {name: set(target.after) for name, target in by_id.items()}
+    while left:
+        free = [name for name, after in left.items() if not after & left.keys()]
+        if not free:
+            cycle = ", ".join(map(repr, left))
+            raise RoutingError(vertex.name, f"the branches {cycle} wait for each other")
+        for name in free:
+            del left[name]

@@ -1,0 +1,82 @@
+"""Where journals live: the protocol, and the store in memory.
+
+A store keeps one journal for each thread. Whoever runs a thread holds its lease, so that a
+thread has one writer at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from .errors import ThreadBusy
+from .events import JournalEvent, ThreadId
+
+__all__ = ["Journal", "MemoryStore", "Store"]
+
+
+class Journal(Protocol):
+    """The journal of a thread, as its one writer sees it."""
+
+    @property
+    def events(self) -> Sequence[JournalEvent]:
+        """All events so far, in order."""
+
+    def append(self, event: JournalEvent) -> Awaitable[None] | None:
+        """Add an event at the end.
+
+        The order of the calls is the order of the journal. Returns ``None`` if the event is as
+        durable as it will get, else something to await before anything that follows from the
+        event may be done.
+        """
+
+
+class Store(Protocol):
+    """Where journals live."""
+
+    def lease(self, thread_id: ThreadId) -> AbstractAsyncContextManager[Journal]:
+        """Hold a thread for writing. Raises ``ThreadBusy`` if somebody else holds it."""
+
+    async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
+        """The events of a thread, in order; empty for a thread that is not known."""
+
+
+class _MemoryJournal:
+    """A list of events."""
+
+    __slots__ = ("events", "leased")
+
+    def __init__(self) -> None:
+        self.events: list[JournalEvent] = []
+        self.leased = False
+
+    def append(self, event: JournalEvent) -> None:
+        self.events.append(event)
+
+
+class MemoryStore:
+    """Journals in this process; they are gone when it is."""
+
+    def __init__(self) -> None:
+        self._journals: dict[ThreadId, _MemoryJournal] = {}
+
+    @asynccontextmanager
+    async def lease(self, thread_id: ThreadId) -> AsyncIterator[Journal]:
+        """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
+        journal = self._journals.get(thread_id) or _MemoryJournal()
+        if journal.leased:
+            raise ThreadBusy(thread_id, "is being run at this moment: wait for that run to end")
+        self._journals[thread_id] = journal
+        journal.leased = True
+        try:
+            yield journal
+        finally:
+            journal.leased = False
+            if not journal.events:  # nothing has happened, so there is no such thread
+                del self._journals[thread_id]
+
+    async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
+        """The events of a thread, in order; empty for a thread that is not known."""
+        journal = self._journals.get(thread_id)
+        return tuple(journal.events) if journal is not None else ()
