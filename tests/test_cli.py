@@ -128,7 +128,8 @@ def test_an_interrupt_cancels_every_branch_and_reports_what_was_finished(brief: 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
     code = cli.main([str(argument) for argument in arguments])
-    return code, *capsys.readouterr()
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
 
 
 def test_the_report_can_go_to_a_file(brief: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +160,20 @@ def test_a_run_that_fails_gives_code_1_and_a_report(
     assert 'MissingSourceError: source "none.md": no file matches' in out
 
 
+def test_a_bad_brief_is_refused_without_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = in_process(capsys, "orchestrate", tmp_path / "none.toml")
+    assert (code, out) == (2, "")
+    assert "cannot be read" in err
+
+
+def test_json_in_this_process(brief: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = in_process(capsys, "orchestrate", brief, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["title"] == "Small"
+
+
 def test_draw_gives_the_graph_of_a_brief(brief: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = in_process(capsys, "draw", brief)
     assert code == 0
@@ -173,9 +188,10 @@ def test_usage_is_code_2_and_version_is_0(arguments: Sequence[str], code: int) -
 
 
 class Terminal:
-    """A pseudo terminal that remembers what was shown on it."""
+    """A pseudo terminal that remembers what was shown on it, and has somebody at the keyboard."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupt_at: str | None = None) -> None:
+        self._interrupt_at = interrupt_at
         self._master, slave = pty.openpty()
         self.stream: IO[str] = os.fdopen(slave, "w", encoding="utf-8")
         self._shown = bytearray()
@@ -187,6 +203,9 @@ class Terminal:
         try:
             while data := os.read(self._master, 4096):
                 self._shown += data
+                if self._interrupt_at and self._interrupt_at.encode() in self._shown:
+                    self._interrupt_at = None
+                    os.kill(os.getpid(), signal.SIGINT)
         except OSError:
             pass  # what Linux says when the other end is closed
 
@@ -197,8 +216,10 @@ class Terminal:
         return self._shown.decode()
 
 
-def on_terminal(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> tuple[int, str]:
-    terminal = Terminal()
+def on_terminal(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str | Path, interrupt_at: str | None = None
+) -> tuple[int, str]:
+    terminal = Terminal(interrupt_at)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal.stream)
         patch.setattr(sys, "stderr", terminal.stream)
@@ -240,3 +261,16 @@ def test_a_version_is_told_even_where_plait_is_not_installed(
 
     monkeypatch.setattr(cli, "version", not_installed)
     assert cli._version() == "(not installed)"
+
+
+def test_ctrl_c_on_a_terminal_ends_with_a_report(
+    brief: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(brief.parent, BRIEF + SLOW)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, shown = on_terminal(monkeypatch, "orchestrate", brief, interrupt_at="working")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == 130
+    assert "The run was interrupted: Ctrl-C." in shown

@@ -23,8 +23,9 @@ from .errors import (
 )
 from .events import Event, Outcome, Outcomes, Participant
 from .flow import Flow, RunResult, RunStream, Snapshot
-from .graph import ALL, ANY, END, START, Arrival, Command, Graph, Join, Retry, Send
+from .graph import Graph
 from .node import NodeContext
+from .policy import ALL, ANY, END, START, Arrival, Command, Join, Retry, Send
 from .state import Overwrite
 from .store import MemoryStore, Store
 

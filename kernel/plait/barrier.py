@@ -9,46 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from .events import BranchPath, NodeName, OutcomeStatus, Participant, TimerKey
-from .graph import ALL, ANY, SyncPointSpec
+from .events import OutcomeStatus, TimerKey
+from .plan import SyncPointSpec
+from .policy import ALL, ANY, ROUNDING
 
 if TYPE_CHECKING:
-    from .machine import Branch
+    from .tree import Branch, Member
 
-__all__ = ["Barrier", "Member"]
-
-
-class Member:
-    """A branch that a fork opened, as the sync points of that fork know it.
-
-    Attributes:
-        branch: the branch that carries it now: its own, or one that it was merged into.
-        after: the paths of the siblings it depends on, directly or not.
-        fate: how a sync point left it behind, if one did.
-    """
-
-    __slots__ = ("after", "branch", "fate", "id", "node", "path", "weight")
-
-    def __init__(
-        self, path: BranchPath, id_: str | None, node: NodeName, weight: float, branch: Branch
-    ) -> None:
-        self.path = path
-        self.id = id_
-        self.node = node
-        self.weight = weight
-        self.branch = branch
-        self.after: frozenset[BranchPath] = frozenset()
-        self.fate: Literal["late", "cancelled"] | None = None
-
-    def participant(self) -> Participant:
-        """As an outcome names it."""
-        return Participant(self.path, self.id, self.node)
+__all__ = ["Barrier"]
 
 
 class Barrier:
     """One sync point in one generation.
 
     Attributes:
+        number: how many barriers of this sync point the owner of the generation had before.
         members: the participants, in path order.
         waiting_for: how many of them could still arrive.
         arrived: the branches that have, in order of arrival; one may carry several members.
@@ -64,6 +39,7 @@ class Barrier:
         "judged",
         "members",
         "met",
+        "number",
         "opened",
         "spec",
         "timer_due",
@@ -71,8 +47,9 @@ class Barrier:
         "waiting_for",
     )
 
-    def __init__(self, spec: SyncPointSpec, members: list[Member]) -> None:
+    def __init__(self, spec: SyncPointSpec, number: int, members: list[Member]) -> None:
         self.spec = spec
+        self.number = number
         self.members = members
         self.waiting_for = len(members)
         self.arrived: list[Branch] = []
@@ -119,23 +96,17 @@ class Barrier:
         if quorum is ANY:
             return self.arrived_count >= 1
         if isinstance(quorum, float):
-            # Ten times 0.1 is a little less than 1: a share is met within rounding.
-            return self.arrived_weight >= quorum * self.total_weight * (1 - 1e-12)
+            return self.arrived_weight >= quorum * self.total_weight * (1 - ROUNDING)
         if isinstance(quorum, int):
             return self.arrived_count >= quorum
         if isinstance(quorum, Mapping):
-            return self.arrived_weight >= 1 - 1e-12
+            return self.arrived_weight >= 1 - ROUNDING
         return self.met
 
     def wants_judgement(self) -> bool:
         """Whether a predicate should be asked about arrivals that it has not seen."""
         quorum = self.spec.join.quorum
-        return (
-            callable(quorum)
-            and not isinstance(quorum, Mapping)
-            and not self.met
-            and self.judged < self.arrived_count
-        )
+        return callable(quorum) and not self.met and self.judged < self.arrived_count
 
     def verdict(self) -> OutcomeStatus | Literal["grace"] | None:
         """Whether to open now, and as what; ``"grace"`` where the grace time should begin."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .events import NodeName, Target
-from .graph import END, START, Plan, Vertex
+from .plan import Plan, Vertex
+from .policy import END, START
 
 __all__ = ["draw_mermaid"]
 

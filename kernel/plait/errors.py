@@ -157,7 +157,8 @@ class ConflictError(PlaitError):
             )
         )
         super().__init__(
-            f"channel {channel!r} was written concurrently by {first} and {second}, {why}: {way_out}"
+            f"channel {channel!r} was written concurrently by {first} and {second}, {why}: "
+            + way_out
         )
 
 

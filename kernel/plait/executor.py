@@ -7,8 +7,10 @@ branches that never suspend share one task, and branches that wait side by side 
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import random
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,9 +19,21 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.from_thread
 import anyio.lowlevel
-import sniffio
 
+from .commands import (
+    CancelBranch,
+    Command,
+    Fail,
+    Finish,
+    JudgeQuorum,
+    Notify,
+    RouteBranch,
+    RunNode,
+    StartTimer,
+    StopTimer,
+)
 from .errors import MutationError, NodeError, RoutingError, format_path
 from .events import (
     NO_ARGUMENT,
@@ -39,25 +53,12 @@ from .events import (
     TimerKey,
     Writes,
 )
-from .graph import NodeSpec, Plan
-from .machine import (
-    INPUT,
-    Branch,
-    CancelBranch,
-    Command,
-    Fail,
-    Finish,
-    JudgeQuorum,
-    Machine,
-    Notify,
-    RouteBranch,
-    RunNode,
-    StartTimer,
-    StopTimer,
-)
+from .machine import INPUT, Machine
 from .node import NodeContext, NodeRunner, call_node, check_output, find_targets
+from .plan import NodeSpec, Plan
 from .state import Values, deep_copy
 from .store import Journal
+from .tree import Branch
 
 __all__ = ["Executor", "Listener"]
 
@@ -136,7 +137,7 @@ class Executor:
         context: Any = None,
         listener: Listener | None = None,
         max_concurrency: int | None = None,
-        pools: Mapping[str, anyio.abc.CapacityLimiter] | None = None,
+        pools: Mapping[str, anyio.CapacityLimiter] | None = None,
         debug: bool = False,
         prefix: str = "",
         runner: NodeRunner = call_node,
@@ -154,6 +155,7 @@ class Executor:
         self.now = _clock()
         self.log = _logger(thread_id) if debug else None
         self._variables = copy_context()
+        self._thread = threading.get_ident()
         self._max_workers = max_concurrency or float("inf")
         self._workers = 0
         self._standby = False
@@ -175,7 +177,7 @@ class Executor:
         try:
             async with anyio.create_task_group() as self._group:
                 if event is None:
-                    self._perform(self.machine.outstanding(), None)
+                    await self._carry_out(self.machine.outstanding(), None)
                 else:
                     await self._dispatch(event)
                 await self._work()
@@ -214,7 +216,7 @@ class Executor:
         self._scopes[path] = scope
         try:
             while command is not None and self.machine.expects(command):
-                if type(command) is RunNode:
+                if isinstance(command, RunNode):
                     command = await self._run_node(command)
                 else:
                     command = await self._route(command)
@@ -249,28 +251,14 @@ class Executor:
         spec = vertex.node
         assert spec is not None
         attempt = 1
+        writes: Writes = ()
+        goto: Any = ()
         while True:
             started = self.now()
             if self.listener is not None or self.log is not None:
                 await self._tell(NodeStarted(started, branch.path, spec.name, attempt))
             try:
                 writes, goto = await self._attempt(branch, spec, command.step, attempt)
-                if not machine.expects(command):
-                    return None
-                targets = vertex.targets
-                if targets is None or goto != ():
-                    try:
-                        targets = await find_targets(
-                            self.plan,
-                            vertex,
-                            lambda: self._instance(machine.view_after(branch, writes)),  # noqa: B023
-                            goto,
-                        )
-                    except Exception as error:
-                        return await self._failed(command, spec, attempt, error)
-                event: JournalEvent = NodeCompleted(
-                    self.now(), branch.path, spec.name, attempt, writes, targets, started
-                )
                 break
             except Exception as error:
                 if not machine.expects(command):
@@ -278,14 +266,29 @@ class Executor:
                 delay = self._delay(spec, attempt, error)
                 if delay is None:
                     return await self._failed(command, spec, attempt, error)
-                await self._record(
-                    NodeRetried(self.now(), branch.path, spec.name, attempt, error, delay)
-                )
-                await anyio.sleep(delay)
-                attempt += 1
-        if not machine.expects(command):  # a router may have waited
+                event = NodeRetried(self.now(), branch.path, spec.name, attempt, error, delay)
+            await self._dispatch(event)
+            await anyio.sleep(event.delay)
+            attempt += 1
+        if not machine.expects(command):
             return None
-        return await self._dispatch(event, branch.path)
+        targets = vertex.targets
+        if targets is None or goto != ():
+            try:
+                targets = await find_targets(
+                    self.plan,
+                    vertex,
+                    lambda: self._instance(machine.view_after(branch, writes)),
+                    goto,
+                )
+            except Exception as error:
+                return await self._failed(command, spec, attempt, error)
+            if not machine.expects(command):  # a router may have waited
+                return None
+        return await self._dispatch(
+            NodeCompleted(self.now(), branch.path, spec.name, attempt, writes, targets, started),
+            branch.path,
+        )
 
     async def _attempt(
         self, branch: Branch, spec: NodeSpec, step: int, attempt: int
@@ -295,17 +298,16 @@ class Executor:
         argument = branch.argument
         if spec.kind == "flow":
             return await self._run_flow(branch, spec, step, values), ()
-        before = None
+        before: Values | None = None
+        shown = values if argument is NO_ARGUMENT else {"the argument of its Send": argument}
         if self.debug:
-            shown = (
-                {"the argument of its Send": argument} if argument is not NO_ARGUMENT else values
-            )
             before = deep_copy(shown)
         state = self._instance(values) if argument is NO_ARGUMENT else argument
         context = NodeContext(
             self.thread_id,
             branch.path,
             spec.name,
+            branch.members[0].id if branch.members else None,
             attempt,
             step,
             self.context,
@@ -358,9 +360,9 @@ class Executor:
         return tuple(
             [
                 write
-                for node, written in machine.delta
-                if node != INPUT
-                for write in written
+                for entry in machine.delta
+                if entry.node != INPUT
+                for write in entry.writes
                 if write[0] in known
             ]
         )
@@ -415,26 +417,21 @@ class Executor:
         commands = self.machine.handle(event)
         if durable is not None:
             await durable
-        mine = self._perform(commands, own)
+        mine = await self._carry_out(commands, own)
         if self.listener is not None or self.log is not None:
             await self._tell(event, commands)
         return mine
 
-    async def _record(self, event: JournalEvent) -> None:
-        """Journal an event from which nothing follows."""
-        await self._dispatch(event)
-
-    def _perform(
+    async def _carry_out(
         self, commands: list[Command], own: BranchPath | None
     ) -> RunNode | RouteBranch | None:
         mine: RunNode | RouteBranch | None = None
         for command in commands:
-            kind = type(command)
-            if kind is RunNode or kind is RouteBranch:
-                if command.branch == own and mine is None:  # type: ignore[union-attr]
-                    mine = command  # type: ignore[assignment]
+            if isinstance(command, RunNode | RouteBranch):
+                if command.branch == own and mine is None:
+                    mine = command
                 else:
-                    self._ready.append(command)  # type: ignore[arg-type]
+                    self._ready.append(command)
             elif isinstance(command, CancelBranch):
                 scope = self._scopes.get(command.branch)
                 if scope is not None:
@@ -444,7 +441,7 @@ class Executor:
             elif isinstance(command, StopTimer):
                 self._stopped.add(command.timer)
             elif isinstance(command, JudgeQuorum):
-                self._ready_judgement(command)
+                mine = await self._judge(command, own) or mine
             elif isinstance(command, Fail):
                 self._fail(command.error)
             elif isinstance(command, Finish) and self._timer_scope is not None:
@@ -453,10 +450,9 @@ class Executor:
             self._call_standby()
         return mine
 
-    def _ready_judgement(self, command: JudgeQuorum) -> None:
-        self._group.start_soon(self._judge, command)
-
-    async def _judge(self, command: JudgeQuorum) -> None:
+    async def _judge(
+        self, command: JudgeQuorum, own: BranchPath | None
+    ) -> RunNode | RouteBranch | None:
         """Ask a quorum that is a predicate."""
         spec = self.plan.vertices[command.sync_point].sync_point
         assert spec is not None
@@ -465,10 +461,10 @@ class Executor:
             met = bool(quorum(command.arrivals))
         except Exception as error:
             self._fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
-            return
-        await self._dispatch(
-            QuorumJudged(self.now(), command.branch, command.generation, command.sync_point, met)
-        )
+            return None
+        name, generation = command.sync_point, command.generation
+        event = QuorumJudged(self.now(), command.branch, generation, name, met)
+        return await self._dispatch(event, own)
 
     def _fail(self, error: BaseException) -> None:
         """End the run with an error; the first one counts."""
@@ -519,13 +515,14 @@ class Executor:
         if self.listener is not None:
             await self.listener.wait_for_room()
 
-    def _prefixed(self, event: Event) -> Event:
+    def _prefixed(self, event: Any) -> Event:
         if self.prefix and hasattr(event, "node"):
-            return event._replace(node=self.prefix + event.node)  # type: ignore[union-attr, no-any-return]
-        return event
+            event = event._replace(node=self.prefix + event.node)
+        return event  # type: ignore[no-any-return]
 
     def _emit(self, context: NodeContext, value: Any) -> Awaitable[None]:
-        sniffio.current_async_library()  # raises in a worker thread, where ``put`` must not run
+        if threading.get_ident() != self._thread:  # a `def` node: it waits itself
+            return anyio.from_thread.run(self._emit_here, context, value)
         event = Emitted(self.now(), context.branch, self.prefix + context.node, value)
         if self.log is not None:
             self.log.debug(_words(event), **_facts(event))
@@ -533,6 +530,10 @@ class Executor:
             return _READY
         self.listener.put(event)
         return _Room(self.listener)
+
+    async def _emit_here(self, context: NodeContext, value: Any) -> Awaitable[None]:
+        await self._emit(context, value)
+        return _READY
 
 
 class _NoJournal:
@@ -573,14 +574,15 @@ def _clock() -> Callable[[], float]:
 
     A simulated loop has a ``wall_time`` of its own, so that its runs are repeatable.
     """
-    if sniffio.current_async_library() == "asyncio":
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        tick: Callable[[], float] = loop.time
-        wall: Callable[[], float] = getattr(loop, "wall_time", time.time)
+    tick: Callable[[], float]
+    wall: Callable[[], float] = time.time
+    try:
+        loop = asyncio.get_running_loop()  # its own clock: anyio's takes ten times as long
+    except RuntimeError:  # another backend
+        tick = anyio.current_time
     else:
-        tick, wall = anyio.current_time, time.time
+        tick = loop.time
+        wall = getattr(loop, "wall_time", time.time)
     offset = wall() - tick()
     return lambda: tick() + offset
 

@@ -11,7 +11,6 @@ from typing import Any, Generic, Literal, TypeVar
 
 import anyio
 import anyio.abc
-import sniffio
 
 from .draw import draw_mermaid
 from .errors import ThreadNotFound, ThreadUnfinished
@@ -26,8 +25,8 @@ from .events import (
     ThreadId,
 )
 from .executor import Executor, Listener
-from .graph import Plan
 from .machine import Machine
+from .plan import Plan
 from .store import Journal, MemoryStore, Store
 
 __all__ = ["BranchView", "Flow", "RunResult", "RunStream", "Snapshot"]
@@ -93,7 +92,7 @@ class Flow(Generic[S]):
         store: Store | None = None,
         *,
         max_concurrency: int | None = None,
-        pools: Mapping[str, int | anyio.abc.CapacityLimiter] | None = None,
+        pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
         debug: bool = False,
     ) -> None:
         self.plan = plan
@@ -101,9 +100,7 @@ class Flow(Generic[S]):
         self.store: Store = MemoryStore() if store is None else store
         self.max_concurrency = max_concurrency
         self.pools = {
-            name: pool
-            if isinstance(pool, anyio.abc.CapacityLimiter)
-            else anyio.CapacityLimiter(pool)
+            name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)
             for name, pool in (pools or {}).items()
         }
         self.debug = debug
@@ -111,7 +108,10 @@ class Flow(Generic[S]):
     # -- running ------------------------------------------------------------------------------
 
     async def run(
-        self, input: Any = None, thread_id: ThreadId | None = None, context: Any = None
+        self,
+        input: Any = None,  # noqa: A002 - the word that the field uses
+        thread_id: ThreadId | None = None,
+        context: Any = None,
     ) -> RunResult[S]:
         """Run the graph to its end.
 
@@ -142,7 +142,7 @@ class Flow(Generic[S]):
 
     def stream(
         self,
-        input: Any = None,
+        input: Any = None,  # noqa: A002 - the word that the field uses
         thread_id: ThreadId | None = None,
         context: Any = None,
         *,
@@ -323,24 +323,30 @@ class RunStream(Generic[S]):
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> Literal[False]:
         assert self._group is not None
         self._job.listener.close()
         self._group.cancel_scope.cancel()
         try:
-            return await self._group.__aexit__(kind, error, traceback)
+            await self._group.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup:  # the body's own error, which leaves as it is
+            if error is None:
+                raise
         finally:
             self.result = self._job.result
+        return False
 
     def __aiter__(self) -> RunStream[S]:
         return self
 
     async def __anext__(self) -> Event:
         if self._group is None and self._task is None:
-            if sniffio.current_async_library() != "asyncio":
-                raise RuntimeError("use `async with flow.stream(...) as events:` here")
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                raise RuntimeError("use `async with flow.stream(...) as events:` here") from None
             # Not in a task group: the stream itself owns it, and ends it with its own life.
-            self._task = asyncio.get_running_loop().create_task(self._job.run())
+            self._task = loop.create_task(self._job.run())
         event = await self._job.listener.get()
         if event is not None:
             return event

@@ -14,10 +14,22 @@ point, and since counts are kept as bits are lost, no step costs more than the d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal
 
-from .barrier import Barrier, Member
-from .errors import ConflictError, PlaitError, SyncPointError
+from .barrier import Barrier
+from .commands import (
+    CancelBranch,
+    Command,
+    Fail,
+    Finish,
+    JudgeQuorum,
+    Notify,
+    RouteBranch,
+    RunNode,
+    StartTimer,
+    StopTimer,
+)
+from .errors import PlaitError, SyncPointError
 from .events import (
     NO_ARGUMENT,
     BranchForked,
@@ -41,241 +53,28 @@ from .events import (
     Writes,
     format_path,
 )
-from .graph import END, START, Arrival, Plan, SyncPointSpec, Vertex
+from .merging import Contribution, Merger
+from .plan import Plan, SyncPointSpec, Vertex
+from .policy import END, START, Arrival
 from .reducers import MISSING
 from .state import NodeWrites, Overwrite, Values
+from .tree import (
+    LIVE,
+    Branch,
+    Generation,
+    Member,
+    all_entries,
+    as_participant,
+    by_path,
+    last_heir,
+    subtree,
+    upwards,
+)
 
-__all__ = [
-    "Branch",
-    "CancelBranch",
-    "Command",
-    "Fail",
-    "Finish",
-    "JudgeQuorum",
-    "Machine",
-    "Notify",
-    "RouteBranch",
-    "RunNode",
-    "StartTimer",
-    "StopTimer",
-]
-
+__all__ = ["INPUT", "Machine"]
 
 INPUT: Final = "the input"
 """Stands for a node where an input is written."""
-
-
-# -- commands ---------------------------------------------------------------------------------
-
-
-class RunNode(NamedTuple):
-    """Call a node, and report ``NodeCompleted`` or ``NodeFailed``."""
-
-    branch: BranchPath
-    node: NodeName
-    step: int
-    """How many places the branch has passed before: with the path, it names this call."""
-
-
-class RouteBranch(NamedTuple):
-    """Ask the routers behind START or a sync point, and report ``Routed``."""
-
-    branch: BranchPath
-    node: NodeName
-    step: int
-
-
-class CancelBranch(NamedTuple):
-    """Stop whatever this branch is doing. Nothing of it is reported any more."""
-
-    branch: BranchPath
-    step: int
-
-
-class StartTimer(NamedTuple):
-    """Report ``TimerFired`` once the time is ``due``."""
-
-    timer: TimerKey
-    due: float
-    """Seconds since the epoch."""
-
-
-class StopTimer(NamedTuple):
-    """That timer is no longer wanted."""
-
-    timer: TimerKey
-
-
-class JudgeQuorum(NamedTuple):
-    """Ask a quorum that is a predicate, and report ``QuorumJudged``."""
-
-    branch: BranchPath
-    generation: int
-    sync_point: NodeName
-    arrivals: tuple[Arrival, ...]
-
-
-class Notify(NamedTuple):
-    """Tell whoever reads the stream; nothing else follows."""
-
-    event: BranchForked | SyncPointOpened
-
-
-class Finish(NamedTuple):
-    """The run is completed; ``Machine.values`` is its final state."""
-
-
-class Fail(NamedTuple):
-    """The run fails with this error."""
-
-    error: PlaitError
-
-
-Command: TypeAlias = (
-    RunNode
-    | RouteBranch
-    | CancelBranch
-    | StartTimer
-    | StopTimer
-    | JudgeQuorum
-    | Notify
-    | Finish
-    | Fail
-)
-
-
-# -- the tree ---------------------------------------------------------------------------------
-
-Status: TypeAlias = Literal["running", "routing", "held", "waiting", "forked", "ended", "gone"]
-
-
-class Branch:
-    """One thread of control in a run.
-
-    Attributes:
-        path: where it was forked.
-        place: the vertex at which it stands.
-        values: the state it sees, but for ``unfolded``.
-        unfolded: what it (and what was merged into it) wrote, not yet folded into ``values``.
-        delta: all that it wrote since its fork.
-        hopes: the mask of the sync points at which it can still arrive.
-        step: how many places it has passed.
-        forks: the generations it owns that are not used up, oldest first.
-        leaves: by bit, how many branches below it could still arrive; ``None`` as long as it has
-            not forked, when that is a matter of its own hopes.
-        arrivals: by bit, the branches below it that wait there; ``None`` likewise.
-        members: the members of its generation that it carries; empty for the first branch.
-        failures: paths and errors of the branches at or below it that ended as failed.
-        latecomers: by bit, those that came too late and wait for the next generation.
-        heir: the branch into which it was merged.
-    """
-
-    __slots__ = (
-        "argument",
-        "arrivals",
-        "delta",
-        "error",
-        "failures",
-        "forks",
-        "generation",
-        "heir",
-        "held_for",
-        "hopes",
-        "latecomers",
-        "leaves",
-        "members",
-        "next_child",
-        "outcome",
-        "passages",
-        "path",
-        "place",
-        "preview",
-        "status",
-        "step",
-        "target",
-        "unfolded",
-        "values",
-    )
-
-    def __init__(
-        self, path: BranchPath, generation: Generation | None, values: Values, place: NodeName
-    ) -> None:
-        self.path = path
-        self.place = place
-        self.status: Status = "running"
-        self.generation = generation
-        self.values = values
-        self.unfolded: list[NodeWrites] = []
-        self.delta: list[NodeWrites] = []
-        self.hopes = 0
-        self.step = 0
-        self.argument: Any = NO_ARGUMENT
-        self.outcome: Outcome | None = None
-        self.error: PlaitError | None = None
-        self.forks: list[Generation] = []
-        self.next_child = 0
-        self.passages: dict[NodeName, int] | None = None
-        self.leaves: dict[int, int] | None = None
-        self.arrivals: dict[int, list[Branch]] | None = None
-        self.members: tuple[Member, ...] = ()
-        self.failures: list[tuple[BranchPath, PlaitError]] = []
-        self.heir: Branch | None = None
-        self.held_for: set[BranchPath] | None = None
-        self.target: Target | None = None
-        self.preview: tuple[Writes, Values] | None = None
-        self.latecomers: dict[int, list[tuple[Member, list[NodeWrites]]]] | None = None
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it is alive: standing somewhere, and neither asleep nor over."""
-        return self.status in _LIVE
-
-    def __repr__(self) -> str:
-        return f"<Branch {self.path} {self.status} at {self.place!r}>"
-
-
-_LIVE = frozenset({"running", "routing", "held", "waiting"})
-
-
-class Generation:
-    """One passage of a branch through a fork, and the branches that it opened."""
-
-    __slots__ = (
-        "barriers",
-        "children",
-        "dependents",
-        "finished",
-        "fork",
-        "mark",
-        "number",
-        "opened_at",
-        "owner",
-        "scope",
-    )
-
-    def __init__(self, owner: Branch, fork: Vertex, number: int, at: float) -> None:
-        self.owner = owner
-        self.fork = fork.name
-        self.number = number
-        self.mark = len(
-            owner.delta
-        )  # what the owner writes after it is concurrent with the children
-        self.scope = owner.hopes
-        self.opened_at = at
-        self.children: dict[BranchPath, Branch] = {}
-        self.barriers: dict[int, Barrier] = {}
-        self.dependents: dict[BranchPath, list[Branch]] = {}
-        self.finished: dict[BranchPath, list[NodeWrites]] = {}  # deltas that dependents start from
-
-
-class _Contribution(NamedTuple):
-    """What one child brings to a merge."""
-
-    branch: Branch
-    delta: list[NodeWrites]
-
-
-# -- the machine ------------------------------------------------------------------------------
 
 
 class Machine:
@@ -300,6 +99,7 @@ class Machine:
         """How many runs have begun on the thread."""
         self.running = False
         self._keep_delta = keep_delta
+        self._merger = Merger(plan.schema)
         self._root: Branch | None = None
         self._alive = 0  # leaves
         self._at = 0.0
@@ -314,6 +114,8 @@ class Machine:
     def handle(self, event: JournalEvent) -> list[Command]:
         """Take in what happened, and say what is to be done about it."""
         commands = self._commands = []
+        if self.failure is not None:
+            return commands
         self._at = event.at
         try:
             self._apply(event)
@@ -348,7 +150,12 @@ class Machine:
     def expects(self, command: RunNode | RouteBranch | CancelBranch) -> bool:
         """Whether the result of this command is still wanted."""
         branch = self.branches.get(command.branch)
-        return branch is not None and branch.step == command.step and branch.is_leaf
+        return (
+            branch is not None
+            and branch.step == command.step
+            and branch.status in LIVE
+            and self.failure is None
+        )
 
     def view(self, branch: Branch) -> Values:
         """The state that a branch sees."""
@@ -391,7 +198,7 @@ class Machine:
         all that finished nodes have written, in path order."""
         if not self.running or self._root is None:
             return self.values
-        entries = [*self._root.unfolded, *_all_entries(self._root)[len(self._root.delta) :]]
+        entries = [*self._root.unfolded, *all_entries(self._root)[len(self._root.delta) :]]
         values = self.schema.fold(self._root.values, entries)
         return {**values, **self.live_values}
 
@@ -423,7 +230,7 @@ class Machine:
     def _write(self, branch: Branch, node: NodeName, writes: Writes) -> None:
         live = self.schema.live
         if live and any(channel in live for channel, _ in writes):
-            entry = NodeWrites(node, tuple([w for w in writes if w[0] in live]))
+            entry = NodeWrites(node, tuple([w for w in writes if w[0] in live]), branch.path)
             start = {
                 name: self.live_values.get(name, self.values.get(name, MISSING)) for name in live
             }
@@ -434,7 +241,7 @@ class Machine:
             writes = tuple([w for w in writes if w[0] not in live])
             if not writes:
                 return
-        entry = NodeWrites(node, writes)
+        entry = NodeWrites(node, writes, branch.path, branch.next_child)
         preview = branch.preview
         if preview is not None and preview[0] is writes:
             branch.values = preview[1]
@@ -451,7 +258,7 @@ class Machine:
             self._commands.append(Fail(event.error))
         elif event.handling == "record":
             branch.outcome = branch.error = None
-            for each in self._upwards(branch):
+            for each in upwards(branch):
                 each.failures.append((branch.path, event.error))
             self._drop(branch)
         else:
@@ -484,8 +291,9 @@ class Machine:
         spec = self.plan.vertices[key.sync_point].sync_point
         assert spec is not None
         for generation in owner.forks if owner is not None else ():
-            if generation.number == key.generation and generation.fork == spec.fork:
-                return generation, generation.barriers.get(spec.bit)
+            barrier = generation.barriers.get(spec.bit)
+            if barrier is not None and barrier.number == key.generation:
+                return generation, barrier
         return None, None  # type: ignore[return-value]  # the generation is used up
 
     # -- moving -------------------------------------------------------------------------------
@@ -568,13 +376,6 @@ class Machine:
                 return
             branch = owner
 
-    def _upwards(self, branch: Branch) -> Iterator[Branch]:
-        """The branch and all owners above it."""
-        each: Branch | None = branch
-        while each is not None:
-            yield each
-            each = each.generation.owner if each.generation is not None else None
-
     def _release(self, generation: Generation) -> bool:
         """Drop a generation that has no branches left and no sync point to open."""
         if generation.children or any(
@@ -595,11 +396,7 @@ class Machine:
         if owner.unfolded:
             owner.values = self.schema.fold(owner.values, owner.unfolded)
             owner.unfolded = []
-        if owner.passages is None:
-            owner.passages = {}
-        number = owner.passages.get(vertex.name, 0)
-        owner.passages[vertex.name] = number + 1
-        generation = Generation(owner, vertex, number, self._at)
+        generation = Generation(owner, vertex, self._at)
         owner.forks.append(generation)
         owner.status = "forked"
         self._alive += len(targets) - 1
@@ -648,7 +445,8 @@ class Machine:
                 self._any_dependents = True
                 child.status = "held"
                 child.held_for = {by_id[name].path for name in child.target.after}
-                child.members[0].after = _all_before(child, by_id)
+                after = child.members[0].after = _all_before(child, by_id)
+                self._merger.after[child.path] = after
                 for path in child.held_for:
                     generation.dependents.setdefault(path, []).append(child)
         return children
@@ -667,7 +465,7 @@ class Machine:
         """Set how many branches at or below ``top`` could still arrive."""
         assert top.leaves is not None
         top.leaves[barrier.spec.bit] = leaves
-        if leaves == 0 and not barrier.opened:
+        if leaves == 0:
             self._suspects.append((generation, barrier, top))
 
     def _add_barrier(
@@ -676,7 +474,9 @@ class Machine:
         latecomers = (generation.owner.latecomers or {}).pop(spec.bit, [])
         if not (members or empty or latecomers):
             return
-        barrier = Barrier(spec, members)
+        passages = generation.owner.passages
+        number = passages[spec.name] = passages.get(spec.name, -1) + 1
+        barrier = Barrier(spec, number, members)
         generation.barriers[spec.bit] = barrier
         if spec.join.timeout is not None and spec.join.timeout_from == "fork":
             self._start_timer(generation, barrier, "deadline", spec.join.timeout)
@@ -691,7 +491,7 @@ class Machine:
         kind: Literal["deadline", "grace"],
         seconds: float,
     ) -> None:
-        key = TimerKey(generation.owner.path, generation.number, barrier.spec.name, kind)
+        key = TimerKey(generation.owner.path, barrier.number, barrier.spec.name, kind)
         barrier.timer_due[key] = self._at + seconds
         self._commands.append(StartTimer(key, self._at + seconds))
 
@@ -741,9 +541,13 @@ class Machine:
         bit = barrier.spec.bit
         assert top.leaves is not None
         assert top.arrivals is not None
-        if barrier.opened or top.leaves[bit] > 0 or top in barrier.arrived:
+        if top.leaves[bit] > 0 or top in barrier.arrived:
             return
-        if top.arrivals.get(bit):
+        here = any(leaf.status == "waiting" for leaf in top.arrivals.get(bit, ()))
+        if barrier.opened:
+            if here:
+                self._late(generation, barrier, top)
+        elif here:
             self._arrived(generation, barrier, top)
         else:
             barrier.give_up(len(top.members))
@@ -765,14 +569,14 @@ class Machine:
                     member.id,
                     member.node,
                     member.weight,
-                    tuple([write for entry in _all_entries(top) for write in entry.writes]),
+                    tuple([write for entry in all_entries(top) for write in entry.writes]),
                 )
                 for top in barrier.arrived
                 for member in top.members
             ]
         )
         owner = generation.owner.path
-        return JudgeQuorum(owner, generation.number, barrier.spec.name, arrivals)
+        return JudgeQuorum(owner, barrier.number, barrier.spec.name, arrivals)
 
     # -- arriving -----------------------------------------------------------------------------
 
@@ -787,17 +591,17 @@ class Machine:
         generation, top = self._locate(branch, bit)
         barrier = generation.barriers[bit]
         branch.status = "waiting"
-        if barrier.opened:
-            self._late(generation, barrier, top, branch)
-            return
         branch.hopes &= ~bit
-        if top.leaves is None:
-            top.arrivals = {bit: [branch]}
-            self._arrived(generation, barrier, top)
-        else:
+        if top.leaves is not None:
             assert top.arrivals is not None
             top.arrivals.setdefault(bit, []).append(branch)
             self._count(generation, barrier, top, top.leaves[bit] - 1)
+        else:
+            top.arrivals = {bit: [branch]}
+            if barrier.opened:
+                self._late(generation, barrier, top)
+            else:
+                self._arrived(generation, barrier, top)
         self._done(branch)
 
     def _arrived(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
@@ -811,44 +615,49 @@ class Machine:
             self._start_timer(generation, barrier, "deadline", join.timeout)
         self._touch(generation, barrier)
 
-    def _late(self, generation: Generation, barrier: Barrier, top: Branch, branch: Branch) -> None:
-        """A branch comes to a sync point that has opened without it."""
-        late = barrier.spec.join.late
+    def _late(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
+        """A participant has come, as a whole, to a sync point that has opened without it."""
+        assert top.arrivals is not None
+        bit, late = barrier.spec.bit, barrier.spec.join.late
+        leaves = [leaf for leaf in top.arrivals[bit] if leaf.status == "waiting"]
+        for leaf in leaves:
+            self._lose(leaf, leaf.hopes)
+            self._alive -= 1
+        on_the_way = _between(leaves, top)
         delta: list[NodeWrites] = []
-        if late != "drop":
-            for each in self._upwards(branch):
-                delta = each.delta + delta
+        if late == "drop":
+            for each in on_the_way:
                 each.delta = []
-                if each is top:
-                    break
-        id_ = branch.members[0].id if branch.members else None
-        node = branch.members[0].node if branch.members else branch.place
-        self._drop(branch)
-        if late == "merge":
-            assert barrier.heir is not None
+        else:
+            delta = self._merger.take(top, on_the_way)
+        for leaf in leaves:
+            self._forget(leaf)
+            self._prune(leaf)
+        if late == "merge" and barrier.heir is not None:
             self._merge_late(barrier.heir, delta)
         elif late == "next_round":
-            owner = _last_heir(generation.owner)
-            member = Member(branch.path, id_, node, 1.0, branch)
+            owner = last_heir(generation.owner)
+            first = top.members[0]
+            member = Member(first.path, first.id, first.node, first.weight, top)
             for later in owner.forks:
-                waiting = later.barriers.get(barrier.spec.bit)
+                waiting = later.barriers.get(bit)
                 if waiting is not None and not waiting.opened:
                     self._join_late(later, waiting, member, delta)
                     return
             if owner.latecomers is None:
                 owner.latecomers = {}
-            owner.latecomers.setdefault(barrier.spec.bit, []).append((member, delta))
+            owner.latecomers.setdefault(bit, []).append((member, delta))
 
     def _merge_late(self, heir: Branch, delta: Sequence[NodeWrites]) -> None:
         """Give the lattice writes of a late branch to the branch that went on without it."""
-        heir = _last_heir(heir)
+        heir = last_heir(heir)
         lattice = self.schema.lattice
         entries = [
-            NodeWrites(node, kept)
-            for node, writes in delta
+            entry._replace(writes=kept)
+            for entry in delta
             if (
                 kept := tuple(
-                    [w for w in writes if w[0] in lattice and type(w[1]) is not Overwrite]
+                    [w for w in entry.writes if w[0] in lattice and type(w[1]) is not Overwrite]
                 )
             )
         ]
@@ -899,11 +708,6 @@ class Machine:
         merged = self._merge(generation, barrier)
         if join.stragglers == "cancel":
             self._cancel_stragglers(generation, barrier, stragglers)
-        else:
-            for top in stragglers:
-                for branch in (top.arrivals or {}).get(spec.bit, []):
-                    if branch.status == "waiting":
-                        self._late(generation, barrier, top, branch)
         self._release(generation)
         merged.outcome = outcome
         merged.place = spec.name
@@ -919,15 +723,7 @@ class Machine:
         if barrier.waiting_for == 0:
             return []
         tops = dict.fromkeys(member.branch for member in barrier.members)
-        return [
-            top
-            for top in tops
-            if (
-                top.hopes & bit and top.is_leaf
-                if top.leaves is None
-                else top.leaves.get(bit, 0) > 0
-            )
-        ]
+        return [top for top in tops if _hopes(top, bit)]
 
     def _outcome(
         self,
@@ -962,7 +758,7 @@ class Machine:
             sync_point=barrier.spec.name,
             status=status,
             branch=generation.owner.path,
-            generation=generation.number,
+            generation=barrier.number,
             arrived=tuple(arrived),
             failed=tuple(failed),
             late=tuple(late),
@@ -974,22 +770,20 @@ class Machine:
     def _merge(self, generation: Generation, barrier: Barrier) -> Branch:
         """Merge what the arrived branches wrote into the branch that goes on."""
         spec, owner = barrier.spec, generation.owner
-        tops = sorted(barrier.arrived, key=_by_path)
+        tops = sorted(barrier.arrived, key=by_path)
         step = max((top.step for top in tops), default=0)
+        taking_part = {
+            bit: sum(len(top.members) for top in tops if _hopes(top, bit))
+            for bit in generation.barriers
+        }
         hoping: dict[int, int] = {}
-        contributions = [_Contribution(top, self._take(top, spec.bit, hoping)) for top in tops]
-        delta = self._concatenate(contributions)
+        contributions = [Contribution(top, self._take(top, spec.bit, hoping)) for top in tops]
+        delta = self._merger.concatenate(contributions)
         if spec.last:
             merged = owner
             merged.status = "running"
             merged.unfolded.extend(delta)
-            if (
-                owner.generation is not None
-                or self._keep_delta
-                or len(owner.forks) > 1
-                or generation.children
-            ):
-                merged.delta.extend(delta)
+            merged.delta.extend(delta)  # ``_release`` drops it where nobody will ask for it
             merged.hopes = generation.scope & self.plan.vertices[spec.name].reach
         else:
             merged = self._successor(generation, tops, step)
@@ -1003,7 +797,7 @@ class Machine:
         self._alive += 1
         for top in tops:
             self._consumed(top, merged)
-        self._inherit(generation, merged, tops, hoping)
+        self._inherit(generation, merged, taking_part, hoping)
         barrier.heir = merged
         return merged
 
@@ -1015,13 +809,13 @@ class Machine:
             path, first = tops[0].path, tops[0]
             next_child, passages = first.next_child, first.passages
         else:
-            path, next_child, passages = (*owner.path, owner.next_child), 0, None
+            path, next_child, passages = (*owner.path, owner.next_child), 0, {}
             owner.next_child += 1
         merged = Branch(path, generation, owner.values, END)
         merged.next_child, merged.passages = next_child, passages
         merged.step = step + 1
         merged.members = tuple(
-            sorted((member for top in tops for member in top.members), key=_by_path)
+            sorted((member for top in tops for member in top.members), key=by_path)
         )
         for member in merged.members:
             member.branch = merged
@@ -1041,22 +835,7 @@ class Machine:
         if top.leaves is None:
             delta, top.delta = top.delta, []
             return delta
-        on_the_way = {each for leaf in leaves for each in self._upwards(leaf)}
-        return self._take_marked(top, on_the_way)
-
-    def _take_marked(self, branch: Branch, on_the_way: set[Branch]) -> list[NodeWrites]:
-        delta, branch.delta = branch.delta, []
-        result = list(delta)
-        for generation in branch.forks:
-            children = sorted(
-                [child for child in generation.children.values() if child in on_the_way],
-                key=_by_path,
-            )
-            parts = [_Contribution(each, self._take_marked(each, on_the_way)) for each in children]
-            after_fork = delta[generation.mark :]
-            generation.mark = 0
-            result += self._concatenate(parts, branch, after_fork)
-        return result
+        return self._merger.take(top, _between(leaves, top))
 
     def _consumed(self, top: Branch, merged: Branch) -> None:
         """Take the merged branches out of the tree."""
@@ -1074,7 +853,7 @@ class Machine:
         self,
         generation: Generation,
         merged: Branch,
-        tops: Sequence[Branch],
+        taking_part: dict[int, int],
         hoping: dict[int, int],
     ) -> None:
         """Count the merged branch in place of those it came from, for all other sync points."""
@@ -1083,7 +862,7 @@ class Machine:
             barrier = generation.barriers.get(bit)
             if barrier is not None:  # of the same fork: the merged branch carries the members
                 if not hopes and not barrier.opened:
-                    barrier.give_up(sum(len(top.members) for top in tops))
+                    barrier.give_up(taking_part[bit])
                     self._touch(generation, barrier)
                 continue
             outer, top = self._locate(generation.owner, bit)
@@ -1099,16 +878,21 @@ class Machine:
             if self.plan.vertices[other.spec.name].reach & bit:
                 self._close(other)
         for top in stragglers:
-            for branch in list(_subtree(top)):
+            stopped = []
+            for branch in list(subtree(top)):
                 for inner in branch.forks:
                     for other in inner.barriers.values():
                         if self.plan.vertices[other.spec.name].reach & bit:
                             self._close(other)
                 waits_here = top.arrivals is not None and branch in top.arrivals.get(bit, ())
                 if branch.is_leaf and (branch.hopes & bit or waits_here):
-                    if branch.status in ("running", "routing"):
-                        self._commands.append(CancelBranch(branch.path, branch.step))
-                    self._drop(branch)
+                    stopped.append(branch)
+            for each in _between(stopped, top):
+                each.delta = []  # it would have been taken whole, or not at all
+            for branch in stopped:
+                if branch.status in ("running", "routing"):
+                    self._commands.append(CancelBranch(branch.path, branch.step))
+                self._drop(branch)
 
     def _close(self, barrier: Barrier) -> None:
         """All that could arrive here is being cancelled: it will not open in this generation."""
@@ -1123,17 +907,33 @@ class Machine:
         """A leaf has come to a stand: those that wait for it, or for one above it, may go on."""
         if not self._any_dependents:
             return
-        for each in self._upwards(branch):
+        for each in upwards(branch):
             generation = each.generation
             if generation is None or not generation.dependents:
                 continue
             paths = [member.path for member in each.members]
-            if any(path in generation.dependents for path in paths) and _is_done(each, self):
-                delta = self._collect(each)
+            if any(path in generation.dependents for path in paths) and self._is_done(each):
+                delta = self._merger.collect(each)
                 for path in paths:
                     generation.finished[path] = delta if path == paths[0] else []
                     for held in generation.dependents.pop(path, ()):
                         self._one_less(generation, held, path)
+
+    def _is_done(self, top: Branch) -> bool:
+        """Whether no branch at or below ``top`` goes on by itself: all have ended, or wait at a
+        sync point of its own generation or further out."""
+        assert top.generation is not None
+        depth = len(top.generation.owner.path)
+        for branch in subtree(top):
+            if branch.status in ("running", "routing", "held"):
+                return False
+            if branch.status == "waiting":
+                spec = self.plan.vertices[branch.place].sync_point
+                assert spec is not None
+                generation, _ = self._locate(branch, spec.bit)
+                if len(generation.owner.path) > depth:
+                    return False
+        return True
 
     def _one_less(self, generation: Generation, held: Branch, path: BranchPath) -> None:
         if held.status != "held" or held.held_for is None:
@@ -1142,83 +942,21 @@ class Machine:
         if held.held_for or held.target is None:
             return
         before = [
-            _Contribution(generation.children.get(each) or _placeholder(generation, each), delta)
+            Contribution(generation.children.get(each) or _placeholder(generation, each), delta)
             for each in sorted(held.members[0].after)
             if (delta := generation.finished.get(each))
         ]
-        held.unfolded = self._concatenate(before)
+        held.unfolded = self._merger.concatenate(before)
         held.held_for = None
         held.status = "running"
         self._enter(held, held.target)
-
-    # -- merging ------------------------------------------------------------------------------
-
-    def _concatenate(
-        self,
-        contributions: Sequence[_Contribution],
-        owner: Branch | None = None,
-        after_fork: Sequence[NodeWrites] = (),
-    ) -> list[NodeWrites]:
-        """The deltas of concurrent branches, one after the other, in path order.
-
-        A branch with ``after=`` comes after those it depends on. ``after_fork`` is what the owner
-        wrote since it opened them. Raises ``ConflictError``.
-        """
-        ordered = _in_order(contributions)
-        writers: dict[str, list[tuple[Branch, NodeName, bool]]] = {}
-        if owner is not None and after_fork:
-            self._claim(writers, owner, after_fork)
-        for branch, delta in ordered:
-            self._claim(writers, branch, delta)
-        return [entry for contribution in ordered for entry in contribution.delta]
-
-    def _claim(
-        self,
-        writers: dict[str, list[tuple[Branch, NodeName, bool]]],
-        branch: Branch,
-        delta: Sequence[NodeWrites],
-    ) -> None:
-        """Note who writes what, and refuse a second, concurrent writer where only one may."""
-        exclusive = self.schema.exclusive
-        for node, writes in delta:
-            for channel, value in writes:
-                alone = channel in exclusive or type(value) is Overwrite
-                claims = writers.get(channel)
-                if claims is None:
-                    writers[channel] = [(branch, node, alone)]
-                    continue
-                if claims[-1][0] is branch and claims[-1][2] >= alone:
-                    continue
-                for other, other_node, other_alone in claims:
-                    if (
-                        (alone or other_alone)
-                        and other is not branch
-                        and not _precedes(other, branch)
-                    ):
-                        raise ConflictError(
-                            channel,
-                            (other.path, branch.path),
-                            (other_node, node),
-                            overwrite=channel not in exclusive,
-                        )
-                if alone or channel not in exclusive:
-                    claims.append((branch, node, alone))
-
-    def _collect(self, branch: Branch) -> list[NodeWrites]:
-        """All that a branch and the branches below it contribute, in order, checked."""
-        result = list(branch.delta)
-        for generation in branch.forks:
-            children = sorted(generation.children.values(), key=_by_path)
-            parts = [_Contribution(child, self._collect(child)) for child in children]
-            result += self._concatenate(parts, branch, branch.delta[generation.mark :])
-        return result
 
     # -- the end ------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         root = self._root
         assert root is not None
-        entries = self._collect(root)
+        entries = self._merger.collect(root)
         rest = entries[len(root.delta) :]
         values = self.schema.fold(root.values, [*root.unfolded, *rest])
         self.values = {**values, **self.live_values}
@@ -1249,7 +987,7 @@ class Machine:
         ]
         if not failed:
             return
-        arrived = sorted([_as_participant(branch) for branch in self._ended])
+        arrived = sorted([as_participant(branch) for branch in self._ended])
         self.outcomes[END] = Outcomes(
             [
                 Outcome(
@@ -1264,9 +1002,6 @@ class Machine:
         )
 
 
-# -- small things -----------------------------------------------------------------------------
-
-
 def _bits(mask: int) -> Iterator[int]:
     """The single bits of a mask, lowest first."""
     while mask:
@@ -1275,15 +1010,29 @@ def _bits(mask: int) -> Iterator[int]:
         mask ^= bit
 
 
+def _between(leaves: Iterable[Branch], top: Branch) -> set[Branch]:
+    """The leaves, ``top``, and every branch on the way from one to the other."""
+    found: set[Branch] = set()
+    for leaf in leaves:
+        for each in upwards(leaf):
+            if each in found:
+                break
+            found.add(each)
+            if each is top:
+                break
+    return found
+
+
+def _hopes(top: Branch, bit: int) -> bool:
+    """Whether a branch at or below ``top`` can still arrive."""
+    return bool(top.hopes & bit) if top.leaves is None else top.leaves.get(bit, 0) > 0
+
+
 def _mask(bits: Iterable[int]) -> int:
     mask = 0
     for bit in bits:
         mask |= bit
     return mask
-
-
-def _by_path(item: Branch | Member) -> BranchPath:
-    return item.path
 
 
 def _first(failure: tuple[BranchPath, PlaitError]) -> BranchPath:
@@ -1294,19 +1043,6 @@ def _depth(item: tuple[Any, ...]) -> int:
     """How deep in the tree a generation lies, for ``(generation, ...)``."""
     generation: Generation = item[0]
     return len(generation.owner.path)
-
-
-def _last_heir(branch: Branch) -> Branch:
-    """The branch in which this one's writes live on."""
-    while branch.heir is not None:
-        branch = branch.heir
-    return branch
-
-
-def _as_participant(branch: Branch) -> Participant:
-    return (
-        branch.members[0].participant() if branch.members else Participant(branch.path, None, START)
-    )
 
 
 def _all_before(child: Branch, by_id: dict[str, Branch]) -> frozenset[BranchPath]:
@@ -1321,61 +1057,6 @@ def _all_before(child: Branch, by_id: dict[str, Branch]) -> frozenset[BranchPath
                 found.add(sibling.path)
                 todo.append(sibling)
     return frozenset(found)
-
-
-def _precedes(first: Branch, second: Branch) -> bool:
-    """Whether ``second`` depends on ``first``, so that they are not concurrent."""
-    earlier = {member.path for member in first.members}
-    return any(not member.after.isdisjoint(earlier) for member in second.members)
-
-
-def _in_order(contributions: Sequence[_Contribution]) -> list[_Contribution]:
-    """In path order, but each after those that it depends on."""
-    if not any(member.after for each, _ in contributions for member in each.members):
-        return list(contributions)
-    result: list[_Contribution] = []
-    waiting = list(contributions)
-    while waiting:
-        for position, (branch, _) in enumerate(waiting):
-            if not any(_precedes(other, branch) for other, _ in waiting if other is not branch):
-                result.append(waiting.pop(position))
-                break
-        else:  # a group merged earlier may both precede and follow another
-            result += waiting
-            break
-    return result
-
-
-def _subtree(branch: Branch) -> Iterator[Branch]:
-    """A branch and all below it, in path order."""
-    todo = [branch]
-    while todo:
-        each = todo.pop()
-        yield each
-        for generation in reversed(each.forks):
-            todo += sorted(generation.children.values(), key=_by_path, reverse=True)
-
-
-def _all_entries(branch: Branch) -> list[NodeWrites]:
-    """All that a branch and those below it have written so far, in path order, unchecked."""
-    return [entry for each in _subtree(branch) for entry in each.delta]
-
-
-def _is_done(top: Branch, machine: Machine) -> bool:
-    """Whether no branch at or below ``top`` goes on by itself: all have ended, or wait at a sync
-    point of its own generation or further out."""
-    assert top.generation is not None
-    depth = len(top.generation.owner.path)
-    for branch in _subtree(top):
-        if branch.status in ("running", "routing", "held"):
-            return False
-        if branch.status == "waiting":
-            spec = machine.plan.vertices[branch.place].sync_point
-            assert spec is not None
-            generation, _ = machine._locate(branch, spec.bit)
-            if len(generation.owner.path) > depth:
-                return False
-    return True
 
 
 def _placeholder(generation: Generation, path: BranchPath) -> Branch:

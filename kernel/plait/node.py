@@ -14,12 +14,12 @@ from contextvars import Context
 from typing import Any, Protocol, cast
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 
 from .errors import PlaitError, RoutingError, WriteError, format_path, shorten
 from .events import NO_ARGUMENT, BranchPath, NodeName, Outcome, Target, ThreadId, Writes
-from .graph import END, START, Command, NodeSpec, Plan, Router, Send, Vertex
+from .plan import NodeSpec, Plan, Router, Vertex
+from .policy import END, START, Command, Send
 from .state import Schema
 
 __all__ = ["NodeContext", "NodeRunner", "call_node", "check_output", "find_targets"]
@@ -32,6 +32,7 @@ class NodeContext:
         thread_id: the thread that the run belongs to.
         branch: the path of the branch.
         node: the name of the node.
+        id: the id that a Send gave to the branch; ``None`` if it had none.
         attempt: the number of this attempt, from 1.
         idempotency_key: names this call of this node. It is the same for every attempt, and for
             the repetition after a crash.
@@ -47,6 +48,7 @@ class NodeContext:
         "branch",
         "context",
         "error",
+        "id",
         "node",
         "outcome",
         "thread_id",
@@ -57,6 +59,7 @@ class NodeContext:
         thread_id: ThreadId,
         branch: BranchPath,
         node: NodeName,
+        id_: str | None,
         attempt: int,
         step: int,
         context: Any,
@@ -67,6 +70,7 @@ class NodeContext:
         self.thread_id = thread_id
         self.branch = branch
         self.node = node
+        self.id = id_
         self.attempt = attempt
         self.context = context
         self.outcome = outcome
@@ -97,24 +101,7 @@ class NodeContext:
         It is there as soon as the call returns; await the result to be held back while the
         stream's reader is slow. Also works from a ``def`` node, where the call itself waits.
         """
-        try:
-            return self._emit(self, value)
-        except RuntimeError:  # no event loop here: this is a worker thread
-            anyio.from_thread.run(self._emit_and_wait, value)
-            return _Nothing()
-
-    async def _emit_and_wait(self, value: Any) -> None:
-        await self._emit(self, value)
-
-
-class _Nothing:
-    """An awaitable that is ready."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return
-        yield
+        return self._emit(self, value)
 
 
 class NodeRunner(Protocol):

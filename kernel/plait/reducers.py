@@ -18,7 +18,7 @@ A plain function may be used as it is: nothing is declared, and it is folded in 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar, cast, overload
 
 __all__ = [
@@ -379,13 +379,13 @@ def _add_all(value: Any, writes: Sequence[Any]) -> Any:
     if type(value) is str and all(type(write) is str for write in writes):
         return value + "".join(writes)
     if type(value) is tuple and all(type(write) is tuple for write in writes):
-        return tuple(_concatenate_all(list(value), cast("Sequence[Any]", writes)))
+        return tuple(_concatenate_all(list(value), writes))
     for write in writes:
         value = value + write
     return value
 
 
-_BATCHED: Final[dict[Hashable, Callable[[Any, Sequence[Any]], Any]]] = {
+_BATCHED: Final[dict[Callable[[Any, Any], Any], Callable[[Any, Sequence[Any]], Any]]] = {
     operator.add: _add_all,
     operator.concat: _add_all,
 }
@@ -400,5 +400,8 @@ def as_reducer(
     """
     if isinstance(function, Reducer):
         return function
-    batch = _BATCHED.get(function) if isinstance(function, Hashable) else None
+    try:
+        batch = _BATCHED.get(function)
+    except TypeError:  # a callable that cannot be hashed
+        batch = None
     return Reducer(function, identity=empty, batch=batch)

@@ -12,7 +12,6 @@ import collections.abc
 import copy
 import dataclasses
 import inspect
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -21,7 +20,7 @@ import pydantic
 import typing_extensions
 
 from .errors import GraphError, InputError, MutationError, ReducerError, WriteError
-from .events import ChannelName, NodeName, Writes
+from .events import BranchPath, ChannelName, NodeName, Writes
 from .reducers import MISSING, Reducer, as_reducer
 
 __all__ = ["Channel", "NodeWrites", "Overwrite", "Schema", "Values"]
@@ -37,6 +36,10 @@ class NodeWrites(NamedTuple):
 
     node: NodeName
     writes: Writes
+    branch: BranchPath = ()
+    """The branch that wrote it."""
+    children: int = 0
+    """How many branches that branch had forked before."""
 
 
 class Overwrite(Generic[T]):
@@ -204,8 +207,8 @@ class Schema:
         pending: dict[ChannelName, list[Any]] = {}
         reducers = self._reducers
         delta = list(delta)
-        for _, writes in delta:
-            for channel, value in writes:
+        for entry in delta:
+            for channel, value in entry.writes:
                 if type(value) is Overwrite:
                     pending.pop(channel, None)
                     result[channel] = value.value
@@ -232,8 +235,9 @@ class Schema:
         assert reducer is not None
         value = values.get(channel, MISSING)
         node, write = "the input", MISSING
-        for node, writes in delta:
-            for name, write in writes:
+        for entry in delta:
+            node = entry.node
+            for name, write in entry.writes:
                 if name != channel:
                     continue
                 try:
@@ -285,7 +289,7 @@ def _describe(fault: Mapping[str, Any]) -> str:
 
 
 def _read(type_: type, graph: str) -> tuple[list[Channel], Callable[[Values], Any]]:
-    if isinstance(type_, type) and issubclass(type_, pydantic.BaseModel):
+    if inspect.isclass(type_) and issubclass(type_, pydantic.BaseModel):
         return _pydantic_channels(type_), _pydantic_factory(type_)
     if dataclasses.is_dataclass(type_) and isinstance(type_, type):
         return _dataclass_channels(type_, graph), _dataclass_factory(type_)
@@ -377,8 +381,8 @@ def _empty_of(annotation: Any) -> Callable[[], Any] | None:
 
 
 def _type_name(annotation: Any) -> str:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation.__name__
+    if inspect.isclass(annotation) and typing_extensions.get_origin(annotation) is None:
+        return str(annotation.__name__)
     return str(annotation).replace("typing.", "")
 
 
@@ -426,7 +430,7 @@ def _validator(
     config = pydantic.ConfigDict(
         arbitrary_types_allowed=True, strict=model.model_config.get("strict", False)
     )
-    annotated = typing.Annotated[annotation, *metadata] if metadata else annotation
+    annotated: Any = typing.Annotated[annotation, *metadata] if metadata else annotation
     try:
         adapter = pydantic.TypeAdapter(annotated, config=config)
     except pydantic.PydanticUserError:  # a type with a configuration of its own takes no other

@@ -28,6 +28,7 @@ WAITING = document(
 CANCELLING = document(
     "b.md", "Cancelling a task raises an error in it.\n\nBread and butter are for breakfast."
 )
+BOWL = document("bowl.md", "\n\n# H\n".join(["A bowl of soup is on the table."] * 5))
 BREAD = document("c.md", "Bread is baked from flour and water.")
 
 
@@ -54,10 +55,12 @@ def test_the_passage_that_answers_is_quoted_with_its_place() -> None:
 
 
 def test_quality_says_which_terms_are_covered_and_by_how_much_the_best_stands_out() -> None:
-    answer = research("Do coroutines wait for bread or elephants?", [WAITING, CANCELLING], go_on)
+    texts = ["A coroutine waits for bread and butter.", "Bread is what people wait for."]
+    documents = [document(f"{i}.md", text) for i, text in enumerate(texts)]
+    answer = research("Do coroutines wait for bread or elephants?", [*documents, BOWL], go_on)
     scores = [finding.score for finding in answer.findings]
-    margin = (scores[0] - sum(scores) / 2) / scores[0]
     assert len(scores) == 2
+    margin = (scores[0] - sum(scores) / 2) / scores[0]
     assert answer.quality == pytest.approx(0.7 * 3 / 4 + 0.3 * margin)
     assert "3 of the question's 4 terms (coverage 0.75)" in answer.how
     assert answer.notes == ("No quotation has: elephants.",)
@@ -80,6 +83,14 @@ def test_the_focus_ranks_but_does_not_match_by_itself() -> None:
     focused = research("What is a task?", texts, go_on, focus="bread task")
     assert [finding.document for finding in plain.findings] == ["x.md", "y.md"]
     assert [finding.document for finding in focused.findings] == ["y.md", "x.md"]
+
+
+def test_what_scores_far_below_the_best_is_not_quoted() -> None:
+    good = document("good.md", "The loop cancels a task when its timer has ended.")
+    weak = document("weak.md", "A task of another kind is to bake bread before dinner time.")
+    others = [document(f"{i}.md", f"Nothing to see in number {i}, really.") for i in range(9)]
+    found = research("How does a timer cancel a task?", [good, weak, *others], go_on).findings
+    assert [finding.document for finding in found] == ["good.md"]
 
 
 def test_what_was_quoted_before_is_not_quoted_again() -> None:

@@ -141,7 +141,8 @@ def test_odd_distributions_are_read_as_far_as_they_go(
     monkeypatch.syspath_prepend(str(tmp_path))
     one, three, two = packages_of("dist:odd-*", go_on)
     assert (one.text, one.size, one.files, one.age) == ("Body.", None, None, None)
-    assert (two.text, two.dependencies, two.files) == ("Two.\n\nSaid.", 1, 2)
+    assert (two.text, two.dependencies) == ("Two.\n\nSaid.", 1)
+    assert two.files in (1, 2)  # Python 3.12 and later do not list the one that is gone
     assert two.size == (tmp_path / "odd_two-1.dist-info" / "METADATA").stat().st_size
     assert three.age is None
 

@@ -137,8 +137,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class SyncPoint:
+    """A sync point; `fork` says whose branches it gathers where the graph does not."""
+
     name: str
     policy: Policy = Policy()
+    fork: str | None = None
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,7 @@ def build(program: Program, pace: Pace | None = None) -> Any:
             options["targets"] = [_public(name) for name in node.targets]
         graph.add_node(node.name, _function(program, node, pace), **options)
     for sync in program.syncs:
-        graph.add_sync_point(sync.name, join(sync.policy))
+        graph.add_sync_point(sync.name, join(sync.policy), fork=sync.fork)
     for link in program.links:
         if isinstance(link, Edge):
             graph.add_edge(_public(link.source), _public(link.target))
@@ -307,15 +310,18 @@ def join(policy: Policy) -> Any:
         quorum = dict(quorum.of)
     elif isinstance(quorum, str):
         quorum = {"all": plait.ALL, "any": plait.ANY}[quorum]
+    options: Any = {
+        "timeout_from": policy.timeout_from,
+        "stragglers": policy.stragglers,
+        "late": policy.late,
+    }
     return plait.Join(
         quorum=quorum,
         grace=policy.grace,
         timeout=policy.timeout,
-        timeout_from=policy.timeout_from,
         on_timeout=policy.on_timeout,
         minimum=policy.minimum,
-        stragglers=policy.stragglers,
-        late=policy.late,
+        **options,
     )
 
 
@@ -374,8 +380,6 @@ class Features:
     failures: nodes that raise. raising: failures that end the run. reckless: writes that may
     conflict.
     live: live channels. subgraphs: programs inside programs. max_nodes: where the drawing winds up.
-    lone_fans: fans whose only way to their sync point runs through the strand that is multiplied;
-    otherwise the fork goes on to one more strand beside it.
     """
 
     partial: bool = True
@@ -385,7 +389,6 @@ class Features:
     live: bool = True
     subgraphs: bool = True
     max_nodes: int = 8
-    lone_fans: bool = True
     max_fan: int = 50
 
 
@@ -410,15 +413,13 @@ class _Place:
     """Where in the structure a block is drawn, which limits what may be drawn there.
 
     forked: other branches may be running. exclusive: this strand alone may write exclusive
-    channels. looped: the strand may pass here more than once. plain: the only way to the sync point
-    runs through here, so that a node which may fork would become the sync point's fork. hedged:
-    whoever waits for this strand gives up some time.
+    channels. looped: the strand may pass here more than once. hedged: whoever waits for this strand
+    gives up some time.
     """
 
     forked: bool = False
     exclusive: bool = True
     looped: bool = False
-    plain: bool = False
     hedged: bool = False
 
 
@@ -458,6 +459,10 @@ class _Author:
         self.syncs.append(SyncPoint(name, policy))
         return name
 
+    def belongs(self, sync: str, fork: str) -> None:
+        """Say what the graph leaves open: a router or a Command may fork, or only choose."""
+        self.syncs = [replace(s, fork=fork) if s.name == sync else s for s in self.syncs]
+
     def visits(self, place: _Place, most: int = 2) -> tuple[Visit, ...]:
         count = self.draw(st.integers(1, most if place.looped else 1))
         return tuple(Visit(self.writes(place), ticks=self.ticks()) for _ in range(count))
@@ -467,7 +472,7 @@ class _Author:
 
     def writes(self, place: _Place) -> tuple[Write, ...]:
         names = list(_ORDERED)
-        if (place.exclusive and not place.plain) or self.reckless:
+        if place.exclusive or self.reckless:
             names += ["one", "two"]
         if self.live:
             names.append("live")
@@ -495,9 +500,8 @@ class _Author:
         if self.features.failures:
             rules.append(self.shaky_step)
         if len(self.nodes) < self.features.max_nodes:
-            rules += [self.fork, self.fan]
-            if not place.plain:
-                rules += [self.loop, self.way_out, self.spawn, self.staged_fork, self.choice]
+            rules += [self.fork, self.fan, self.loop, self.way_out, self.spawn]
+            rules += [self.staged_fork, self.choice]
             if self.depth == 0 and self.features.subgraphs:
                 rules.append(self.subgraph)
         rule: Callable[[str, _Place], str] = self.draw(st.sampled_from(rules))
@@ -515,7 +519,7 @@ class _Author:
             how = "record"
         visit = replace(self.visits(place, most=1)[0], failures=1)
         visits = (visit, replace(visit, failures=0)) if self.draw(st.booleans()) else (visit,)
-        if how == "handler" and not place.plain:
+        if how == "handler":
             handler = self.step(then, place)
             name = self.add_node(place, visits=visits, on_error=handler)
         elif how == "retry":
@@ -542,6 +546,7 @@ class _Author:
                 self.edge(owner, head)
             return fork
         # The same fork by a router, which takes some of the ways or all.
+        self.belongs(sync, owner)
         some = self.draw(st.lists(st.sampled_from(heads), min_size=1, unique=True))
         ways = self.draw(st.permutations((tuple(heads), tuple(some))))
         self.links.append(Router(owner, tuple(ways), tuple(heads)))
@@ -555,7 +560,7 @@ class _Author:
         return [
             self.strand(
                 sync,
-                _Place(True, number == privileged, place.looped, plain=False, hedged=hedged),
+                _Place(True, number == privileged, place.looped, hedged=hedged),
             )
             for number in range(width)
         ]
@@ -588,7 +593,7 @@ class _Author:
         self.edge(sync, then)
         scripts = self.draw(st.integers(1, 3))
         hedged = place.hedged and policy.stragglers == "cancel"
-        inside = _Place(True, False, place.looped, plain=True, hedged=hedged)
+        inside = _Place(True, False, place.looped, hedged=hedged)
         goal = sync
         if self.draw(st.booleans()):
             goal = self.step(sync, inside) if wide else self.strand(sync, inside)
@@ -596,16 +601,12 @@ class _Author:
         worker = self.add_node(inside, visits=visits, on_error="record")
         self.edge(worker, goal)
         sends = tuple(self.send(worker, number, ids) for number in range(size))
-        beside = (
-            None if self.features.lone_fans else self.step(sync, _Place(True, False, place.looped))
-        )
         if self.draw(st.booleans()):
             fork = self.add_node(place)
             self.links.append(Router(fork, (sends,), (worker,)))
         else:
             fork = self.add_node(place, visits=(Visit(goto=sends),), targets=(worker,))
-        if beside is not None:
-            self.edge(fork, beside)
+        self.belongs(sync, fork)
         return fork
 
     def send(self, worker: str, number: int, ids: list[str]) -> Sent:
@@ -664,12 +665,11 @@ class _Author:
             live=False,
             subgraphs=False,
             failures=False,
-            lone_fans=self.features.lone_fans,
             max_nodes=3,
             max_fan=5,
         )
         inner = _author(self.draw, calm, prefix=name, depth=self.depth + 1)
-        if not place.exclusive or place.plain:
+        if not place.exclusive:
             inner = replace(inner, nodes=tuple(_without_exclusive(node) for node in inner.nodes))
         self.nodes.append(Node(name, subgraph=inner))
         self.edge(name, then)
@@ -825,6 +825,8 @@ def _faults(program: Program) -> dict[str, Program]:
                 if link != Edge("xs", head)
             ),
         ),
+        "sync point of an unknown fork": _forked(program, "nowhere"),
+        "sync point of a fork that is not before it": _forked(program, "xa"),
         "sync point that leads nowhere": replace(
             _diamond(program, Policy()),
             links=tuple(
@@ -843,6 +845,11 @@ def _faults(program: Program) -> dict[str, Program]:
     for policy in _IMPOSSIBLE:
         faults[f"impossible {policy}"] = _diamond(program, policy)
     return faults
+
+
+def _forked(program: Program, fork: str) -> Program:
+    broken = _diamond(program, Policy())
+    return replace(broken, syncs=(*program.syncs, SyncPoint("xs", fork=fork)))
 
 
 def _last(program: Program) -> Node:

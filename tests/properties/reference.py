@@ -227,32 +227,44 @@ class Topology:
         return self.known[question]
 
     def may_fork(self, name: str) -> bool:
-        """Whether a passage may go on to two targets: a handler of errors does not add one."""
-        node, links = self.program.node(name), self.links(name)
-        return (
-            len(links) > 1
-            or any(isinstance(link, Router) for link in links)
-            or (node is not None and bool(node.targets))
-        )
+        """Whether a router or a Command decides here how many ways a branch takes."""
+        node = self.program.node(name)
+        routers = any(isinstance(link, Router) for link in self.links(name))
+        return routers or (node is not None and bool(node.targets))
 
     def dominators(self, name: str) -> list[str]:
         """The nodes through which every path to `name` runs, the nearest first."""
         every = [d for d in self.names if d != name and not self.reaches(START, name, avoiding=d)]
         return sorted(every, key=lambda d: -sum(not self.reaches(START, d, e) for e in every))
 
-    def owner(self, sync: str) -> str:
-        """The fork a sync point belongs to: the nearest dominator that can fork and is not closed.
+    def certainly_forks(self, name: str, sync: str) -> bool:
+        """Whether two ways or more lead from here to the sync point without coming back here."""
+        leading = 0
+        for link in self.links(name):
+            targets = [link.target] if isinstance(link, Edge) else link.targets or self.names[1:]
+            leading += any(self.reaches(target, sync, avoiding=name) for target in targets)
+        return leading > 1
 
-        A fork whose own sync point also lies on every path is closed before `sync` comes: an inner
-        fork with an inner sync point nests. So from such a sync point the search goes on above it.
+    def owner(self, sync: str) -> str:
+        """The fork a sync point belongs to: the last one before it that nothing has closed.
+
+        A sync point on the way closes its own fork, so from there the search goes on above that. Of
+        the forks left the nearest that certainly forks is taken, or the only one that may.
         """
-        closed: set[str] = set()
-        for name in self.dominators(sync):
-            if name not in closed and self.may_fork(name):
-                return name
+        point = self.program.sync(sync)
+        if point is not None and point.fork is not None:
+            return point.fork
+        before, candidates = self.dominators(sync), list[str]()
+        while before:
+            name = before.pop(0)
+            if self.may_fork(name) or self.certainly_forks(name, sync):
+                candidates.append(name)
             if self.program.sync(name) is not None:
-                closed.add(self.owner(name))
-        raise ValueError(f"{sync} lies outside any fork")
+                before = before[before.index(self.owner(name)) + 1 :]
+        certain = [name for name in candidates if self.certainly_forks(name, sync)]
+        if not certain and len(candidates) != 1:
+            raise ValueError(f"{sync} has no fork, or one of {candidates}")
+        return (certain or candidates)[0]
 
     def owned(self, fork: str) -> list[str]:
         return [sync for sync, owner in self.owners.items() if owner == fork]
@@ -364,6 +376,10 @@ class _Interpreter:
         ticks: float = visit.ticks
         if self.pace is not None:
             ticks = self.pace(branch.name, node.name, visit_number(node, seen))
+        if node.subgraph is not None:
+            inner = self.enter(branch, node.subgraph, seen)
+            inner.run()
+            ticks = inner.now
         branch.state, branch.call = "running", (visit, seen)
         # Each attempt takes as long as the first; the pause between them is no part of the model.
         branch.due = self.now + ticks * min(visit.failures + 1, node.attempts)
@@ -379,7 +395,7 @@ class _Interpreter:
             else:
                 self.go_on(branch, (node.on_error,))
             return
-        for channel, value, overwrite in self.returned(node, visit, seen):
+        for channel, value, overwrite in self.returned(branch, node, visit, seen):
             past = tuple(self.history(branch))
             record = self.written(channel, value, overwrite, past)
             (self.live if self.program.kind(channel) == "live" else branch.log).append(record)
@@ -390,7 +406,7 @@ class _Interpreter:
         self.follow_links(branch, visit.goto)
 
     def returned(
-        self, node: Node, visit: Visit, seen: Mapping[str, Any] | int
+        self, branch: Branch, node: Node, visit: Visit, seen: Mapping[str, Any] | int
     ) -> Iterator[tuple[str, Any, bool]]:
         """What a call writes; a subgraph hands over its raw delta in the channels both have."""
         if node.subgraph is None:
@@ -398,21 +414,31 @@ class _Interpreter:
             for write in visit.writes:
                 yield write.channel, payload(self.program, write, seen), write.overwrite
             return
-        inner = _Interpreter(node.subgraph, in_order(), None)
-        shared = {channel.name for channel in self.program.all_channels()}
-        # The parent's values are where the subgraph begins, not a delta folded over its defaults,
-        # so they stand in its base as what replaces them.
-        inner.root.base = tuple(
-            inner.written(channel.name, seen[channel.name], True, ())
-            for channel in node.subgraph.all_channels()
-            if channel.name in shared and isinstance(seen, Mapping) and channel.name in seen
-        )
+        inner = self.enter(branch, node.subgraph, seen)
         result = inner.run()
         if result.error is not None:
             raise RunError(result.error, f"in the subgraph {node.name}")
+        shared = {channel.name for channel in self.program.all_channels()}
         for made in inner.leftovers(inner.root):
             if made.channel in shared:
                 yield made.channel, made.value, made.overwrite
+
+    def enter(
+        self, branch: Branch, subgraph: Program, seen: Mapping[str, Any] | int
+    ) -> _Interpreter:
+        """A run of a subgraph, from the parent's values of the channels that both have.
+
+        They are where it begins, not a delta folded over its defaults, so they stand in its base as
+        what replaces these.
+        """
+        inner = _Interpreter(subgraph, self.choose and in_order(), self.pace)
+        inner.root.path = (*branch.path, 0)
+        inner.root.base = tuple(
+            inner.written(channel.name, seen[channel.name], True, ())
+            for channel in subgraph.all_channels()
+            if isinstance(seen, Mapping) and channel.name in seen
+        )
+        return inner
 
     # --- forks ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import selectors
 from dataclasses import dataclass, replace
@@ -10,16 +11,25 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import HealthCheck, assume, example, given, note, settings
 from hypothesis import strategies as st
 
 import plait
 from tests.properties.programs import (
     CALM,
+    CHANNELS,
+    END,
+    START,
+    Edge,
     Features,
     Invalid,
+    Node,
     Pace,
+    Policy,
     Program,
+    SyncPoint,
+    Visit,
+    Write,
     build,
     invalid_programs,
     programs,
@@ -53,8 +63,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._skipping.waited
 
 
-def seeded(seed: int) -> Pace:
-    """Durations that look random, are the same in every run, and practically never tie."""
+def seeded(seed: int | None) -> Pace | None:
+    """Durations that look random, are the same in every run, and practically never tie.
+
+    Without a seed they are those that the program says.
+    """
+    if seed is None:
+        return None
     return lambda branch, node, visit: random.Random(f"{seed} {branch} {node} {visit}").uniform(
         0.5, 9.5
     )
@@ -123,11 +138,53 @@ def timeless(seen: Seen) -> Seen:
     return replace(seen, waited=())
 
 
+def path_edges(*paths: str) -> tuple[Edge, ...]:
+    ends = {"START": START, "END": END}
+    steps = [[ends.get(name, name) for name in text.split()] for text in paths]
+    return tuple(Edge(a, b) for names in steps for a, b in itertools.pairwise(names))
+
+
+def writers(names: str) -> tuple[Node, ...]:
+    """Nodes of one letter each, which write their places to a list."""
+    return tuple(Node(n, (Visit((Write("list", i),), ticks=i),)) for i, n in enumerate(names, 1))
+
+
+TWO_STAGES = Program(
+    CHANNELS,
+    (*writers("facde"), Node("b", (Visit(failures=1),), on_error="record")),
+    (*path_edges("START f a END", "f b first c last END", "f d last", "e first"), Edge("f", "e")),
+    # The last one is declared first, which must not matter.
+    (SyncPoint("last"), SyncPoint("first")),
+)
+NOBODY_AT_THE_FIRST_STAGE = replace(
+    TWO_STAGES,
+    nodes=(
+        *writers("facd"),
+        Node("b", (Visit(failures=1),), on_error="record"),
+        Node("e", (Visit(failures=1),), on_error="record"),
+    ),
+)
+A_FIRST_BRANCH_THAT_FORKS = Program(
+    CHANNELS,
+    writers("faxbdcy"),
+    path_edges("START f a x first d last END", "a y END", "f b first", "f c last"),
+    (SyncPoint("first"), SyncPoint("last")),
+)
+A_STRAGGLER_THAT_FORKS = Program(
+    CHANNELS,
+    writers("fabxy"),
+    path_edges("START f a s END", "f b x s", "b y s"),
+    (SyncPoint("s", Policy(quorum="any", grace=1.5)),),
+)
+
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 law = settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 
 
 @law
+@example(TWO_STAGES, 0, [])
+@example(NOBODY_AT_THE_FIRST_STAGE, 0, [])
+@example(A_FIRST_BRANCH_THAT_FORKS, 0, [])
 @given(programs(CALM), st.integers(0, 3), st.lists(st.integers(0, 20), max_size=20))
 def test_every_schedule_ends_as_the_reference_says(
     program: Program, seed: int, choices: list[int]
@@ -139,9 +196,10 @@ def test_every_schedule_ends_as_the_reference_says(
 
 
 @law
-@given(programs(Features()), st.integers(0, 3))
+@example(A_STRAGGLER_THAT_FORKS, None)
+@given(programs(Features()), st.none() | st.integers(0, 3))
 def test_with_quorums_deadlines_and_failures_the_same_times_give_the_same_run(
-    program: Program, seed: int
+    program: Program, seed: int | None
 ) -> None:
     reference = by_clock(program, seeded(seed))
     # Two things at one moment have no order that both sides could be held to.

@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import re
+import threading
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -188,9 +189,16 @@ def _cut_html(text: str) -> Iterator[_Piece]:
         yield f"passage {number}{_in(paragraph.heading)}", paragraph.heading, paragraph.text
 
 
+# CPython 3.11 and 3.12 count the depth of the tree being made in one place for all threads: two at
+# a time may end in "SystemError: AST constructor recursion depth mismatch" (python/cpython#106905).
+_one_tree_at_a_time = threading.Lock()
+
+
 def _cut_python(text: str) -> Iterator[_Piece]:
     paragraphs: list[_Paragraph] = []
-    for block, (node, name) in enumerate(_described(ast.parse(text), "")):
+    with _one_tree_at_a_time:
+        tree = ast.parse(text)
+    for block, (node, name) in enumerate(_described(tree, "")):
         if docstring := ast.get_docstring(node):
             first = node.body[0].lineno
             paragraphs += [

@@ -30,6 +30,8 @@ FOCUS_PART = 0.5
 
 _LIMIT = 3
 _PER_DOCUMENT = 2
+# What scores less than a third of the best has one of the words, and is about something else.
+_LEAST_PART_OF_BEST = 1 / 3
 # A passage of a few words scores high, since BM25 divides by length, and tells a reader nothing.
 _FEWEST_WORDS = 6
 _RECORDS = (".csv", ".json")
@@ -172,6 +174,8 @@ def _choose(
     said = {_folded(quote) for quote in already}
     quoted: Counter[str] = Counter()
     for row, score in ranked:
+        if score < _LEAST_PART_OF_BEST * ranked[0][1]:
+            break
         passage = passages[row]
         words = _folded(passage.text)
         most = 1 if passage.document.kind == "dist" else _PER_DOCUMENT

@@ -1,0 +1,135 @@
+"""``python -m benchmarks``; see the README beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from . import footprint, machine, plots, report
+from .contenders import find
+from .contenders.base import Contender
+from .contenders.plait_kernel import PlaitKernel
+from .measure import Result, Settings, measure
+from .workloads import FOOTPRINT, MODULES, cases
+
+ROOT = Path(__file__).parent.parent
+QUICK = Settings(repeats=7, sample=0.010, longest=1.0, longest_traced=0.3)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the tables, write the results. Returns the exit code."""
+    options = _parser().parse_args(arguments)
+    names = options.only.upper().split(",") if options.only else [*MODULES, FOOTPRINT]
+    unknown = [name for name in names if name not in MODULES and name != FOOTPRINT]
+    if unknown:
+        known = ", ".join([*MODULES, FOOTPRINT])
+        print(f"no workload {', '.join(unknown)}: there are {known}", file=sys.stderr)
+        return 2
+    settings = QUICK if options.quick else Settings()
+    if options.repeats:
+        settings = Settings(
+            options.repeats, *[getattr(settings, x) for x in settings.__slots__[1:]]
+        )
+    contenders, missing = find(options.contenders.split(",") if options.contenders else None)
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.compare:
+            contenders.append(_at_revision(options.compare, Path(scratch)))
+        return _run(options, names, settings, contenders, missing)
+
+
+def _run(
+    options: argparse.Namespace,
+    names: list[str],
+    settings: Settings,
+    contenders: list[Contender],
+    missing: dict[str, str],
+) -> int:
+    begun = time.monotonic()
+    distributions = [each.distribution for each in contenders if each.distribution]
+    here = machine.describe(dict.fromkeys([*distributions, "anyio", "pydantic", "structlog"]))
+    print(f"{report.machine_text(here, settings.repeats)}\n", flush=True)
+    for name, reason in missing.items():
+        print(f"without {name}: {reason}", flush=True)
+
+    def progress(result: Result) -> None:
+        print(f"\n{report.table(result, contenders)}", flush=True)
+
+    results = asyncio.run(
+        measure(cases(names, quick=options.quick), contenders, settings, progress)
+    )
+    if growth := report.growth_table(results):
+        print(f"\n{growth}")
+    weights = footprint.measure(contenders, settings.repeats) if FOOTPRINT in names else []
+    if weights:
+        print(f"\n{report.footprint_table(weights)}")
+    target = Path(options.output)
+    target.mkdir(parents=True, exist_ok=True)
+    data = report.as_json(here, settings, results, weights, missing)
+    (target / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    drawn = plots.draw(results, contenders, target)
+    print(
+        f"\n{time.monotonic() - begun:.0f} s; {target / 'results.json'}"
+        f"{' and ' + ', '.join(path.name for path in drawn) if drawn else ''} written"
+    )
+    wrong = [
+        f"{result.case.key}: {series.contender}: {series.reason}"
+        for result in results
+        for series in result.series.values()
+        if series.reason is not None and series.reason.startswith(("wrong", "fails"))
+    ]
+    print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
+    return 1 if wrong else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: under two minutes")
+    parser.add_argument("--only", metavar="W1,W2", help="these workloads alone")
+    parser.add_argument("--contenders", metavar="NAMES", help="those whose name has one of these")
+    parser.add_argument("--compare", metavar="REV", help="Plait as of this git revision as well")
+    parser.add_argument("--repeats", type=int, help="how many (7)")
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        default=str(ROOT / "build" / "benchmarks"),
+        help="where results.json and the plots go (build/benchmarks)",
+    )
+    return parser
+
+
+def _at_revision(revision: str, scratch: Path) -> Contender:
+    """Plait as of a git revision, under an import name of its own, in this same process."""
+    archive = subprocess.run(
+        ["git", "archive", "--format=tar", revision, "kernel/plait"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
+    with tarfile.open(fileobj=BytesIO(archive)) as tar:
+        tar.extractall(scratch, filter="data")
+    package = scratch / "kernel" / "plait"
+    spec = importlib.util.spec_from_file_location(
+        "plait_compared", package / "__init__.py", submodule_search_locations=[str(package)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["plait_compared"] = module
+    spec.loader.exec_module(module)
+    compared = PlaitKernel(module, f"Plait at {revision}")
+    compared.distribution, compared.import_name = None, None
+    return compared
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""Takes the times: contenders interleaved in one process and one event loop.
+
+A repeat runs every contender once, in an order that is shuffled anew, so that whatever the machine
+does meanwhile falls upon all alike; ratios are taken within a repeat. A sample is as many runs as
+fill some milliseconds. Garbage is collected before each sample, so that nobody pays for another's,
+and the collector is as by default within it.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from .contenders.base import CannotExpressError, Contender, Run
+from .workloads.base import Case, WrongResultError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How thoroughly to measure."""
+
+    repeats: int = 7
+    sample: float = 0.030
+    """Seconds that a sample lasts at least, unless one run lasts longer."""
+    longest: float = 30.0
+    """Seconds; a contender whose one run takes longer is left blank."""
+    longest_traced: float = 2.0
+    """Seconds; a run that takes longer is not repeated for its memory (tracing is slow)."""
+
+
+@dataclass(slots=True)
+class Series:
+    """What one contender showed in one case. All figures are for one unit of the case."""
+
+    contender: str
+    wall: list[float] = field(default_factory=list)
+    """Seconds by the clock, one figure for each repeat."""
+    cpu: list[float] = field(default_factory=list)
+    """Seconds of processor time of this process, in user and system mode, of all its threads."""
+    runs: int = 0
+    """How many runs a sample is made of."""
+    peak: float | None = None
+    """Bytes: the peak of memory allocated by Python while one run goes on."""
+    reason: str | None = None
+    """Why it is left blank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One case, and what everyone showed in it."""
+
+    case: Case
+    series: dict[str, Series]
+
+    def ratios(self, of: str, to: str, figure: str = "wall") -> list[float]:
+        """One contender's figures over another's, each within its repeat."""
+        upper, lower = getattr(self.series[of], figure), getattr(self.series[to], figure)
+        return [a / b for a, b in zip(upper, lower, strict=True)]
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """First quartile, median and third quartile, interpolated linearly."""
+    ordered = sorted(values)
+
+    def at(share: float) -> float:
+        place = share * (len(ordered) - 1)
+        low = math.floor(place)
+        high = min(low + 1, len(ordered) - 1)
+        return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+    return at(0.25), at(0.5), at(0.75)
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return quartiles(values)[1]
+
+
+async def measure(
+    cases: Iterable[Case],
+    contenders: Sequence[Contender],
+    settings: Settings,
+    progress: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """Measure every contender in every case, case by case."""
+    results = []
+    for case in cases:
+        result = await measure_case(case, contenders, settings)
+        progress(result)
+        results.append(result)
+    return results
+
+
+async def measure_case(case: Case, contenders: Sequence[Contender], settings: Settings) -> Result:
+    """Measure every contender in one case."""
+    series = {each.name: Series(each.name) for each in contenders}
+    runs: dict[str, Run] = {}
+    longest: dict[str, float] = {}
+    for contender in contenders:
+        mine = series[contender.name]
+        try:
+            run = case.build(contender)
+            longest[contender.name] = elapsed = await _warm_up(case, run)
+        except CannotExpressError as reason:
+            mine.reason = str(reason)
+            continue
+        except WrongResultError as fault:
+            mine.reason = f"wrong result: {fault}"
+            continue
+        except Exception as error:
+            mine.reason = f"fails: {type(error).__name__}: {error}"
+            continue
+        if elapsed > settings.longest:
+            mine.reason = f"one run takes {elapsed:.0f} s, and the limit is {settings.longest:g} s"
+            continue
+        mine.runs = max(1, min(10_000, math.ceil(settings.sample / elapsed)))
+        runs[contender.name] = run
+    chance = random.Random(case.key)
+    for _ in range(settings.repeats):
+        for name in chance.sample(list(runs), len(runs)):
+            await _take_sample(case, runs[name], series[name])
+    if case.memory:
+        for name, run in runs.items():
+            if longest[name] <= settings.longest_traced:
+                series[name].peak = await _peak(run) / case.units
+    return Result(case, series)
+
+
+async def _warm_up(case: Case, run: Run) -> float:
+    """Seconds of the second run; the first one fills caches."""
+    elapsed = 0.0
+    for _ in range(2):
+        begun = time.perf_counter()
+        case.check(await run())
+        elapsed = time.perf_counter() - begun
+        if elapsed > 1.0:
+            break
+    return elapsed
+
+
+async def _take_sample(case: Case, run: Run, series: Series) -> None:
+    gc.collect()
+    state = None
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(series.runs):
+        state = await run()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    assert state is not None
+    case.check(state)
+    units = series.runs * case.units
+    series.wall.append(wall / units)
+    series.cpu.append(cpu / units)
+
+
+async def _peak(run: Run) -> int:
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        await run()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return peak - before

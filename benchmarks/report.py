@@ -1,0 +1,188 @@
+"""Results as Markdown tables and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .contenders.base import Contender
+from .footprint import FLOOR, Footprint
+from .measure import Result, Series, median, quartiles
+from .workloads import growth
+
+_PLAIT = "Plait"
+
+
+def table(result: Result, contenders: Sequence[Contender]) -> str:
+    """One case as a Markdown table."""
+    case = result.case
+    floors = [
+        each.name for each in contenders if each.kind == "floor" and result.series[each.name].wall
+    ]
+    heads = ["", f"µs a {case.unit}", "quartiles", "CPU µs", *[f"÷ {name}" for name in floors]]
+    if case.ideal is not None:
+        heads = ["", "ms a run", "quartiles", "CPU ms", "÷ ideal"]
+    if result.series.get(_PLAIT, Series("")).wall:
+        heads.append("÷ Plait")
+    with_memory = any(series.peak is not None for series in result.series.values())
+    heads += [f"peak bytes a {case.unit}"] if with_memory else []
+    rows, blank = [], []
+    for contender in contenders:
+        series = result.series[contender.name]
+        if series.reason is not None:
+            rows.append([contender.name])
+            blank.append(f"- {contender.name} is left blank: {series.reason}")
+            continue
+        scale = 1e6 if case.ideal is None else 1e3
+        low, middle, high = (scale * value for value in quartiles(series.wall))
+        row = [
+            contender.name,
+            _number(middle),
+            f"{_number(low)} – {_number(high)}",
+            _number(scale * median(series.cpu)),
+        ]
+        if case.ideal is not None:
+            row.append(f"{median(series.wall) * case.units / case.ideal:.2f}")
+        else:
+            row += [f"{median(result.ratios(contender.name, name)):.2f}" for name in floors]
+        if heads.count("÷ Plait"):
+            row.append(f"{median(result.ratios(contender.name, _PLAIT)):.2f}")
+        if with_memory:
+            row.append("" if series.peak is None else f"{series.peak:,.0f}")
+        rows.append(row)
+    notes = "".join(f"{line}\n" for line in blank)
+    notes = f"\n{notes}" if notes else ""
+    return f"### {case.workload}: {case.title}\n\n{_markdown(heads, rows)}\n{notes}"
+
+
+def footprint_table(footprints: Sequence[Footprint]) -> str:
+    """W8 as a Markdown table."""
+    heads = ["", "import ms", "quartiles", f"÷ {FLOOR}", "grows MiB", "packages", "MB installed"]
+    floor = next(each for each in footprints if each.contender == FLOOR)
+    rows = []
+    for each in footprints:
+        low, middle, high = (1e3 * value for value in quartiles(each.seconds))
+        ratios = [mine / its for mine, its in zip(each.seconds, floor.seconds, strict=True)]
+        grown = [value for value in each.memory if value is not None]
+        rows.append(
+            [
+                each.contender,
+                _number(middle),
+                f"{_number(low)} – {_number(high)}",
+                f"{median(ratios):.2f}",
+                f"{median(grown) / 2**20:.1f}" if grown else "",
+                "" if each.packages is None else str(each.packages),
+                "" if each.size is None else f"{each.size / 1e6:.1f}",
+            ]
+        )
+    return f"### W8: footprint\n\n{_markdown(heads, rows)}\n"
+
+
+def series_over_size(
+    results: Sequence[Result], prefix: str, figure: str
+) -> dict[str, list[tuple[int, float]]]:
+    """For each contender, (n, figure of one run) over the cases whose key is ``prefix-n``."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for result in results:
+        size = result.case.size
+        if size is None or result.case.key != f"{prefix}-{size}":
+            continue
+        for name, series in result.series.items():
+            value = series.peak if figure == "peak" else None
+            if figure != "peak" and series.wall:
+                value = median(getattr(series, figure))
+            if value is not None:
+                found.setdefault(name, []).append((size, value * result.case.units))
+    return found
+
+
+def growth_table(results: Sequence[Result]) -> str:
+    """W9: the exponents, fitted over the sizes of at least 100 (below, what is constant rules)."""
+    columns = [
+        ("time of a fork", "fork", "wall"),
+        ("memory of a fork", "fork", "peak"),
+        ("time of a journal", "journal", "wall"),
+        ("memory of a journal", "journal", "peak"),
+    ]
+    fitted: dict[str, dict[str, str]] = {}
+    for title, prefix, figure in columns:
+        for name, points in series_over_size(results, prefix, figure).items():
+            points = [(size, value) for size, value in points if size >= 100 and value > 0]
+            if len(points) >= 2:
+                sizes, values = zip(*points, strict=True)
+                fitted.setdefault(name, {})[title] = (
+                    f"{growth.exponent(sizes, values):.2f} (to {max(sizes):,})"
+                )
+    if not fitted:
+        return ""
+    titles = [title for title, _, _ in columns]
+    rows = [[name, *[found.get(title, "") for title in titles]] for name, found in fitted.items()]
+    return f"### W9: growth, as the exponent of n\n\n{_markdown(['', *titles], rows)}\n"
+
+
+def machine_text(machine: dict[str, Any], repeats: int) -> str:
+    """The machine in a few lines."""
+    versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
+        f"{machine['system']}; {machine['python']}\n{versions}\n"
+        f"medians of {repeats} interleaved repeats; ratios are medians of the ratios within a repeat"
+    )
+
+
+def as_json(
+    machine: dict[str, Any],
+    settings: Any,
+    results: Sequence[Result],
+    footprints: Sequence[Footprint],
+    missing: dict[str, str],
+) -> dict[str, Any]:
+    """Everything, in seconds and bytes."""
+    return {
+        "format": 1,
+        "machine": machine,
+        "settings": {name: getattr(settings, name) for name in settings.__slots__},
+        "missing": missing,
+        "results": [
+            {
+                "workload": result.case.workload,
+                "key": result.case.key,
+                "title": result.case.title,
+                "unit": result.case.unit,
+                "units": result.case.units,
+                "ideal_seconds": result.case.ideal,
+                "series": {
+                    name: {slot: getattr(series, slot) for slot in series.__slots__}
+                    for name, series in result.series.items()
+                },
+            }
+            for result in results
+        ],
+        "footprints": [
+            {slot: getattr(each, slot) for slot in each.__slots__} for each in footprints
+        ],
+    }
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rows = [[*row, *[""] * (len(heads) - len(row))] for row in rows]
+    widths = [
+        max(3, len(head), *(len(row[column]) for row in rows)) for column, head in enumerate(heads)
+    ]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * (width - 1)) + (":" if column else "-") for column, width in enumerate(widths)]
+    return "\n".join([line(heads), f"| {' | '.join(rule)} |", *map(line, rows)])
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

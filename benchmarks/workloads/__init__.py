@@ -1,0 +1,25 @@
+"""The workloads: a module for each."""
+
+from __future__ import annotations
+
+from . import building, chain, fork, growth, lines, many_runs, state_size, stragglers
+from .base import Case
+
+MODULES = {
+    "W1": chain,
+    "W2": fork,
+    "W3": lines,
+    "W4": state_size,
+    "W5": stragglers,
+    "W7": many_runs,
+    "W9": growth,
+    "W10": building,
+}
+"""The timed workloads by their names. W8, the footprint, is not timed in this process."""
+
+FOOTPRINT = "W8"
+
+
+def cases(names: list[str], *, quick: bool) -> list[Case]:
+    """The cases of the workloads of the given names."""
+    return [case for name in names if name in MODULES for case in MODULES[name].cases(quick=quick)]

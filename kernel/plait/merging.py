@@ -1,0 +1,170 @@
+"""How the deltas of concurrent branches become one: in path order, and not without a word.
+
+"Concurrent" means that neither branch has seen what the other wrote. The children of one fork are
+concurrent, except where ``after=`` puts one behind another; so are they and what their owner
+writes once a sync point has let it go on without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .errors import ConflictError
+from .events import BranchPath, ChannelName
+from .state import NodeWrites, Overwrite, Schema
+from .tree import Branch, by_path
+
+__all__ = ["Contribution", "Merger"]
+
+
+class Contribution(NamedTuple):
+    """What one branch brings to a merge."""
+
+    branch: Branch
+    delta: Sequence[NodeWrites]
+
+
+class Merger:
+    """Puts deltas together.
+
+    Attributes:
+        after: for each branch with ``after=``, the siblings that it depends on, directly or not.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.after: dict[BranchPath, frozenset[BranchPath]] = {}
+
+    def collect(self, branch: Branch) -> list[NodeWrites]:
+        """All that a branch and the branches below it contribute, in order.
+
+        Raises:
+            ConflictError: two of them wrote a channel that takes one writer.
+        """
+        result = list(branch.delta)
+        for generation in branch.forks:
+            children = sorted(generation.children.values(), key=by_path)
+            parts = [Contribution(child, self.collect(child)) for child in children]
+            result += self.concatenate(parts, branch.delta[generation.mark :])
+        return result
+
+    def take(self, branch: Branch, on_the_way: set[Branch]) -> list[NodeWrites]:
+        """Take the deltas of the branches in ``on_the_way`` out of the tree, in order.
+
+        Raises:
+            ConflictError: as ``collect``.
+        """
+        delta, branch.delta = branch.delta, []
+        result = list(delta)
+        for generation in branch.forks:
+            children = sorted(
+                [child for child in generation.children.values() if child in on_the_way],
+                key=by_path,
+            )
+            parts = [Contribution(child, self.take(child, on_the_way)) for child in children]
+            result += self.concatenate(parts, delta[generation.mark :])
+            generation.mark = 0
+        return result
+
+    def concatenate(
+        self, contributions: Sequence[Contribution], beside: Sequence[NodeWrites] = ()
+    ) -> list[NodeWrites]:
+        """The deltas of concurrent branches, one after the other, in path order.
+
+        ``contributions`` come in path order; a branch with ``after=`` is put behind those it
+        depends on. ``beside`` is what their owner has written since it opened them: it is only
+        checked.
+
+        Raises:
+            ConflictError: as ``collect``.
+        """
+        ordered = _in_order(contributions)
+        deltas = [delta for _, delta in ordered]
+        if beside:
+            deltas.insert(0, beside)
+        if len(deltas) > 1:
+            self._check_conflicts(deltas)
+        return [entry for _, delta in ordered for entry in delta]
+
+    def _check_conflicts(self, deltas: Sequence[Sequence[NodeWrites]]) -> None:
+        """Refuse a second concurrent writer where only one may write.
+
+        Linear in the writes: plain writes through reducers, the common case, are passed over, and
+        looked at again only for channels that somebody overwrote.
+        """
+        writers: dict[ChannelName, list[NodeWrites]] = {}
+        overwritten: set[ChannelName] = set()
+        exclusive = self.schema.exclusive
+        for delta in deltas:
+            for entry in delta:
+                for channel, value in entry.writes:
+                    if channel in exclusive:
+                        claims = writers.setdefault(channel, [])
+                        for earlier in claims:
+                            if self._concurrent(earlier, entry):
+                                raise _conflict(channel, earlier, entry)
+                        claims.append(entry)
+                    elif type(value) is Overwrite:
+                        overwritten.add(channel)
+        for channel in sorted(overwritten):
+            self._check_overwrites(channel, deltas)
+
+    def _check_overwrites(
+        self, channel: ChannelName, deltas: Sequence[Sequence[NodeWrites]]
+    ) -> None:
+        claims: list[tuple[NodeWrites, bool]] = []
+        for delta in deltas:
+            for entry in delta:
+                for name, value in entry.writes:
+                    if name != channel:
+                        continue
+                    overwrites = type(value) is Overwrite
+                    for earlier, overwrote in claims:
+                        if (overwrites or overwrote) and self._concurrent(earlier, entry):
+                            raise _conflict(channel, earlier, entry, overwrite=True)
+                    claims.append((entry, overwrites))
+
+    def _concurrent(self, one: NodeWrites, other: NodeWrites) -> bool:
+        return not (self._saw(one, other) or self._saw(other, one))
+
+    def _saw(self, later: NodeWrites, earlier: NodeWrites) -> bool:
+        """Whether the branch that wrote ``later`` had seen ``earlier``."""
+        path, other = later.branch, earlier.branch
+        if path[: len(other)] == other:
+            # The same branch, or one that it forked: it saw what was there before that fork.
+            return len(path) == len(other) or path[len(other)] >= earlier.children
+        fork = 0
+        while fork < len(path) and path[fork] == other[fork]:
+            fork += 1
+        return other[: fork + 1] in self.after.get(path[: fork + 1], ())
+
+
+def _conflict(
+    channel: ChannelName, earlier: NodeWrites, later: NodeWrites, *, overwrite: bool = False
+) -> ConflictError:
+    branches = (earlier.branch, later.branch)
+    return ConflictError(channel, branches, (earlier.node, later.node), overwrite=overwrite)
+
+
+def _precedes(first: Branch, second: Branch) -> bool:
+    """Whether ``second`` depends on ``first``."""
+    earlier = {member.path for member in first.members}
+    return any(not member.after.isdisjoint(earlier) for member in second.members)
+
+
+def _in_order(contributions: Sequence[Contribution]) -> list[Contribution]:
+    """In path order, but each after those that it depends on."""
+    if not any(member.after for each, _ in contributions for member in each.members):
+        return list(contributions)
+    result: list[Contribution] = []
+    waiting = list(contributions)
+    while waiting:
+        for position, (branch, _) in enumerate(waiting):
+            if not any(_precedes(other, branch) for other, _ in waiting if other is not branch):
+                result.append(waiting.pop(position))
+                break
+        else:  # a group merged earlier may both precede and follow another
+            result += waiting
+            break
+    return result
