@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
+BENCH := .venv-bench
 DEV := $(VENV)/.dev
 # The interpreter that makes the virtual environment; empty: the first suitable one is found.
 PYTHON ?=
@@ -61,8 +62,19 @@ check: $(DEV)
 	@$(MAKE) --no-print-directory types
 	@$(MAKE) --no-print-directory test COVERAGE=1
 
-bench: $(DEV)
-	@$(BIN)/python -m benchmarks
+# Plait and its peers, in an environment of their own. QUICK=1: less than two minutes; ONLY=W1,W2:
+# these workloads alone; COMPARE=main: Plait as of that revision as well.
+bench: $(BENCH)/.ready
+	@$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(COMPARE),--compare $(COMPARE)) $(BENCH_ARGS)
+
+$(BENCH)/.ready: $(RUNTIME) benchmarks/peers.txt
+	@echo 'Installing what Plait is compared with ...'
+	@$(BIN)/python -m venv --clear $(BENCH)
+	@echo '*' > $(BENCH)/.gitignore
+	@$(BENCH)/bin/python -m pip install $(QUIET) --upgrade 'pip>=25.1'
+	@$(BENCH)/bin/python -m pip install $(QUIET) --editable . --requirement benchmarks/peers.txt
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

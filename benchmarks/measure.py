@@ -26,11 +26,11 @@ class Settings:
 
     repeats: int = 7
     sample: float = 0.030
-    """Seconds that a sample lasts at least, unless one run lasts longer."""
+    """Processor seconds that a sample takes at least, unless one run takes longer."""
     longest: float = 30.0
-    """Seconds; a contender whose one run takes longer is left blank."""
+    """Processor seconds; a contender whose one run takes longer is left blank."""
     longest_traced: float = 2.0
-    """Seconds; a run that takes longer is not repeated for its memory (tracing is slow)."""
+    """Processor seconds; a run that takes longer is not repeated for its memory (tracing is slow)."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Result:
     case: Case
     series: dict[str, Series]
 
-    def ratios(self, of: str, to: str, figure: str = "wall") -> list[float]:
+    def ratios(self, of: str, to: str, figure: str = "cpu") -> list[float]:
         """One contender's figures over another's, each within its repeat."""
         upper, lower = getattr(self.series[of], figure), getattr(self.series[to], figure)
         return [a / b for a, b in zip(upper, lower, strict=True)]
@@ -116,9 +116,9 @@ async def measure_case(case: Case, contenders: Sequence[Contender], settings: Se
             mine.reason = f"fails: {type(error).__name__}: {error}"
             continue
         if elapsed > settings.longest:
-            mine.reason = f"one run takes {elapsed:.0f} s, and the limit is {settings.longest:g} s"
+            mine.reason = f"one run takes {elapsed:.1f} s, and the limit is {settings.longest:g} s"
             continue
-        mine.runs = max(1, min(10_000, math.ceil(settings.sample / elapsed)))
+        mine.runs = 1 if case.ideal is not None else math.ceil(settings.sample / elapsed)
         runs[contender.name] = run
     chance = random.Random(case.key)
     for _ in range(settings.repeats):
@@ -132,12 +132,12 @@ async def measure_case(case: Case, contenders: Sequence[Contender], settings: Se
 
 
 async def _warm_up(case: Case, run: Run) -> float:
-    """Seconds of the second run; the first one fills caches."""
+    """Processor seconds of the second run; the first one fills caches."""
     elapsed = 0.0
     for _ in range(2):
-        begun = time.perf_counter()
+        begun = time.process_time()
         case.check(await run())
-        elapsed = time.perf_counter() - begun
+        elapsed = max(time.process_time() - begun, 1e-6)
         if elapsed > 1.0:
             break
     return elapsed

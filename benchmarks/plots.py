@@ -21,9 +21,9 @@ def draw(results: Sequence[Result], contenders: Sequence[Contender], folder: Pat
     colours = {each.name: _COLOURS[k % len(_COLOURS)] for k, each in enumerate(contenders)}
     drawn = {}
     for prefix, title in (("fork", "A fork of n branches"), ("journal", "A journal of n turns")):
-        points = series_over_size(results, prefix, "wall")
+        points = series_over_size(results, prefix, "cpu")
         if any(len(line) > 1 for line in points.values()):
-            drawn[f"{prefix}.svg"] = _lines(points, colours, f"{title}: seconds a run")
+            drawn[f"{prefix}.svg"] = _lines(points, colours, f"{title}: CPU seconds a run")
     bars = _ratios(results, contenders)
     if bars:
         drawn["ratios.svg"] = _bars(bars, colours, "CPU time, as a multiple of Plait's")
@@ -45,7 +45,7 @@ def _ratios(
             continue
         for contender in contenders:
             if contender.kind != "plait" and result.series[contender.name].cpu:
-                ratio = median(result.ratios(contender.name, "Plait", "cpu"))
+                ratio = median(result.ratios(contender.name, "Plait"))
                 found.append((f"{result.case.workload} {result.case.title}", contender.name, ratio))
     return found
 
@@ -125,11 +125,11 @@ def _bars(bars: Sequence[tuple[str, str, float]], colours: Mapping[str, str], ti
 def _svg(width: int, height: int, parts: Sequence[str]) -> str:
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-            f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
+            '<g font-family="sans-serif" font-size="12">',
             f'<rect width="{width}" height="{height}" fill="white"/>',
             *parts,
-            "</svg>\n",
+            "</g></svg>\n",
         ]
     )
 

@@ -99,15 +99,15 @@ def series_over_size(
 def growth_table(results: Sequence[Result]) -> str:
     """W9: the exponents, fitted over the sizes of at least 100 (below, what is constant rules)."""
     columns = [
-        ("time of a fork", "fork", "wall"),
+        ("CPU time of a fork", "fork", "cpu"),
         ("memory of a fork", "fork", "peak"),
-        ("time of a journal", "journal", "wall"),
+        ("CPU time of a journal", "journal", "cpu"),
         ("memory of a journal", "journal", "peak"),
     ]
     fitted: dict[str, dict[str, str]] = {}
     for title, prefix, figure in columns:
-        for name, points in series_over_size(results, prefix, figure).items():
-            points = [(size, value) for size, value in points if size >= 100 and value > 0]
+        for name, found in series_over_size(results, prefix, figure).items():
+            points = [(size, value) for size, value in found if size >= 100 and value > 0]
             if len(points) >= 2:
                 sizes, values = zip(*points, strict=True)
                 fitted.setdefault(name, {})[title] = (
@@ -120,13 +120,26 @@ def growth_table(results: Sequence[Result]) -> str:
     return f"### W9: growth, as the exponent of n\n\n{_markdown(['', *titles], rows)}\n"
 
 
+def summary_table(results: Sequence[Result], contenders: Sequence[Contender]) -> str:
+    """Everything in one table: medians of CPU time for each unit."""
+    heads = ["CPU µs", "a", *[each.name for each in contenders]]
+    rows = []
+    for result in results:
+        cells = [
+            _number(1e6 * median(series.cpu)) if series.cpu else ""
+            for series in (result.series[each.name] for each in contenders)
+        ]
+        rows.append([f"{result.case.workload} {result.case.title}", result.case.unit, *cells])
+    return f"### Summary\n\n{_markdown(heads, rows)}\n"
+
+
 def machine_text(machine: dict[str, Any], repeats: int) -> str:
     """The machine in a few lines."""
     versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
         f"{machine['system']}; {machine['python']}\n{versions}\n"
-        f"medians of {repeats} interleaved repeats; ratios are medians of the ratios within a repeat"
+        f"medians of {repeats} interleaved repeats; ratios: of CPU time, within a repeat"
     )
 
 

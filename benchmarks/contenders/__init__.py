@@ -13,6 +13,7 @@ _MODULES = (
     "bare_bsp",
     "bare_anyio",
     "langgraph",
+    "pydantic_graph",
     "burr",
 )
 

@@ -6,6 +6,7 @@ A graph is built once; an Application, which is one execution of it, is built fo
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ def _append(node: Any) -> Any:
 def _linear(nodes: Sequence[Any]) -> Any:
     names = [f"n{i}" for i in range(len(nodes))]
     builder = core_graph.GraphBuilder().with_actions(**dict(zip(names, nodes, strict=True)))
-    return builder.with_transitions(*zip(names, names[1:], strict=False)).build()
+    return builder.with_transitions(*itertools.pairwise(names)).build()
 
 
 def _run(graph: Any, entry: str, given: Mapping[str, Any], **halt: list[str]) -> Run:

@@ -11,7 +11,7 @@ def cases(*, quick: bool = False, branches: int = 50, depth: int = 5) -> list[Ca
     """Branches side by side; every node of every branch writes its number."""
     bodies = [[write_item(b * depth + level) for level in range(depth)] for b in range(branches)]
 
-    def check_in_any_order_of_branches(state: object) -> None:
+    def check_in_any_order(state: object) -> None:
         expect("items", list(range(branches * depth)))(
             {"items": sorted(state["items"])}  # type: ignore[index]
         )
@@ -24,6 +24,6 @@ def cases(*, quick: bool = False, branches: int = 50, depth: int = 5) -> list[Ca
             branches * depth,
             "node",
             lambda contender: contender.lines(bodies),
-            check_in_any_order_of_branches,
+            check_in_any_order,
         )
     ]

@@ -13,7 +13,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -154,10 +155,12 @@ class Executor:
         self.runner = runner
         self.now = _clock()
         self.log = _logger(thread_id) if debug else None
+        self._quiet = machine.quiet = listener is None and self.log is None
         self._variables = copy_context()
         self._thread = threading.get_ident()
         self._max_workers = max_concurrency or float("inf")
         self._workers = 0
+        self._steps = 0
         self._standby = False
         self._ready: deque[RunNode | RouteBranch] = deque()
         self._scopes: dict[BranchPath, anyio.CancelScope] = {}
@@ -212,7 +215,7 @@ class Executor:
     ) -> None:
         """Carry a branch as far as it goes; ``scope`` is what cancels it."""
         assert command is not None
-        path, steps = command.branch, 0
+        path = command.branch
         self._scopes[path] = scope
         try:
             while command is not None and self.machine.expects(command):
@@ -220,12 +223,10 @@ class Executor:
                     command = await self._run_node(command)
                 else:
                     command = await self._route(command)
-                steps += 1
-                if steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
+                self._steps += 1
+                if self._steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
                     await anyio.lowlevel.checkpoint()
-                if scope.cancel_called:
-                    if command is not None:
-                        self._ready.append(command)
+                if scope.cancel_called:  # the branch is gone, and the scope is used up
                     return
         finally:
             if self._scopes.get(path) is scope:
@@ -255,8 +256,8 @@ class Executor:
         goto: Any = ()
         while True:
             started = self.now()
-            if self.listener is not None or self.log is not None:
-                await self._tell(NodeStarted(started, branch.path, spec.name, attempt))
+            if not self._quiet:
+                self._tell(NodeStarted(started, branch.path, spec.name, attempt))
             try:
                 writes, goto = await self._attempt(branch, spec, command.step, attempt)
                 break
@@ -318,7 +319,7 @@ class Executor:
         if spec.pool is None:
             output = await self.runner(spec, state, context, self._variables.copy())
         else:
-            async with self.pools[spec.pool]:
+            async with _place(self.pools[spec.pool]):
                 output = await self.runner(spec, state, context, self._variables.copy())
         if before is not None:
             self.plan.schema.check_unchanged(spec.name, before, shown)
@@ -416,10 +417,13 @@ class Executor:
         durable = self.journal.append(event)
         commands = self.machine.handle(event)
         if durable is not None:
-            await durable
+            with anyio.CancelScope(shield=True):  # what is in the journal is carried out
+                await durable
+        if not self._quiet:
+            self._tell(event, commands)
         mine = await self._carry_out(commands, own)
-        if self.listener is not None or self.log is not None:
-            await self._tell(event, commands)
+        if self.listener is not None:
+            await self.listener.wait_for_room()
         return mine
 
     async def _carry_out(
@@ -503,17 +507,15 @@ class Executor:
 
     # -- telling ------------------------------------------------------------------------------
 
-    async def _tell(self, event: Event, commands: list[Command] | None = None) -> None:
-        """Hand events to the stream and to the log, and wait while the stream is full."""
+    def _tell(self, event: Event, commands: Sequence[Command] = ()) -> None:
+        """Hand events to the stream and to the log."""
         events = [event]
-        events += [command.event for command in commands or () if isinstance(command, Notify)]
+        events += [command.event for command in commands if isinstance(command, Notify)]
         for each in events:
             if self.log is not None:
                 self.log.debug(_words(each), **_facts(each))
             if self.listener is not None:
                 self.listener.put(self._prefixed(each))
-        if self.listener is not None:
-            await self.listener.wait_for_room()
 
     def _prefixed(self, event: Any) -> Event:
         if self.prefix and hasattr(event, "node"):
@@ -534,6 +536,17 @@ class Executor:
     async def _emit_here(self, context: NodeContext, value: Any) -> Awaitable[None]:
         await self._emit(context, value)
         return _READY
+
+
+@asynccontextmanager
+async def _place(pool: anyio.CapacityLimiter) -> AsyncIterator[None]:
+    """A place in a pool, held by this call and not by its task, which may hold another."""
+    holder = object()
+    await pool.acquire_on_behalf_of(holder)
+    try:
+        yield
+    finally:
+        pool.release_on_behalf_of(holder)
 
 
 class _NoJournal:

@@ -98,6 +98,8 @@ class Machine:
         self.runs = 0
         """How many runs have begun on the thread."""
         self.running = False
+        self.quiet = False
+        """Whether nobody wants to be told what follows from the journal anyway."""
         self._keep_delta = keep_delta
         self._merger = Merger(plan.schema)
         self._root: Branch | None = None
@@ -402,8 +404,9 @@ class Machine:
         self._alive += len(targets) - 1
         children = self._open_children(generation, vertex, targets)
         self._count_children(owner, children)
-        opened = tuple([child.members[0].participant() for child in children])
-        self._commands.append(Notify(BranchForked(self._at, owner.path, vertex.name, opened)))
+        if not self.quiet:
+            opened = tuple([child.members[0].participant() for child in children])
+            self._commands.append(Notify(BranchForked(self._at, owner.path, vertex.name, opened)))
         for spec in vertex.owns:
             members = [child.members[0] for child in children if child.hopes & spec.bit]
             self._add_barrier(generation, spec, members, empty=not targets and spec.first)

@@ -6,6 +6,7 @@ it returns is plain data, so that a runner may carry a call to another process.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import types
@@ -118,11 +119,16 @@ async def call_node(spec: NodeSpec, state: Any, context: NodeContext, variables:
 
     Raises whatever the node raises, and ``TimeoutError`` when the attempt takes too long.
     """
-    if spec.timeout is None:
-        return await _call(spec, state, context, variables)
-    with anyio.move_on_after(spec.timeout) as scope:
-        return await _call(spec, state, context, variables)
-    assert scope.cancelled_caught
+    try:
+        if spec.timeout is None:
+            return await _call(spec, state, context, variables)
+        with anyio.move_on_after(spec.timeout):
+            return await _call(spec, state, context, variables)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("something that the node awaited was cancelled") from error
     raise TimeoutError(f"the attempt took longer than its timeout of {spec.timeout:g} s")
 
 

@@ -137,7 +137,7 @@ class Compiler:
             elif way.edge is not None:
                 self.ways[way.source].append(Target(way.edge))
         self.everywhere = [vertex for vertex in self.ways if vertex != START]
-        declared = {vertex: self.declared(vertex) for vertex in self.ways}
+        declared = self.named = {vertex: self.declared(vertex) for vertex in self.ways}
         self.successors = {
             vertex: self.everywhere if self.is_open(vertex) else found
             for vertex, found in declared.items()
@@ -395,7 +395,7 @@ class Compiler:
                             f"sync point {name!r}: {what}={count} can never be met, since "
                             f"{fork!r} opens {opened} branches towards it"
                         )
-            if self._leads(name, name, fork):
+            if name in reachable(self.named, self.named[name], avoiding=fork):
                 yield (
                     f"a cycle leads from sync point {name!r} back to it without passing its fork "
                     f"{fork!r}, so that nothing could gather there again: lead it through {fork!r}"

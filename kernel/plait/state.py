@@ -94,7 +94,7 @@ class Schema:
 
     def __init__(self, type_: type, graph: str) -> None:
         self.type = type_
-        self.name = type_.__name__
+        self.name = getattr(type_, "__name__", repr(type_))
         fields, make_instance = _read(type_, graph)
         self.channels: dict[ChannelName, Channel] = {field.name: field for field in fields}
         self.live = frozenset(field.name for field in fields if field.live)
@@ -298,8 +298,10 @@ def _read(type_: type, graph: str) -> tuple[list[Channel], Callable[[Values], An
     raise GraphError(
         graph,
         [
-            f"the schema {type_!r} is not a pydantic model, a dataclass or a TypedDict: "
-            "declare the state as one of them"
+            (
+                f"the schema {type_!r} is not a pydantic model, a dataclass or a TypedDict: "
+                "declare the state as one of them"
+            )
         ],
     )
 
@@ -311,8 +313,10 @@ def _hints(type_: type, graph: str) -> dict[str, Any]:
         raise GraphError(
             graph,
             [
-                f"the annotations of {type_.__name__} cannot be resolved ({error}): define the "
-                "schema, and what its annotations name, at the top level of a module"
+                (
+                    f"the annotations of {type_.__name__} cannot be resolved ({error}): define "
+                    "the schema, and what its annotations name, at the top level of a module"
+                )
             ],
         ) from error
 

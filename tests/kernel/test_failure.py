@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import anyio
@@ -128,7 +127,7 @@ def test_a_router_that_raises_is_a_failure_of_its_node() -> None:
 @pytest.mark.parametrize("source", [START, "gather"])
 def test_a_router_behind_the_start_or_a_sync_point_that_raises_fails_the_run(source: str) -> None:
     graph = build("START a gather END", "START b gather", gather=Join())
-    graph.add_conditional_edges(source, lambda state: state["nothing"], ["a", END])
+    graph.add_conditional_edges(source, lambda state: state["nothing"], [END])
     with pytest.raises(NodeError, match=source) as caught:
         run(graph)
     assert isinstance(caught.value.__cause__, KeyError)
@@ -291,7 +290,7 @@ def test_the_only_branch_that_fails_and_is_recorded_keeps_what_it_had() -> None:
     graph.add_node("b", does(raises=BOOM), on_error="record").add_edge("a", "b").add_edge("b", END)
     result = run(graph)
     assert result.state["items"] == ["a"]
-    assert ids(result.outcomes[END].latest.failed) or result.outcomes[END].latest.failed
+    assert [failed.branch for failed in result.outcomes[END].latest.failed] == [(0,)]
 
 
 def test_a_failure_in_a_subgraph_names_the_node_by_its_way() -> None:
@@ -431,19 +430,3 @@ def test_a_retry_is_in_the_journal() -> None:
 
     (event,) = VirtualClock().run(events())
     assert (event.node, event.attempt, event.error, event.delay) == ("n", 1, BOOM, 7)
-
-
-def test_a_thread_that_was_let_go_cannot_write_any_more() -> None:
-    """A ``def`` node cannot be cancelled: it runs on, and what it returns is dropped."""
-    finished: list[str] = []
-
-    def slow(_state: Any) -> Any:
-        time.sleep(0.05)
-        finished.append("slow")
-        return {"items": ["slow"]}
-
-    graph = build("START a gather merge END", gather=Join(quorum=1), merge=does())
-    graph.add_node("slow", slow).add_edge(START, "slow").add_edge("slow", "gather")
-    result = anyio.run(graph.compile().run)
-    assert result.state["items"] == ["a"]
-    assert ids(result.outcomes["gather"].latest.cancelled) == ["slow"]

@@ -387,7 +387,13 @@ class _Interpreter:
     def finish_call(self, branch: Branch) -> None:
         node = self.known_node(branch.node)
         visit, seen = branch.call
-        if visit.failures >= node.attempts:
+        failed, returned = visit.failures >= node.attempts, list[tuple[str, Any, bool]]()
+        try:
+            returned = list(self.returned(branch, node, visit, seen))
+        except RunError:
+            # What ends a subgraph's run is a failure of its node, with the error as the cause.
+            failed = True
+        if failed:
             if node.on_error == "raise":
                 raise RunError("NodeError", f"{node.name} in {branch.name}")
             if node.on_error == "record":
@@ -395,7 +401,7 @@ class _Interpreter:
             else:
                 self.go_on(branch, (node.on_error,))
             return
-        for channel, value, overwrite in self.returned(branch, node, visit, seen):
+        for channel, value, overwrite in returned:
             past = tuple(self.history(branch))
             record = self.written(channel, value, overwrite, past)
             (self.live if self.program.kind(channel) == "live" else branch.log).append(record)
@@ -529,7 +535,9 @@ class _Interpreter:
     def writes_so_far(self, branch: Branch) -> list[Written]:
         if branch.state in ("failed", "cancelled"):
             return []
-        return [*branch.log, *(w for child in branch.opened() for w in self.writes_so_far(child))]
+        # What an inner sync point merged is in the log of the branch already.
+        apart = [child for child in branch.opened() if child.into is not branch]
+        return [*branch.log, *(write for child in apart for write in self.writes_so_far(child))]
 
     # --- sync points ---
 

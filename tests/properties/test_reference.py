@@ -122,6 +122,15 @@ def test_writers_ordered_by_after_do_not_conflict_and_the_later_one_wins() -> No
     assert result.steps == ("0 f", "0.1 w", "0.0 w")
 
 
+def test_a_held_branch_sees_what_its_sibling_gathered_exactly_once() -> None:
+    sends = (Sent("w", "x"), Sent("w", "y", after=("x",)))
+    nodes = [node("f"), node("w"), node("n", Write("sum", 1), Write("list", 0, reads="sum"))]
+    links = routed(Router("w", (("n",),), ("n",)), "START f", "n s s2 END")
+    fan = Router("f", (sends,), ("w",))
+    syncs = (SyncPoint("s", fork="w"), SyncPoint("s2", fork="f"))
+    assert state(run(program(nodes, fan, *links, syncs=syncs))) == {"sum": 2, "list": [0, 1]}
+
+
 def test_a_circle_of_dependencies_is_an_error_at_the_fork() -> None:
     sends = (Sent("w", "x", after=("y",)), Sent("w", "y", after=("x",)))
     links = routed(Router("f", (sends,), ("w",)), "START f", "w s END")

@@ -159,9 +159,9 @@ TWO_STAGES = Program(
 NOBODY_AT_THE_FIRST_STAGE = replace(
     TWO_STAGES,
     nodes=(
-        *writers("facd"),
-        Node("b", (Visit(failures=1),), on_error="record"),
-        Node("e", (Visit(failures=1),), on_error="record"),
+        *writers("fadc"),
+        Node("b", (Visit(failures=1, ticks=5),), on_error="record"),
+        Node("e", (Visit(failures=1, ticks=6),), on_error="record"),
     ),
 )
 A_FIRST_BRANCH_THAT_FORKS = Program(

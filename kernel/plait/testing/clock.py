@@ -41,7 +41,7 @@ class _VirtualSelector(selectors.DefaultSelector):
         while not ready and (timeout is None or timeout > 0):
             if self.clock.threads_are_busy():
                 ready = super().select(_THREAD_POLL)
-            elif self.clock._idle(timeout):
+            elif self.clock.idle(timeout):
                 break
         return ready
 
@@ -111,7 +111,7 @@ class VirtualClock:
         """Whether a worker thread is running something."""
         return self._limiter is not None and self._limiter.borrowed_tokens > 0
 
-    def _idle(self, timeout: float | None) -> bool:
+    def idle(self, timeout: float | None) -> bool:
         """Wake a task, or jump to the next timer, ``timeout`` seconds ahead."""
         self.next_timer = timeout
         if self.on_idle is not None and self.on_idle():
