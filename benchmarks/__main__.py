@@ -23,7 +23,7 @@ from .measure import Result, Settings, measure
 from .workloads import FOOTPRINT, MODULES, cases
 
 ROOT = Path(__file__).parent.parent
-QUICK = Settings(repeats=7, sample=0.005, longest=0.6, longest_traced=0.3)
+QUICK = Settings(repeats=7, sample=0.005, longest=1.0, longest_traced=0.3)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

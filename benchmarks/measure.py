@@ -2,8 +2,12 @@
 
 A repeat runs every contender once, in an order that is shuffled anew, so that whatever the machine
 does meanwhile falls upon all alike; ratios are taken within a repeat. A sample is as many runs as
-fill some milliseconds. Garbage is collected before each sample, so that nobody pays for another's,
-and the collector is as by default within it.
+fill some milliseconds.
+
+The garbage collector is on, with its default thresholds, and its work counts. What was there before
+a case began (above all the modules of all the peers) is frozen meanwhile: a full collection would
+otherwise walk through it, and whoever happens to set it off would pay some 50 ms for the others.
+Before each sample garbage is collected, so that nobody pays for the contender before.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ class Settings:
     longest: float = 30.0
     """Processor seconds; a contender whose one run takes longer is left blank."""
     longest_traced: float = 2.0
-    """Processor seconds; a run that takes longer is not repeated for its memory (tracing is slow)."""
+    """Processor seconds; the memory of a longer run is not measured, since tracing is slow."""
 
 
 @dataclass(slots=True)
@@ -118,12 +122,17 @@ async def measure_case(case: Case, contenders: Sequence[Contender], settings: Se
         if elapsed > settings.longest:
             mine.reason = f"one run takes {elapsed:.1f} s, and the limit is {settings.longest:g} s"
             continue
-        mine.runs = 1 if case.ideal is not None else math.ceil(settings.sample / elapsed)
+        mine.runs = max(1, math.ceil(settings.sample / elapsed)) if case.ideal is None else 1
         runs[contender.name] = run
     chance = random.Random(case.key)
-    for _ in range(settings.repeats):
-        for name in chance.sample(list(runs), len(runs)):
-            await _take_sample(case, runs[name], series[name])
+    gc.collect()
+    gc.freeze()
+    try:
+        for _ in range(settings.repeats):
+            for name in chance.sample(list(runs), len(runs)):
+                await _take_sample(case, runs[name], series[name])
+    finally:
+        gc.unfreeze()
     if case.memory:
         for name, run in runs.items():
             if longest[name] <= settings.longest_traced:

@@ -28,6 +28,8 @@ class Barrier:
         waiting_for: how many of them could still arrive.
         arrived: the branches that have, in order of arrival; one may carry several members.
         met: whether the quorum has been there.
+        guests: how many branches are on the way that carry no member, since they come from
+            another sync point at which nobody had arrived.
         heir: the branch that went on when it opened.
     """
 
@@ -35,6 +37,7 @@ class Barrier:
         "arrived",
         "arrived_count",
         "arrived_weight",
+        "guests",
         "heir",
         "judged",
         "members",
@@ -60,12 +63,13 @@ class Barrier:
         self.judged = 0  # how many arrivals a predicate has seen
         self.opened = False
         self.heir: Branch | None = None
+        self.guests = 0
         self.timer_due: dict[TimerKey, float] = {}
 
     def arrive(self, branch: Branch, members: Sequence[Member]) -> None:
         """Count the arrival of a branch for the members that it carries."""
         self.arrived.append(branch)
-        self.waiting_for -= len(members)
+        self.give_up(members)
         self.arrived_count += len(members)
         quorum = self.spec.join.quorum
         if isinstance(quorum, Mapping):
@@ -76,9 +80,12 @@ class Barrier:
         else:
             self.arrived_weight += sum(member.weight for member in members)
 
-    def give_up(self, count: int) -> None:
-        """Count members that can no longer arrive."""
-        self.waiting_for -= count
+    def give_up(self, members: Sequence[Member]) -> None:
+        """Count members as no longer on the way; none of them stands for a guest."""
+        if members:
+            self.waiting_for -= len(members)
+        else:
+            self.guests -= 1
 
     def join_late(self, member: Member, branch: Branch) -> None:
         """Take in a branch that came too late for an earlier generation, as one more arrival."""
@@ -112,10 +119,11 @@ class Barrier:
         """Whether to open now, and as what; ``"grace"`` where the grace time should begin."""
         if self.opened:
             return None
-        if self.arrived_count == len(self.members):
-            return "complete"
-        if self.waiting_for == 0:
-            return "partial"
+        if not self.guests:
+            if self.arrived_count == len(self.members):
+                return "complete"
+            if self.waiting_for == 0:
+                return "partial"
         if self.quorum_met():
             if self.spec.join.grace == 0:
                 return "quorum"

@@ -176,6 +176,8 @@ class QuorumJudged(NamedTuple):
     """The path of the generation's owner."""
     generation: int
     sync_point: NodeName
+    arrivals: int
+    """How many arrivals it saw."""
     met: bool
 
 

@@ -159,7 +159,7 @@ class Executor:
         self._variables = copy_context()
         self._thread = threading.get_ident()
         self._max_workers = max_concurrency or float("inf")
-        self._workers = 0
+        self._workers = 1  # the caller's own task is the first
         self._steps = 0
         self._standby = False
         self._ready: deque[RunNode | RouteBranch] = deque()
@@ -198,7 +198,6 @@ class Executor:
 
     async def _work(self) -> None:
         """Take branches that are ready, one after another, until there is none."""
-        self._workers += 1
         try:
             while self._ready:
                 with anyio.CancelScope() as scope:
@@ -240,6 +239,7 @@ class Executor:
         """Have one worker start as soon as all others are suspended."""
         if not self._standby and self._workers < self._max_workers:
             self._standby = True
+            self._workers += 1
             self._group.start_soon(self._stand_by)
 
     # -- one step -----------------------------------------------------------------------------
@@ -467,7 +467,8 @@ class Executor:
             self._fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
             return None
         name, generation = command.sync_point, command.generation
-        event = QuorumJudged(self.now(), command.branch, generation, name, met)
+        seen = len(command.arrivals)
+        event = QuorumJudged(self.now(), command.branch, generation, name, seen, met)
         return await self._dispatch(event, own)
 
     def _fail(self, error: BaseException) -> None:

@@ -13,7 +13,8 @@ point, and since counts are kept as bits are lost, no step costs more than the d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 from .barrier import Barrier
@@ -65,6 +66,7 @@ from .tree import (
     Member,
     all_entries,
     as_participant,
+    bits_of,
     by_path,
     last_heir,
     subtree,
@@ -284,7 +286,7 @@ class Machine:
         generation, barrier = self._find_barrier(key)
         if barrier is None or barrier.opened:
             return
-        barrier.judged = barrier.arrived_count
+        barrier.judged = max(barrier.judged, event.arrivals)
         barrier.met = event.met
         self._touch(generation, barrier)
 
@@ -409,7 +411,7 @@ class Machine:
             self._commands.append(Notify(BranchForked(self._at, owner.path, vertex.name, opened)))
         for spec in vertex.owns:
             members = [child.members[0] for child in children if child.hopes & spec.bit]
-            self._add_barrier(generation, spec, members, empty=not targets and spec.first)
+            self._add_barrier(generation, spec, members, empty=not targets)
         for child in [child for child in children if child.status == "running"]:
             assert child.target is not None
             self._enter(child, child.target)
@@ -456,7 +458,7 @@ class Machine:
 
     def _count_children(self, owner: Branch, children: Sequence[Branch]) -> None:
         """Count the children in place of their owner, for every sync point further out."""
-        for bit in _bits(owner.hopes):
+        for bit in bits_of(owner.hopes):
             generation, top = self._locate(owner, bit)
             if top.leaves is None:
                 top.leaves, top.arrivals = {}, {}
@@ -485,7 +487,8 @@ class Machine:
             self._start_timer(generation, barrier, "deadline", spec.join.timeout)
         for member, delta in latecomers:
             self._join_late(generation, barrier, member, delta)
-        self._touch(generation, barrier)
+        if members or latecomers or spec.rank == 0:
+            self._touch(generation, barrier)  # in an empty generation, others wait for the first
 
     def _start_timer(
         self,
@@ -511,13 +514,13 @@ class Machine:
     def _lose(self, branch: Branch, bits: int) -> None:
         """A leaf can no longer arrive at these sync points."""
         branch.hopes &= ~bits
-        for bit in _bits(bits):
+        for bit in bits_of(bits):
             generation, top = self._locate(branch, bit)
             barrier = generation.barriers[bit]
             if top.leaves is not None:
                 self._count(generation, barrier, top, top.leaves[bit] - 1)
             elif not barrier.opened:
-                barrier.give_up(len(top.members))
+                barrier.give_up(_taking_part(top, barrier))
                 self._touch(generation, barrier)
 
     def _touch(self, generation: Generation, barrier: Barrier) -> None:
@@ -527,12 +530,12 @@ class Machine:
         """Open what can be opened, innermost first, until nothing changes.
 
         Innermost first, since a sync point that opens may bring back to life a branch of which
-        no leaf was left.
+        no leaf was left; and those that lead to others before these.
         """
         while self._dirty or self._suspects:
-            suspect = max(self._suspects, key=_depth, default=None)
-            dirty = max(self._dirty.values(), key=_depth, default=None)
-            if suspect is not None and (dirty is None or _depth(suspect) >= _depth(dirty)):
+            suspect = max(self._suspects, key=_urgency, default=None)
+            dirty = max(self._dirty.values(), key=_urgency, default=None)
+            if suspect is not None and (dirty is None or _urgency(suspect) >= _urgency(dirty)):
                 self._suspects.remove(suspect)
                 self._resolve(*suspect)
             elif dirty is not None:
@@ -543,17 +546,16 @@ class Machine:
         """No branch at or below ``top`` could still arrive: it counts as what it has become."""
         bit = barrier.spec.bit
         assert top.leaves is not None
-        assert top.arrivals is not None
         if top.leaves[bit] > 0 or top in barrier.arrived:
             return
-        here = any(leaf.status == "waiting" for leaf in top.arrivals.get(bit, ()))
+        here = self._waiting_at(top, bit)
         if barrier.opened:
             if here:
                 self._late(generation, barrier, top)
         elif here:
             self._arrived(generation, barrier, top)
         else:
-            barrier.give_up(len(top.members))
+            barrier.give_up(_taking_part(top, barrier))
             self._touch(generation, barrier)
 
     def _consider(self, generation: Generation, barrier: Barrier) -> None:
@@ -608,7 +610,7 @@ class Machine:
         self._done(branch)
 
     def _arrived(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
-        barrier.arrive(top, top.members)
+        barrier.arrive(top, _taking_part(top, barrier))
         join = barrier.spec.join
         if (
             join.timeout is not None
@@ -620,19 +622,16 @@ class Machine:
 
     def _late(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
         """A participant has come, as a whole, to a sync point that has opened without it."""
-        assert top.arrivals is not None
         bit, late = barrier.spec.bit, barrier.spec.join.late
-        leaves = [leaf for leaf in top.arrivals[bit] if leaf.status == "waiting"]
+        leaves = self._waiting_at(top, bit)
         for leaf in leaves:
             self._lose(leaf, leaf.hopes)
             self._alive -= 1
-        on_the_way = _between(leaves, top)
         delta: list[NodeWrites] = []
         if late == "drop":
-            for each in on_the_way:
-                each.delta = []
+            _void(leaves, top)
         else:
-            delta = self._merger.take(top, on_the_way)
+            delta = self._merger.take(top, leaves, _between(leaves, top))
         for leaf in leaves:
             self._forget(leaf)
             self._prune(leaf)
@@ -773,105 +772,96 @@ class Machine:
     def _merge(self, generation: Generation, barrier: Barrier) -> Branch:
         """Merge what the arrived branches wrote into the branch that goes on."""
         spec, owner = barrier.spec, generation.owner
+        reach = self.plan.vertices[spec.name].reach & ~spec.bit
         tops = sorted(barrier.arrived, key=by_path)
         step = max((top.step for top in tops), default=0)
-        taking_part = {
-            bit: sum(len(top.members) for top in tops if _hopes(top, bit))
-            for bit in generation.barriers
-        }
-        hoping: dict[int, int] = {}
-        contributions = [Contribution(top, self._take(top, spec.bit, hoping)) for top in tops]
+        arrived = {top: self._waiting_at(top, spec.bit) for top in tops}
+        hoping = Counter(bit for leaves in arrived.values() for leaf in leaves for bit in leaf.bits)
+        contributions = [
+            Contribution(top, self._take(top, leaves)) for top, leaves in arrived.items()
+        ]
         delta = self._merger.concatenate(contributions)
         if spec.last:
             merged = owner
-            merged.status = "running"
             merged.unfolded.extend(delta)
             merged.delta.extend(delta)  # ``_release`` drops it where nobody will ask for it
-            merged.hopes = generation.scope & self.plan.vertices[spec.name].reach
+            merged.hopes = generation.scope & reach
         else:
-            merged = self._successor(generation, tops, step)
+            merged = self._successor(generation, tops)
+            merged.step = step
             merged.delta = delta
             merged.unfolded = list(delta)
             scope = generation.scope
             for bit, other in generation.barriers.items():
                 if not other.opened:
                     scope |= bit
-            merged.hopes = scope & self.plan.vertices[spec.name].reach & ~spec.bit
+            merged.hopes = scope & reach
+            if not tops:
+                for bit, other in generation.barriers.items():
+                    other.guests += 1 if merged.hopes & bit else 0
+            if merged.leaves is not None:  # it has forked, and may have other branches on the way
+                here = Counter(bit for leaf in arrived.get(merged, ()) for bit in leaf.bits)
+                for bit in generation.barriers:
+                    hopes = 1 if merged.hopes & bit else 0
+                    merged.leaves[bit] = merged.leaves.get(bit, 0) + hopes - here[bit]
         self._alive += 1
-        for top in tops:
-            self._consumed(top, merged)
-        self._inherit(generation, merged, taking_part, hoping)
+        for top, leaves in arrived.items():
+            self._consume(top, leaves, merged)
+        merged.status = "running"
         barrier.heir = merged
+        # For every sync point further out it counts in place of those it came from.
+        for bit in bits_of(_mask(hoping) | merged.hopes):
+            if bit not in generation.barriers:
+                hopes = 1 if merged.hopes & bit else 0
+                outer, above = self._locate(owner, bit)
+                assert above.leaves is not None
+                leaves_left = above.leaves[bit] + hopes - hoping[bit]
+                self._count(outer, outer.barriers[bit], above, leaves_left)
         return merged
 
-    def _successor(self, generation: Generation, tops: Sequence[Branch], step: int) -> Branch:
-        """The merged branch of a sync point that is not the last: it takes the first's place."""
+    def _successor(self, generation: Generation, tops: Sequence[Branch]) -> Branch:
+        """The branch that goes on from a sync point which is not the last: the first of those
+        that it merged, now carrying the places of all of them."""
         owner = generation.owner
-        path: BranchPath
-        if tops and not tops[0].forks:
-            path, first = tops[0].path, tops[0]
-            next_child, passages = first.next_child, first.passages
-        else:
-            path, next_child, passages = (*owner.path, owner.next_child), 0, {}
+        if not tops:
+            merged = Branch((*owner.path, owner.next_child), generation, owner.values, END)
             owner.next_child += 1
-        merged = Branch(path, generation, owner.values, END)
-        merged.next_child, merged.passages = next_child, passages
-        merged.step = step + 1
-        merged.members = tuple(
-            sorted((member for top in tops for member in top.members), key=by_path)
-        )
-        for member in merged.members:
+            self.branches[merged.path] = merged
+            generation.children[merged.path] = merged
+            return merged
+        merged = tops[0]
+        merged.apart = bool(merged.forks)
+        merged.values = owner.values
+        members = [member for top in tops for member in top.members]
+        merged.members = tuple(sorted(members, key=by_path))
+        for member in members:
             member.branch = merged
-        self.branches[path] = merged
-        generation.children[path] = merged
         return merged
 
-    def _take(self, top: Branch, bit: int, hoping: dict[int, int]) -> list[NodeWrites]:
-        """Take the writes of the branches at or below ``top`` that have arrived at ``bit``."""
+    @staticmethod
+    def _waiting_at(top: Branch, bit: int) -> list[Branch]:
+        """The branches at or below ``top`` that wait at its sync point ``bit``."""
         assert top.arrivals is not None
-        leaves = top.arrivals[bit]
-        for leaf in leaves:
-            for other in _bits(leaf.hopes):
-                hoping[other] = hoping.get(other, 0) + 1
-            leaf.hopes = 0
-            self._alive -= 1
+        return [leaf for leaf in top.arrivals.get(bit, ()) if leaf.status == "waiting"]
+
+    def _take(self, top: Branch, leaves: Sequence[Branch]) -> list[NodeWrites]:
+        """Take the writes of ``top`` and of those below it that have arrived."""
         if top.leaves is None:
             delta, top.delta = top.delta, []
             return delta
-        return self._merger.take(top, _between(leaves, top))
+        return self._merger.take(top, leaves, _between(leaves, top))
 
-    def _consumed(self, top: Branch, merged: Branch) -> None:
-        """Take the merged branches out of the tree."""
-        assert top.arrivals is not None
-        leaves = [leaf for waiting in top.arrivals.values() for leaf in waiting]
+    def _consume(self, top: Branch, leaves: Sequence[Branch], merged: Branch) -> None:
+        """Take what was merged out of the tree."""
         for leaf in leaves:
-            if leaf.status == "waiting":
+            leaf.hopes = leaf.hopes if leaf is merged else 0
+            self._alive -= 1
+            if leaf is not merged:
                 leaf.heir = merged
                 self._forget(leaf)
                 self._prune(leaf)
-        if top.heir is None and top is not merged:
+        if top is not merged:
             top.heir = merged
-
-    def _inherit(
-        self,
-        generation: Generation,
-        merged: Branch,
-        taking_part: dict[int, int],
-        hoping: dict[int, int],
-    ) -> None:
-        """Count the merged branch in place of those it came from, for all other sync points."""
-        for bit in _bits(_mask(hoping) | merged.hopes):
-            hopes = 1 if merged.hopes & bit else 0
-            barrier = generation.barriers.get(bit)
-            if barrier is not None:  # of the same fork: the merged branch carries the members
-                if not hopes and not barrier.opened:
-                    barrier.give_up(taking_part[bit])
-                    self._touch(generation, barrier)
-                continue
-            outer, top = self._locate(generation.owner, bit)
-            assert top.leaves is not None
-            leaves = top.leaves[bit] + hopes - hoping.get(bit, 0)
-            self._count(outer, outer.barriers[bit], top, leaves)
 
     def _cancel_stragglers(
         self, generation: Generation, barrier: Barrier, stragglers: Iterable[Branch]
@@ -890,8 +880,7 @@ class Machine:
                 waits_here = top.arrivals is not None and branch in top.arrivals.get(bit, ())
                 if branch.is_leaf and (branch.hopes & bit or waits_here):
                     stopped.append(branch)
-            for each in _between(stopped, top):
-                each.delta = []  # it would have been taken whole, or not at all
+            _void(stopped, top)  # it would have been taken whole, or not at all
             for branch in stopped:
                 if branch.status in ("running", "routing"):
                     self._commands.append(CancelBranch(branch.path, branch.step))
@@ -981,7 +970,7 @@ class Machine:
             participant.branch
             for outcomes in self.outcomes.values()
             for outcome in outcomes
-            for participant in outcome.missing
+            for participant in outcome.failed
         }
         failed = [
             Participant(path, None, "", error)
@@ -1005,12 +994,12 @@ class Machine:
         )
 
 
-def _bits(mask: int) -> Iterator[int]:
-    """The single bits of a mask, lowest first."""
-    while mask:
-        bit = mask & -mask
-        yield bit
-        mask ^= bit
+def _taking_part(top: Branch, barrier: Barrier) -> Sequence[Member]:
+    """The members that a branch carries, as far as they take part."""
+    if len(top.members) < 2:
+        return top.members
+    participants = set(barrier.members)
+    return [member for member in top.members if member in participants]
 
 
 def _between(leaves: Iterable[Branch], top: Branch) -> set[Branch]:
@@ -1024,6 +1013,13 @@ def _between(leaves: Iterable[Branch], top: Branch) -> set[Branch]:
             if each is top:
                 break
     return found
+
+
+def _void(leaves: Sequence[Branch], top: Branch) -> None:
+    """Drop what the leaves wrote, and what was written on the way to them."""
+    for each in _between(leaves, top):
+        if not each.apart or each in leaves:
+            each.delta = []
 
 
 def _hopes(top: Branch, bit: int) -> bool:
@@ -1042,10 +1038,11 @@ def _first(failure: tuple[BranchPath, PlaitError]) -> BranchPath:
     return failure[0]
 
 
-def _depth(item: tuple[Any, ...]) -> int:
-    """How deep in the tree a generation lies, for ``(generation, ...)``."""
+def _urgency(item: tuple[Any, ...]) -> tuple[int, int]:
+    """What to look at first, for ``(generation, barrier, ...)``: the deepest, then by rank."""
     generation: Generation = item[0]
-    return len(generation.owner.path)
+    barrier: Barrier = item[1]
+    return len(generation.owner.path), -barrier.spec.rank
 
 
 def _all_before(child: Branch, by_id: dict[str, Branch]) -> frozenset[BranchPath]:

@@ -7,7 +7,7 @@ writes once a sync point has let it go on without them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from .errors import ConflictError
@@ -49,20 +49,31 @@ class Merger:
             result += self.concatenate(parts, branch.delta[generation.mark :])
         return result
 
-    def take(self, branch: Branch, on_the_way: set[Branch]) -> list[NodeWrites]:
-        """Take the deltas of the branches in ``on_the_way`` out of the tree, in order.
+    def take(
+        self, branch: Branch, leaves: Collection[Branch], on_the_way: set[Branch]
+    ) -> list[NodeWrites]:
+        """Take the deltas of some leaves, and of the branches above them, out of the tree.
+
+        Args:
+            branch: where to begin.
+            leaves: those that have arrived.
+            on_the_way: they, and those between ``branch`` and them.
 
         Raises:
             ConflictError: as ``collect``.
         """
-        delta, branch.delta = branch.delta, []
+        delta: list[NodeWrites] = []
+        if not branch.apart or branch in leaves:
+            delta, branch.delta = branch.delta, []
         result = list(delta)
         for generation in branch.forks:
             children = sorted(
                 [child for child in generation.children.values() if child in on_the_way],
                 key=by_path,
             )
-            parts = [Contribution(child, self.take(child, on_the_way)) for child in children]
+            parts = [
+                Contribution(child, self.take(child, leaves, on_the_way)) for child in children
+            ]
             result += self.concatenate(parts, delta[generation.mark :])
             generation.mark = 0
         return result
@@ -90,10 +101,11 @@ class Merger:
     def _check_conflicts(self, deltas: Sequence[Sequence[NodeWrites]]) -> None:
         """Refuse a second concurrent writer where only one may write.
 
+        Within one delta the writes are in sequence, or were checked when it was put together.
         Linear in the writes: plain writes through reducers, the common case, are passed over, and
         looked at again only for channels that somebody overwrote.
         """
-        writers: dict[ChannelName, list[NodeWrites]] = {}
+        writers: dict[ChannelName, list[tuple[Sequence[NodeWrites], NodeWrites]]] = {}
         overwritten: set[ChannelName] = set()
         exclusive = self.schema.exclusive
         for delta in deltas:
@@ -101,10 +113,10 @@ class Merger:
                 for channel, value in entry.writes:
                     if channel in exclusive:
                         claims = writers.setdefault(channel, [])
-                        for earlier in claims:
-                            if self._concurrent(earlier, entry):
+                        for origin, earlier in claims:
+                            if origin is not delta and self._concurrent(earlier, entry):
                                 raise _conflict(channel, earlier, entry)
-                        claims.append(entry)
+                        claims.append((delta, entry))
                     elif type(value) is Overwrite:
                         overwritten.add(channel)
         for channel in sorted(overwritten):
@@ -113,17 +125,21 @@ class Merger:
     def _check_overwrites(
         self, channel: ChannelName, deltas: Sequence[Sequence[NodeWrites]]
     ) -> None:
-        claims: list[tuple[NodeWrites, bool]] = []
+        claims: list[tuple[Sequence[NodeWrites], NodeWrites, bool]] = []
         for delta in deltas:
             for entry in delta:
                 for name, value in entry.writes:
                     if name != channel:
                         continue
                     overwrites = type(value) is Overwrite
-                    for earlier, overwrote in claims:
-                        if (overwrites or overwrote) and self._concurrent(earlier, entry):
+                    for origin, earlier, overwrote in claims:
+                        if (
+                            (overwrites or overwrote)
+                            and origin is not delta
+                            and self._concurrent(earlier, entry)
+                        ):
                             raise _conflict(channel, earlier, entry, overwrite=True)
-                    claims.append((entry, overwrites))
+                    claims.append((delta, entry, overwrites))
 
     def _concurrent(self, one: NodeWrites, other: NodeWrites) -> bool:
         return not (self._saw(one, other) or self._saw(other, one))

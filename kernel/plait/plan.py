@@ -64,10 +64,10 @@ class SyncPointSpec:
     """Its place in the masks of :class:`Vertex`: a power of two."""
     fork: NodeName
     """The vertex whose branches it gathers; see ``Compiler``."""
-    first: bool
-    """No other sync point of the same fork leads to it."""
+    rank: int
+    """How many other sync points of the same fork lead to it."""
     last: bool
-    """Every other sync point of the same fork leads to it."""
+    """All of them do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +370,7 @@ class Compiler:
                 join=join,
                 bit=1 << position,
                 fork=fork,
-                first=not any(ahead.values()),
+                rank=sum(ahead.values()),
                 last=all(ahead.values()),
             )
         return specs

@@ -193,11 +193,12 @@ def declare(
     return wrap if fn is None else wrap(fn)
 
 
-def live(reducer: Reducer[T]) -> Reducer[T]:
+def live(reducer: Reducer[T] | Callable[[Any, Any], T]) -> Reducer[T]:
     """The same reducer for a *live* channel, whose writes every branch sees at its next node.
 
     Only an order-free reducer can be live; ``Graph.compile`` refuses any other.
     """
+    reducer = as_reducer(reducer, None)
     return Reducer(
         reducer.fn,
         name=reducer.name,

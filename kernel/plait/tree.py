@@ -20,6 +20,7 @@ __all__ = [
     "Status",
     "all_entries",
     "as_participant",
+    "bits_of",
     "by_path",
     "last_heir",
     "subtree",
@@ -49,9 +50,12 @@ class Branch:
         passages: by sync point, how many generations of it the branch has opened, less one.
         latecomers: by bit, those that came too late and wait for the next generation.
         heir: the branch into which it was merged.
+        apart: it goes on in its own place from a sync point, so that what it wrote no longer
+            belongs with what the branches below it wrote.
     """
 
     __slots__ = (
+        "apart",
         "argument",
         "arrivals",
         "delta",
@@ -101,10 +105,16 @@ class Branch:
         self.members: tuple[Member, ...] = ()
         self.failures: list[tuple[BranchPath, PlaitError]] = []
         self.heir: Branch | None = None
+        self.apart = False
         self.held_for: set[BranchPath] | None = None
         self.target: Target | None = None
         self.preview: tuple[Writes, Values] | None = None
         self.latecomers: dict[int, list[tuple[Member, list[NodeWrites]]]] | None = None
+
+    @property
+    def bits(self) -> Iterator[int]:
+        """The sync points at which it can still arrive, one by one."""
+        return bits_of(self.hopes)
 
     @property
     def is_leaf(self) -> bool:
@@ -212,3 +222,11 @@ def subtree(branch: Branch) -> Iterator[Branch]:
 def all_entries(branch: Branch) -> list[NodeWrites]:
     """All that a branch and those below it have written so far, in path order, unchecked."""
     return [entry for each in subtree(branch) for entry in each.delta]
+
+
+def bits_of(mask: int) -> Iterator[int]:
+    """The single bits of a mask, lowest first."""
+    while mask:
+        bit = mask & -mask
+        yield bit
+        mask ^= bit

@@ -57,14 +57,13 @@ def does(takes: float = 0.0, raises: Exception | None = None, **writes: Any) -> 
     return node
 
 
-def build(
-    *ways: str,
-    schema: type = Work,
-    forks: Mapping[str, str] | None = None,
-    **parts: Node | Flow[Any] | Join,
-) -> Graph:
-    """A graph of these ways; see the module. ``forks`` names those of sync points."""
-    graph = Graph(schema, "example")
+def build(*ways: str, **parts: Any) -> Graph:
+    """A graph of these ways; see the module.
+
+    Two names mean something else: ``schema``, and ``forks``, which names those of sync points.
+    """
+    graph = Graph(parts.pop("schema", Work), "example")
+    forks: Mapping[str, str] = parts.pop("forks", {})
     seen = {"START", "END"}
     edges: set[tuple[str, str]] = set()
     for way in ways:
@@ -75,7 +74,7 @@ def build(
             seen.add(name)
             part = parts.get(name, does(items=[name]))
             if isinstance(part, Join):
-                graph.add_sync_point(name, part, fork=(forks or {}).get(name))
+                graph.add_sync_point(name, part, fork=forks.get(name))
             else:
                 graph.add_node(name, part)
         for edge in itertools.pairwise(names):

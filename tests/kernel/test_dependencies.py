@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 
 from plait import END, START, ConflictError, Graph, Join, Send
-from tests.kernel.build import Log, Node, build, does, ids, run, sizes, timed
+from tests.kernel.build import Log, build, does, ids, run, sizes, timed
 
 SPEEDS = [(1, 2, 3), (3, 2, 1), (2, 1, 3)]
 
 
-def after(*sends: Send, join: Join | None = None, **nodes: Node) -> Graph:
+def after(*sends: Send, **nodes: Any) -> Graph:
     """START makes these Sends; the nodes that they name go on to ``gather``."""
-    graph = build("gather merge END", gather=join or Join(), merge=nodes.pop("merge", does()))
+    graph = build(
+        "gather merge END", gather=nodes.pop("join", Join()), merge=nodes.pop("merge", does())
+    )
     names = list(dict.fromkeys(send.node for send in sends))
     for name in names:
         graph.add_node(name, nodes.get(name, does(items=[name])), on_error="record")
@@ -155,3 +157,74 @@ def test_a_branch_may_depend_on_one_that_a_sync_point_has_merged_already() -> No
     graph.add_conditional_edges(START, lambda _: sends, list("abcd"))
     assert run(graph).state["items"] == ["a", "b", "next", "c", "d"]
     assert log.saw["d"]["items"] == ["a", "c"]
+
+
+def test_the_place_of_a_branch_that_was_merged_away_counts_as_well() -> None:
+    log = Log()
+    graph = build(
+        "a early next late END",
+        "b early",
+        "c late",
+        "d late",
+        early=Join(),
+        late=Join(),
+        c=does(takes=5, items=["c"]),
+        d=log.node("d", items=["d"]),
+    )
+    sends = [Send(name, id=name) for name in "abc"] + [Send("d", id="d", after=["b", "c"])]
+    graph.add_conditional_edges(START, lambda _: sends, list("abcd"))
+    assert run(graph).state["items"] == ["a", "b", "next", "c", "d"]
+    assert log.saw["d"]["items"] == ["b", "c"]
+
+
+def test_a_dependency_by_two_ways_is_one_dependency() -> None:
+    log = Log()
+    graph = after(
+        Send("a", id="a"),
+        Send("b", id="b", after="a"),
+        Send("c", id="c", after=("a", "b")),
+        c=log.node("c", items=["c"]),
+    )
+    assert run(graph).state["items"] == ["a", "b", "c"]
+    assert log.saw["c"]["items"] == ["a", "b"]
+
+
+def test_a_sibling_that_waits_in_an_inner_fork_is_not_done() -> None:
+    log = Log()
+    graph = build(
+        "a a1 inner joined gather END",
+        "a a2 inner",
+        "c gather",
+        gather=Join(),
+        inner=Join(),
+        a2=does(takes=8, items=["a2"]),
+        c=log.node("c"),
+    )
+    sends = [Send("a", id="a"), Send("c", id="c", after="a")]
+    graph.add_conditional_edges(START, lambda _: sends, ["a", "c"])
+    run(graph)
+    assert log.entries == [("c", 8)]
+    assert log.saw["c"]["items"] == ["a", "a1", "a2", "joined"]
+
+
+def test_a_held_branch_that_was_cancelled_does_not_begin() -> None:
+    log = Log()
+    graph = after(
+        Send("c", id="c", after="b"),
+        Send("a", id="a"),
+        Send("b", id="b"),
+        join=Join(quorum=1),
+        a=does(takes=1),
+        b=does(takes=60),
+        c=log.node("c"),
+    )
+    result, seconds = timed(graph)
+    assert (seconds, log.order) == (1, [])
+    assert ids(result.outcomes["gather"].latest.cancelled) == ["c", "b"]
+
+
+def test_a_group_that_both_precedes_and_follows_a_branch_keeps_path_order() -> None:
+    graph = build("a early late END", "b late", "c early", early=Join(), late=Join())
+    sends = [Send("a", id="a"), Send("b", id="b", after="a"), Send("c", id="c", after="b")]
+    graph.add_conditional_edges(START, lambda _: sends, list("abc"))
+    assert run(graph).state["items"] == ["a", "c", "b"]

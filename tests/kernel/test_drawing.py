@@ -3,12 +3,16 @@
 import re
 from typing import Any
 
-from plait import ANY, END, START, Command, Join
+from plait import ALL, ANY, END, START, Arrival, Command, Join
 from tests.kernel.build import build, does
 
 
 async def wanders(_state: Any) -> Command:
     return Command(goto=END)
+
+
+def enough(arrivals: tuple[Arrival, ...]) -> bool:
+    return len(arrivals) > 1
 
 
 def shapes(drawing: str) -> dict[str, str]:
@@ -19,10 +23,8 @@ def shapes(drawing: str) -> dict[str, str]:
 
 def arrow(drawing: str, source: str, target: str) -> list[str]:
     """The arrows between two names, as they are drawn."""
-    ids = {
-        name: vertex
-        for vertex, name in re.findall(r"^    (v\d+)\W+?\"?(\w+)", drawing, re.MULTILINE)
-    }
+    named = re.findall(r"^    (v\d+)\W+?\"?(\w+)", drawing, re.MULTILINE)
+    ids = {name: vertex for vertex, name in named}
     return re.findall(
         rf"^    {ids[source]} (.*) {ids.get(target, target)}(?:\W+)?$", drawing, re.MULTILINE
     )
@@ -44,12 +46,13 @@ def test_a_sync_point_is_labelled_with_its_policy() -> None:
         Join(quorum=0.75, grace=2): "75%, grace 2 s",
         Join(timeout=30, on_timeout="raise"): "all, timeout 30 s, then raise",
         Join(stragglers="detach", late="next_round"): "all, detach, late next round",
-        Join(quorum=len): "len",
+        Join(quorum=enough): "enough",
     }
     for policy, words in policies.items():
         drawing = build("START a gather END", "START b gather", gather=policy).compile()
         assert f"gather<br/><small>{words}</small>" in drawing.draw_mermaid()
     assert Join(quorum={"a": 1}).label() == "weights"
+    assert repr((ALL, ANY)) == "(ALL, ANY)"
 
 
 def test_edges_conditional_edges_and_open_ends_are_told_apart() -> None:

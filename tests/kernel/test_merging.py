@@ -217,6 +217,22 @@ def test_a_reducer_that_raises_on_an_overwritten_value_is_named_too() -> None:
     assert caught.value.node == "b"
 
 
+def test_a_reducer_that_raises_only_once_is_named_with_the_last_write() -> None:
+    moods = iter([True])
+
+    def moody(value: int, write: int) -> int:
+        if next(moods, False):
+            raise ValueError("not now")
+        return value + write
+
+    class Moody(TypedDict):
+        number: Annotated[int, moody]
+
+    with pytest.raises(ReducerError, match="not now") as caught:
+        run(build("START a END", schema=Moody, a=does(number=1)))
+    assert caught.value.node == "a"
+
+
 class CountingList(list[Any]):
     """A list that counts the items that are read out of it."""
 

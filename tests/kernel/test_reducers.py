@@ -78,6 +78,14 @@ def test_what_declares_nothing_is_ordered() -> None:
     assert as_reducer(reducers.union, None) is reducers.union
 
 
+def test_a_callable_that_cannot_be_hashed_may_be_a_reducer() -> None:
+    class Joined(list[Any]):
+        def __call__(self, value: Any, write: Any) -> Any:
+            return value + write
+
+    assert as_reducer(Joined(), None).fold(1, [2, 3]) == 6
+
+
 def test_the_missing_value_is_false_and_one_of_a_kind() -> None:
     import copy
 

@@ -193,7 +193,8 @@ def test_where_a_reducer_says_what_it_takes_a_write_is_validated_by_that() -> No
 class Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(strict=True)
     number: int = 0
-    nested: Brief | None = None
+    largest: Annotated[int, reducers.declare(max)] = 0
+    nested: Brief = Brief(question="default")
 
 
 class Private(pydantic.BaseModel):
@@ -202,13 +203,17 @@ class Private(pydantic.BaseModel):
 
 
 def test_a_strict_model_is_strict() -> None:
-    assert run(one(Strict, number=1)).state.number == 1
+    assert run(one(Strict, number=1, largest=5)).state.largest == 5
     with pytest.raises(NodeError, match="'number'"):
         run(one(Strict, number="1"))
 
 
 def test_a_model_with_private_attributes_is_made_with_them() -> None:
     assert run(one(Private, number="3")).state._secret == 5
+
+
+def test_a_field_may_be_a_model_of_its_own() -> None:
+    assert run(one(Strict, nested={"question": "why"})).state.nested == Brief(question="why")
 
 
 def test_schemas_that_do_not_validate_take_what_they_are_given() -> None:

@@ -196,6 +196,15 @@ def test_closing_a_stream_within_its_block_ends_the_run() -> None:
     assert clock.now == 0
 
 
+def test_a_stream_that_was_never_read_has_nothing_to_close() -> None:
+    async def close() -> Any:
+        stream = fan(Join(), 60).compile().stream({})
+        await stream.aclose()
+        return other_tasks()
+
+    assert VirtualClock().run(close()) == set()
+
+
 @pytest.mark.parametrize("block", [True, False])
 def test_a_failure_is_raised_to_the_reader_after_the_last_event(block: bool) -> None:
     seen: list[Event] = []

@@ -315,6 +315,40 @@ def test_two_sync_points_of_one_fork_of_which_neither_comes_last() -> None:
     assert result.state["items"] == ["a", "b", "after", "c", "d", "also"]
 
 
+def test_a_branch_may_arrive_at_one_sync_point_and_its_sub_branch_at_another() -> None:
+    graph = build(
+        "START a a1 x END",
+        "a a2 y END",
+        "START b x",
+        "START c y",
+        x=Join(),
+        y=Join(),
+        a2=does(takes=5, items=["a2"]),
+        forks={"x": START, "y": START},
+    )
+    result = run(graph)
+    assert ids(result.outcomes["x"].latest.arrived) == ["a", "b"]
+    assert result.outcomes["y"].latest.activated == 2
+    assert sorted(result.state["items"]) == ["a", "a1", "a2", "b", "c"]
+
+
+def test_a_sync_point_that_no_branch_of_a_passage_can_reach_does_not_exist_in_it() -> None:
+    graph = build("a gather END", "b gather", "away END", gather=Join())
+    graph.add_conditional_edges(START, sends_once("away", "away"), ["a", "b", "away"])
+    result = run(graph)
+    assert result.state["items"] == ["away", "away"]
+    assert "gather" not in result.outcomes
+
+
+def test_an_empty_fork_opens_its_sync_points_one_after_the_other() -> None:
+    none = Join(minimum=0)
+    graph = build("a early late after END", "b late", early=none, late=none)
+    graph.add_conditional_edges(START, lambda _: [], ["a", "b"])
+    result = run(graph)
+    assert result.state["items"] == ["after"]
+    assert [result.outcomes[name].latest.status for name in ("early", "late")] == ["complete"] * 2
+
+
 # -- quorums ----------------------------------------------------------------------------------
 
 
@@ -655,6 +689,168 @@ def test_late_branches_may_join_the_next_round() -> None:
     )
     outcomes = run(graph).outcomes["gather"]
     assert [sizes(outcome) for outcome in outcomes] == [(1, 0, 1, 0, 0), (1, 0, 2, 0, 0)]
+
+
+def test_a_late_branch_joins_the_next_round_even_while_that_is_waiting() -> None:
+    join = Join(quorum=1, stragglers="detach", late="next_round")
+    rounds = iter([[1, 5], [20, 21]])
+    graph = build("START plan", "work gather", plan=does(), work=sleeper, gather=join)
+    graph.add_conditional_edges(
+        "plan", lambda _: [Send("work", takes) for takes in next(rounds)], ["work"]
+    )
+    graph.add_conditional_edges(
+        "gather", lambda state: "plan" if len(state["items"]) < 2 else END, ["plan", END]
+    )
+    result = run(graph)
+    first, second = result.outcomes["gather"]
+    assert (sizes(first), sizes(second)) == ((1, 0, 1, 0, 0), (1, 0, 2, 0, 0))
+    assert second.waited == 4
+    assert result.state["items"] == [1, 5]
+
+
+def test_a_late_branch_for_which_no_next_round_comes_is_dropped() -> None:
+    graph = fan(Join(quorum=1, stragglers="detach", late="next_round"), 1, 5)
+    assert run(graph).state["items"] == [0]
+
+
+@pytest.mark.parametrize("sibling", [1, 9])
+def test_late_writes_reach_a_merged_branch_that_ended_inside_an_outer_fork(sibling: int) -> None:
+    join = Join(quorum=1, stragglers="detach", late="merge")
+    graph = build(
+        "START a END",
+        "START b x inner END",
+        "b y inner",
+        a=does(takes=sibling),
+        b=does(),
+        x=does(),
+        y=does(takes=5, seen={"y"}, items=["y"]),
+        inner=join,
+    )
+    state = run(graph).state
+    assert (state["seen"], state["items"]) == ({"y"}, [])
+
+
+def test_late_writes_reach_the_branch_into_which_the_merged_one_was_merged_since() -> None:
+    log = Log()
+    graph = build(
+        "START a early late wait look END",
+        "START b early",
+        "START c late",
+        early=Join(quorum=1, stragglers="detach", late="merge"),
+        late=Join(quorum=2, stragglers="detach"),
+        b=does(takes=5, seen={"b"}),
+        wait=does(takes=10),
+        look=log.node("look"),
+    )
+    assert run(graph).state["seen"] == log.saw["look"]["seen"] == {"b"}
+
+
+def test_late_writes_of_a_merged_branch_that_failed_are_dropped() -> None:
+    join = Join(quorum=1, stragglers="detach", late="merge")
+    graph = build(
+        "START a END", "START b x inner", "b y inner", x=does(), y=does(5, seen={"y"}), inner=join
+    )
+    graph.add_node("c", does(raises=BOOM), on_error="record").add_edge("inner", "c")
+    graph.add_edge("c", END)
+    assert run(graph).state["seen"] == set()
+
+
+def test_who_was_late_at_one_sync_point_is_late_at_those_after_it() -> None:
+    graph = build(
+        "START a early late END",
+        "START b early",
+        "START c late",
+        early=Join(quorum=1, stragglers="detach"),
+        late=Join(),
+        b=does(takes=5, items=["lost"]),
+        c=does(takes=9, items=["c"]),
+    )
+    result = run(graph)
+    early, late = result.outcomes["early"].latest, result.outcomes["late"].latest
+    assert ids(early.late) == ids(late.late) == ["b"]
+    assert (late.status, ids(late.arrived)) == ("partial", ["a", "c"])
+    assert result.state["items"] == ["a", "c"]
+
+
+def test_what_a_merged_branch_left_behind_is_merged_at_the_end() -> None:
+    graph = build(
+        "START a a1 early then late END",
+        "a a2 END",
+        "START b early",
+        "START c late",
+        early=Join(),
+        late=Join(),
+        forks={"early": START, "late": START},
+    )
+    result = run(graph)
+    assert result.state["items"] == ["a", "a1", "b", "then", "c", "a2"]
+    assert ids(result.outcomes["late"].latest.arrived) == ["a", "b", "c"]
+
+
+def test_a_predicates_verdict_that_comes_too_late_changes_nothing() -> None:
+    outcome = outcome_of(fan(Join(quorum=lambda _: True), 1, 1, 60))
+    assert (outcome.status, outcome.waited) == ("quorum", 1)
+
+
+@pytest.mark.parametrize("answer", ["raise", "return"])
+def test_a_straggler_that_resists_its_cancellation_changes_nothing(answer: str) -> None:
+    async def stubborn(_state: Any) -> Any:
+        try:
+            await anyio.sleep(60)
+        except BaseException:
+            if answer == "raise":
+                raise BOOM from None
+        return {"items": ["lost"]}
+
+    join = Join(quorum=1)
+    result = run(
+        build(
+            "START a gather END",
+            "START b gather",
+            gather=join,
+            a=does(takes=1, items=["a"]),
+            b=stubborn,
+        )
+    )
+    assert result.state["items"] == ["a"]
+    assert ids(result.outcomes["gather"].latest.cancelled) == ["b"]
+
+
+@pytest.mark.parametrize("answer", ["raise", "return"])
+def test_a_router_that_resists_the_cancellation_of_its_branch_changes_nothing(answer: str) -> None:
+    async def stubborn(_state: Any) -> str:
+        try:
+            await anyio.sleep(60)
+        except BaseException:
+            if answer == "raise":
+                raise BOOM from None
+        return "gather"
+
+    graph = build("START a gather END", "START b", gather=Join(quorum=1), a=does(takes=1))
+    graph.add_conditional_edges("b", stubborn, ["gather"])
+    assert ids(run(graph).outcomes["gather"].latest.cancelled) == ["b"]
+
+
+@pytest.mark.parametrize("answer", ["raise", "return"])
+def test_a_router_behind_a_sync_point_may_be_cancelled_as_well(answer: str) -> None:
+    async def stubborn(_state: Any) -> str:
+        try:
+            await anyio.sleep(60)
+        except BaseException:
+            if answer == "raise":
+                raise BOOM from None
+        return "outer"
+
+    graph = build(
+        "START a outer END",
+        "START b x inner",
+        "b y inner",
+        outer=Join(quorum=1),
+        inner=Join(),
+        a=does(takes=1),
+    )
+    graph.add_conditional_edges("inner", stubborn, ["outer"])
+    assert ids(run(graph).outcomes["outer"].latest.cancelled) == ["b"]
 
 
 # -- what the outcome says --------------------------------------------------------------------

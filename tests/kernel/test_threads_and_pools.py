@@ -3,7 +3,8 @@
 import contextvars
 import functools
 import threading
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Generator
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 
 from plait import END, START, Graph, Join, NodeContext, NodeError, Send
 from plait.events import Emitted
+from plait.node import _in_context
 from plait.testing import VirtualClock
 from tests.kernel.build import Node, Work, build, does, fan, ids, run, timed
 
@@ -291,3 +293,23 @@ def test_a_subgraph_brings_its_own_pools_and_bounds() -> None:
     inner = spread(gauge.node, 6, pool="p").compile(pools={"p": 2})
     _, seconds = timed(build("START sub END", sub=inner))
     assert (gauge.peak, seconds) == (2, 3)
+
+
+def test_a_node_that_is_closed_while_it_waits_cleans_up_in_its_own_context() -> None:
+    seen: list[str] = []
+
+    @types.coroutine
+    def pause() -> Generator[None, None, None]:
+        yield
+
+    async def node() -> None:
+        REQUEST.set("mine")
+        try:
+            await pause()
+        finally:
+            seen.append(REQUEST.get())
+
+    running = _in_context(node(), contextvars.copy_context())
+    next(running)
+    running.close()
+    assert (seen, REQUEST.get()) == (["mine"], "none")

@@ -170,6 +170,17 @@ A_FIRST_BRANCH_THAT_FORKS = Program(
     path_edges("START f a x first d last END", "a y END", "f b first", "f c last"),
     (SyncPoint("first"), SyncPoint("last")),
 )
+A_PART_LEFT_BEHIND = Program(
+    CHANNELS,
+    (
+        *writers("fxby"),
+        Node("a", (Visit((Write("one", 1),)),)),
+        # After the sync point, so not at the same time as the write of `a`.
+        Node("m", (Visit((Write("one", 2),)),)),
+    ),
+    path_edges("START f a x s m END", "a y END", "f b s"),
+    (SyncPoint("s"),),
+)
 A_STRAGGLER_THAT_FORKS = Program(
     CHANNELS,
     writers("fabxy"),
@@ -185,6 +196,7 @@ law = settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @example(TWO_STAGES, 0, [])
 @example(NOBODY_AT_THE_FIRST_STAGE, 0, [])
 @example(A_FIRST_BRANCH_THAT_FORKS, 0, [])
+@example(A_PART_LEFT_BEHIND, 0, [])
 @given(programs(CALM), st.integers(0, 3), st.lists(st.integers(0, 20), max_size=20))
 def test_every_schedule_ends_as_the_reference_says(
     program: Program, seed: int, choices: list[int]

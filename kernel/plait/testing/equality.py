@@ -13,16 +13,19 @@ T = TypeVar("T")
 
 
 def same(first: Any, second: Any, slack: float = 0.0) -> bool:
-    """Whether two values are equal, where ``nan`` equals ``nan`` and floats may differ by ``slack``.
+    """Whether two values are equal.
 
-    Looks into lists, tuples and dicts; all else is compared by ``==``. Values that cannot be
-    compared (arrays, say) are the same only if they are one object.
+    ``nan`` equals ``nan``, and floats may differ by ``slack``. Looks into lists, tuples and dicts;
+    all else is compared by ``==``. Values that cannot be compared (arrays, say) are the same only
+    if they are one object.
     """
     if first is second:
         return True
     if isinstance(first, float) and isinstance(second, (int, float)):
-        return first == second or abs(first - second) <= slack or (
-            math.isnan(first) and math.isnan(second)
+        return (
+            first == second
+            or abs(first - second) <= slack
+            or (math.isnan(first) and math.isnan(second))
         )
     if isinstance(second, float):
         return isinstance(first, int) and same(second, first, slack)

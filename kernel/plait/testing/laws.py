@@ -10,9 +10,9 @@ believes what is declared. ``check_reducer`` is how to earn that belief::
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
 from random import Random
 from typing import Any, Literal, TypeAlias
 
@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from hypothesis.strategies import SearchStrategy
 
-from ..errors import shorten
-from ..reducers import MISSING, LawClass, Reducer, as_reducer
+from plait.errors import shorten
+from plait.reducers import MISSING, LawClass, Reducer, as_reducer
+
 from .equality import copied, floats_in, same
 
 __all__ = [
@@ -40,7 +41,7 @@ Equal: TypeAlias = Callable[[Any, Any], bool]
 _SENTENCES: dict[Law, str] = {
     "pure": "it leaves its arguments as they are, and gives the same result for the same arguments",
     "associative": "writes may be combined among themselves first: f(f(v, a), b) == f(v, f(a, b))",
-    "order-free": "any order of the same writes gives the same value: f(f(v, a), b) == f(f(v, b), a)",
+    "order-free": "any order of writes gives the same value: f(f(v, a), b) == f(f(v, b), a)",
     "idempotent": "a write that is repeated changes nothing: f(f(v, a), a) == f(v, a)",
     "identity": "the neutral value e changes nothing: f(v, e) == v == f(e, v)",
     "batch": "folding many writes at once gives what folding them one by one does",
@@ -97,9 +98,10 @@ class LawReport:
         return "lattice" if self.holds("idempotent") else "commutative"
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.reducer}: {self.law_class or 'not a reducer'}"] + [
-            f"    {result}" for result in self.results
-        ])
+        return "\n".join(
+            [f"{self.reducer}: {self.law_class or 'not a reducer'}"]
+            + [f"    {result}" for result in self.results]
+        )
 
 
 class LawViolation(AssertionError):
@@ -180,6 +182,21 @@ class _Raised:
         return f"raised {type(self.error).__name__}: {self.error}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """A law as something that can be broken."""
+
+    declared: bool
+    choices: Callable[[Sequence[Any]], Iterable[Sequence[Any]]]
+    """Which of the writes at hand to try, in which orders."""
+    broken: Callable[..., Lines | None]
+    """Says for a value and some writes how they break the law; ``None`` if they do not."""
+
+
+_Example: TypeAlias = tuple[Any, tuple[Any, ...]]
+"""A value from ``start`` (``MISSING`` without one), and a handful of writes."""
+
+
 class _Checker:
     """One call of :func:`check_reducer`."""
 
@@ -200,56 +217,43 @@ class _Checker:
         self.max_examples = max_examples
         self.seed = seed
         # The state makes a list of a lone item before it gets to the reducer.
-        self.writes = values.map(_as_list) if self.reducer.items else values
-        self.neutral = self._find_neutral()
-        self.starts, self.values = self._starts(start)
-        self.combines = start is None and self._combines()
-        self.builds = self._builds()
+        writes = values.map(_as_list) if self.reducer.items else values
+        self.has_start = start is not None
+        # Writes come by the handful, and all ways to choose some are tried: many laws are broken
+        # only where two writes have something in common, a key or a timestamp.
+        starts = st.just(MISSING) if start is None else start
+        self.examples = st.tuples(starts, st.tuples(*[writes] * _HANDFUL))
+        self.few = st.tuples(starts, st.tuples(*[writes] * _FEW))
+        self.copies = True
+        self.neutral = self._neutral()
 
-    def _find_neutral(self) -> Any:
+    def _neutral(self) -> Any:
         """The declared identity; for a plain function, the empty value of its writes' type."""
         if self.reducer.identity is not None:
             return self.reducer.identity()
-        if self.declares:
-            return MISSING
-        kind = type(self._find(self.writes, lambda _: True))
+        found = None if self.declares else self._find(lambda _: True, self.few)
+        kind = type(found[1][0]) if found is not None else None
         return kind() if kind in _HAVE_EMPTY else MISSING
-
-    def _starts(
-        self, start: SearchStrategy[Any] | None
-    ) -> tuple[SearchStrategy[Any], SearchStrategy[Any]]:
-        """What a channel may be when a write comes: with "no value yet", and without."""
-        if start is not None:
-            return start, start
-        if self.reducer.identity is None:
-            return st.just(MISSING) | self.writes, self.writes
-        reached = st.lists(self.writes, max_size=2).map(self._reach)
-        return reached, reached
-
-    def _reach(self, writes: list[Any]) -> Any:
-        assert self.reducer.identity is not None
-        return self.fold(self.reducer.identity(), *writes)
-
-    def _combines(self) -> bool:
-        """Whether a write can stand where a value does."""
-        if self.reducer.identity is None:  # then the first write is the first value
-            return True
-        pairs = st.tuples(self.writes, self.writes)
-        return self._find(pairs, lambda pair: isinstance(self.fold(*pair), _Raised)) is None
 
     # -- tools --------------------------------------------------------------------------------
 
-    def _find(self, strategy: SearchStrategy[Any], condition: Callable[[Any], bool]) -> Any:
+    def _find(
+        self,
+        condition: Callable[[_Example], bool],
+        examples: SearchStrategy[_Example],
+        *,
+        shrink: bool = True,
+    ) -> _Example | None:
         """The smallest example of a condition; ``None`` if none was found."""
         try:
             return find(
-                strategy,
+                examples,
                 condition,
                 settings=settings(
                     max_examples=self.max_examples,
                     database=None,
                     deadline=None,
-                    phases=(Phase.generate, Phase.shrink),
+                    phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
                 ),
                 random=Random(self.seed),
             )
@@ -257,16 +261,27 @@ class _Checker:
             return None
 
     def fold(self, value: Any, *writes: Any) -> Any:
-        """Fold one by one, on copies, so that no law suffers from a reducer that is not pure."""
-        value, *rest = copied([value, *writes])
+        """Fold one by one; on copies as long as the reducer may change its arguments."""
+        if self.copies:
+            value, *writes = copied([value, *writes])  # type: ignore[assignment]
         if value is MISSING:
-            value, *rest = rest
+            value, *writes = writes  # type: ignore[assignment]
         try:
-            for write in rest:
+            for write in writes:
                 value = self.reducer.fn(value, write)
         except Exception as error:
             return _Raised(error)
         return value
+
+    def values(self, example: _Example) -> list[Any]:
+        """What the channel may be when a write comes, as far as an example goes."""
+        start, (first, second, *_) = example
+        if self.has_start:
+            return [start]
+        if self.reducer.identity is None:
+            return [MISSING, first]
+        empty = self.reducer.identity()
+        return [empty, self.fold(empty, first), self.fold(empty, first, second)]
 
     def same(self, first: Any, second: Any, inputs: Sequence[Any] = ()) -> bool:
         """Whether two results count as the same."""
@@ -279,133 +294,170 @@ class _Checker:
         magnitude = max(map(abs, floats_in([first, second, *inputs])), default=1.0)
         return same(first, second, self.tolerance * max(1.0, magnitude))
 
-    # -- the laws -----------------------------------------------------------------------------
-
-    def report(self) -> LawReport:
-        self._check_defined()
-        reducer = self.reducer
-        results = (
-            self._check("pure", self.declares, 2, self._impure, self.values),
-            self._check("associative", reducer.associative, 2, self._not_associative, self.values),
-            self._check("order-free", reducer.commutative, 2, self._not_order_free, self.starts),
-            self._check("idempotent", reducer.idempotent, 1, self._not_idempotent, self.starts),
-            self._check_identity(),
-            self._check_batch(),
-        )
-        return LawReport(reducer.name, results)
-
-    def _check_defined(self) -> None:
-        """A reducer takes every value and every write; else there is nothing to say about it."""
-        pairs = st.tuples(self.starts, self.writes)
-        found = self._find(pairs, lambda pair: isinstance(self.fold(*pair), _Raised))
-        if found is None:
-            return
-        lines = [*_named(found[0], found[1:]), ("f(v, a)", self.fold(*found))]
-        raise LawViolation(
-            self.reducer.name,
-            None,
-            "raises for values that it was to be tested with. If a value of its channel is of "
-            "another kind than a write, say what makes values: start=...",
-            _show(lines),
-        )
-
-    def _check(
-        self,
-        law: Law,
-        declared: bool,
-        writes: int,
-        broken: Callable[..., Lines | None],
-        values: SearchStrategy[Any],
-    ) -> LawResult:
-        """Look for a value and some writes for which ``broken`` says how the law is broken.
-
-        Writes are drawn by the handful, and all ways to choose some are tried: many laws are broken
-        only where two writes have something in common, a key or a timestamp.
-        """
-        if law == "associative" and not self.combines:
-            return LawResult(law, None, declared, "a write is not a value, so writes do not combine")
-        handful = st.tuples(*[self.writes] * (_HANDFUL if writes else 0))
-        drawn = st.tuples(values, handful)
-        return self._judge(law, declared, drawn, lambda given: product(given, repeat=writes), broken)
-
-    def _judge(
-        self,
-        law: Law,
-        declared: bool,
-        drawn: SearchStrategy[tuple[Any, Sequence[Any]]],
-        choices: Callable[[Sequence[Any]], Iterable[Sequence[Any]]],
-        broken: Callable[..., Lines | None],
-    ) -> LawResult:
-        def counterexample(example: tuple[Any, Sequence[Any]]) -> tuple[Sequence[Any], Lines] | None:
-            value, given = example
-            for writes in choices(given):
-                shown = copied([value, *writes])
-                lines = broken(*copied(shown))
+    def counterexample(self, test: _Test, example: _Example) -> Lines | None:
+        """How an example breaks a law, if it does."""
+        for value in self.values(example):
+            for writes in test.choices(example[1]):
+                given = copied([value, *writes]) if self.copies else [value, *writes]
+                lines = test.broken(*given)
                 if lines is not None:
-                    return shown, lines
-            return None
+                    return [*_named(value, writes), *lines]
+        return None
 
-        found = self._find(drawn, lambda example: counterexample(example) is not None)
-        if found is None:
-            return LawResult(law, True, declared)
-        broken_by = counterexample(found)
-        assert broken_by is not None
-        (value, *writes), lines = broken_by
-        lines = [*_named(value, writes), *lines]
+    def judge(self, tests: Mapping[Law, _Test]) -> dict[Law, LawResult]:
+        """Try each example on all laws; then look for the smallest that breaks each broken one."""
+        standing = dict(tests)
+
+        def visit(example: _Example) -> bool:
+            for law, test in list(standing.items()):
+                if self.counterexample(test, example) is not None:
+                    del standing[law]
+            return False
+
+        self._find(visit, self.examples, shrink=False)
+        return {
+            law: LawResult(law, True, test.declared) if law in standing else self._broken(law, test)
+            for law, test in tests.items()
+        }
+
+    def _broken(self, law: Law, test: _Test) -> LawResult:
+        found = None
+        for examples in (self.few, self.examples):  # few are shrunk in a tenth of the time
+            if found is None:
+                found = self._find(
+                    lambda given: self.counterexample(test, given) is not None, examples
+                )
+        lines = self.counterexample(test, found) if found is not None else None
+        if lines is None:
+            lines = [("it", _Words("does not behave the same way twice"))]
         note = ""
-        if law not in {"pure", "idempotent"} and any(True for _ in floats_in([value, *writes])):
+        given = [value for name, value in lines if name in _NAMES]
+        if law in {"associative", "order-free", "batch"} and any(True for _ in floats_in(given)):
             note = (
-                "\n    Floats are rounded, so their addition is not associative. If results this "
-                "close will do, declare a tolerance, for example tolerance=1e-9"
+                "Floats are rounded, so their addition is not associative. If results this close "
+                "will do, declare a tolerance, for example tolerance=1e-9"
             )
-        if declared:
+        if test.declared:
             must = "must keep" if law in {"pure", "batch"} else "declares"
             raise LawViolation(
                 self.reducer.name,
                 law,
                 f"breaks the law {law!r}, which it {must}: {_SENTENCES[law]}",
-                _show(lines) + note,
+                _show(lines) + (note and f"\n    {note}"),
             )
-        return LawResult(law, False, declared, _show_in_line(lines) + note.replace("\n   ", "."))
+        return LawResult(law, False, False, _show_in_line(lines) + (note and f". {note}"))
+
+    # -- the laws -----------------------------------------------------------------------------
+
+    def report(self) -> LawReport:
+        reducer = self.reducer
+        combines, builds = self._probe()
+        pure = self._judge_purity(builds)
+        self.copies = not pure.holds
+        tests: dict[Law, _Test] = {
+            "associative": _Test(reducer.associative, _pairs, self._not_associative),
+            "order-free": _Test(reducer.commutative, _pairs, self._not_order_free),
+            "idempotent": _Test(reducer.idempotent, _singles, self._not_idempotent),
+            "identity": _Test(reducer.identity is not None, _none, self._not_neutral),
+            "batch": _Test(self.declares, _prefixes, self._not_batched),
+        }
+        silent: dict[Law, str] = {}
+        if not combines:
+            silent["associative"] = silent["identity"] = (
+                "a write is no value, so two do not combine"
+            )
+        elif self.neutral is MISSING:
+            silent["identity"] = "there is none"
+        if reducer.batch is None:
+            silent["batch"] = "it folds one by one"
+        found = self.judge({law: test for law, test in tests.items() if law not in silent})
+        for law, why in silent.items():
+            found[law] = LawResult(law, None, tests[law].declared, why)
+        if found["identity"].holds:
+            found["identity"] = replace(found["identity"], detail=f"e = {self.neutral!r}")
+        return LawReport(reducer.name, (pure, *(found[law] for law in tests)))
+
+    def _probe(self) -> tuple[bool, bool]:
+        """Whether a write can stand where a value does, and whether the reducer makes new objects.
+
+        Raises ``LawViolation`` where it raises; then there is nothing more to say about it.
+        """
+        combines, builds = not self.has_start, False
+
+        def visit(example: _Example) -> bool:
+            nonlocal combines, builds
+            writes = example[1]
+            if self.reducer.identity is not None and combines:
+                combines = not any(isinstance(self.fold(*pair), _Raised) for pair in _pairs(writes))
+            if self._raises(example) is not None:
+                return True
+            value, write = copied([self.values(example)[-1], writes[-1]])
+            builds = builds or all(self.reducer.fn(value, write) is not x for x in (value, write))
+            return False
+
+        found = self._find(visit, self.few)
+        if found is not None:
+            raise LawViolation(
+                self.reducer.name,
+                None,
+                "raises for values that it was to be tested with. If a value of its channel is of "
+                "another kind than a write, say what makes values: start=...",
+                _show(self._raises(found) or []),
+            )
+        return combines, builds
+
+    def _raises(self, example: _Example) -> Lines | None:
+        for value in self.values(example):
+            for write in example[1]:
+                result = value if isinstance(value, _Raised) else self.fold(value, write)
+                if isinstance(result, _Raised):
+                    return [*_named(value, [write]), ("f(v, a)", result)]
+        return None
+
+    def _judge_purity(self, builds: bool) -> LawResult:
+        test = _Test(self.declares, _neighbours, self._impure)
+        result = self.judge({"pure": test})["pure"]
+        if result.holds and builds:
+            test = _Test(self.declares, _singles, self._aliased)
+            result = self.judge({"pure": test})["pure"]
+        return result
 
     def _impure(self, value: Any, first: Any, second: Any) -> Lines | None:
+        if value is MISSING:
+            return None
         fn = self.reducer.fn
         before = copied([value, first, second])
         try:
             result = fn(value, first)
             kept = copied(result)
             again = fn(value, first)
-            fn(value, second)
-            fn(result, second)
-            fn(result, first)
+            for write in (second, first):
+                fn(value, write)
+                fn(result, write)
         except Exception as error:
             return [("f(f(v, a), b)", _Raised(error))]
-        for name, old, new in zip("vab", before, [value, first, second], strict=True):
+        for name, old, new in zip(_NAMES, before, [value, first, second], strict=False):
             if not same(old, new):
-                return [(f"{name} after f(v, a)", new)]
+                return [(f"{name} afterwards", new)]
         if not same(kept, result):
-            return [("f(v, a)", kept), ("the same object after another call", result)]
+            return [("f(v, a)", kept), ("the same object after further calls", result)]
         if not self.same(kept, again):
-            return [("f(v, a)", kept), ("f(v, a) again", again)]
-        shared = next((n for n, o in [("v", value), ("a", first)] if o is result), None)
-        if shared is not None and _is_mutable(result) and self.builds:
-            words = f"is the object {shared} itself, though elsewhere it is a new one"
-            return [("f(v, a)", result), ("the result", _Words(words))]
+            return [("f(v, a)", kept), ("f(v, a) once more", again)]
         return None
 
-    def _builds(self) -> bool:
-        """Whether the reducer makes new objects: it does not always choose an argument."""
-
-        def makes_new(pair: Any) -> bool:
-            try:
-                result = self.reducer.fn(*pair)
-            except Exception:
-                return False
-            return all(result is not argument for argument in pair)
-
-        return self._find(st.tuples(self.values, self.writes), makes_new) is not None
+    def _aliased(self, value: Any, write: Any) -> Lines | None:
+        if value is MISSING:
+            return None
+        result = self.reducer.fn(value, write)
+        shared = "v" if result is value else "a" if result is write else None
+        if shared is None or not _is_mutable(result):
+            return None
+        words = f"is the object {shared} itself, though elsewhere it is a new one"
+        return [("f(v, a)", result), ("the result", _Words(words))]
 
     def _not_associative(self, value: Any, first: Any, second: Any) -> Lines | None:
+        if value is MISSING:
+            return None
         combined = self.fold(first, second)
         left = self.fold(value, first, second)
         right = combined if isinstance(combined, _Raised) else self.fold(value, combined)
@@ -425,46 +477,59 @@ class _Checker:
             return None
         return [("a once", once), ("a twice", twice)]
 
-    def _check_identity(self) -> LawResult:
-        declared = self.reducer.identity is not None
-        if self.neutral is MISSING or not self.combines:
-            why = "a write is not a value" if self.neutral is not MISSING else "there is none"
-            return LawResult("identity", None, declared, why)
-        result = self._check("identity", declared, 0, self._not_neutral, self.values)
-        if result.holds:
-            return LawResult("identity", True, declared, f"e = {self.neutral!r}")
-        return result
-
     def _not_neutral(self, value: Any) -> Lines | None:
+        if value is MISSING:
+            return None
         after, before = self.fold(value, self.neutral), self.fold(self.neutral, value)
         if self.same(after, value, [value]) and self.same(before, value, [value]):
             return None
         return [("e", self.neutral), ("f(v, e)", after), ("f(e, v)", before)]
 
-    def _check_batch(self) -> LawResult:
-        if self.reducer.batch is None:
-            return LawResult("batch", None, self.declares, "it folds one by one")
-        several = st.lists(self.writes, max_size=_HANDFUL)
-        drawn = st.tuples(self.values, several)
-        return self._judge("batch", self.declares, drawn, lambda given: [given], self._not_batched)
-
     def _not_batched(self, value: Any, *writes: Any) -> Lines | None:
+        if value is MISSING:
+            return None
         assert self.reducer.batch is not None
         one_by_one = self.fold(value, *writes)
-        given = copied([value, *writes])
+        given = copied([value, list(writes)])
         try:
-            at_once = self.reducer.batch(given[0], given[1:])
+            at_once = self.reducer.batch(*given)
         except Exception as error:
             at_once = _Raised(error)
-        if not same(given, [value, *writes]):
-            return [("the arguments after batch(v, [...])", given)]
+        if not same(given, [value, list(writes)]):
+            return [("the arguments of the batch afterwards", given)]
         if self.same(one_by_one, at_once, [value, *writes]):
             return None
         return [("one by one", one_by_one), ("at once", at_once)]
 
 
-_HANDFUL = 5
+_NAMES = "vabcdefgh"
+
+
+def _none(_: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return [()]
+
+
+def _singles(writes: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return [(write,) for write in writes]
+
+
+def _pairs(writes: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return product(writes, repeat=2)
+
+
+def _neighbours(writes: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return pairwise(writes)
+
+
+def _prefixes(writes: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return [writes[:length] for length in range(len(writes) + 1)]
+
+
+_HANDFUL = 6
 """How many writes are drawn at a time."""
+
+_FEW = 3
+"""As many as the counterexample to any law needs."""
 
 _HAVE_EMPTY = frozenset(
     {list, dict, set, frozenset, tuple, int, float, complex, str, bytes, bool},
@@ -496,7 +561,7 @@ def _is_mutable(value: Any) -> bool:
 
 def _named(value: Any, writes: Sequence[Any]) -> Lines:
     shown = _Words("(no value yet)") if value is MISSING else value
-    return [("v", shown), *zip("abcdefgh", writes, strict=False)]
+    return [("v", shown), *zip(_NAMES[1:], writes, strict=False)]
 
 
 def _show(lines: Lines) -> str:
@@ -560,7 +625,11 @@ def _rows() -> list[_Row]:
         _Row("last write", lambda _, write: write, small),
         _Row("first write", lambda value, _: value, small),
         _Row("last write by timestamp, no tie-break", _later(lambda write: write[0]), stamped),
-        _Row("last write by timestamp and writer", _later(lambda write: (write[0], write[1])), stamped),
+        _Row(
+            "last write by timestamp and writer",
+            _later(lambda write: (write[0], write[1])),
+            stamped,
+        ),
         _Row("dict of sums", _add_by_key, counts),
         _Row("running mean, as `(v + w) / 2`", lambda value, write: (value + write) / 2, small),
         _Row("mean, as sum and count", lambda v, w: (v[0] + w[0], v[1] + w[1]), pairs),

@@ -1,0 +1,245 @@
+"""Faults on purpose: a node that is held, a node that fails, a run whose process dies."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+import typing_extensions
+
+from plait.events import JournalEvent, ThreadId
+from plait.store import Journal, Store
+
+__all__ = ["CrashAt", "Crashed", "FailAt", "Gate", "InjectedFault"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Gate:
+    """Holds nodes until it is opened.
+
+    ::
+
+        gate = Gate()
+        graph.add_node("research", gate(research))  # or `await gate.hold()` in a node
+        ...
+        await gate.wait_reached()
+        gate.open()
+
+    Attributes:
+        reached: how many calls have come to the gate.
+        waiting: how many of them are being held.
+    """
+
+    def __init__(self) -> None:
+        self.reached = 0
+        self.waiting = 0
+        self._is_open = False
+        self._changed: list[anyio.Event] = []
+
+    def open(self) -> None:
+        """Let everybody through, now and from now on."""
+        self._is_open = True
+        self._wake()
+
+    def close(self) -> None:
+        """Hold whoever comes from now on. Whoever has not left yet is held again."""
+        self._is_open = False
+
+    async def hold(self) -> None:
+        """Wait until the gate is open."""
+        self.reached += 1
+        self.waiting += 1
+        self._wake()
+        try:
+            await self._wait_until(lambda: self._is_open)
+        finally:
+            self.waiting -= 1
+
+    async def wait_reached(self, calls: int = 1) -> None:
+        """Wait until so many calls have come to the gate."""
+        await self._wait_until(lambda: self.reached >= calls)
+
+    def __call__(self, node: F) -> F:
+        """The node, held before its work."""
+
+        async def hold(call: Callable[[], Awaitable[Any]]) -> Any:
+            await self.hold()
+            return await call()
+
+        return _wrap(node, hold)
+
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            changed = anyio.Event()
+            self._changed.append(changed)
+            try:
+                await changed.wait()
+            finally:
+                self._changed.remove(changed)
+
+    def _wake(self) -> None:
+        for changed in self._changed:
+            changed.set()
+
+
+class InjectedFault(Exception):
+    """What :class:`FailAt` raises unless it is given something else."""
+
+
+class FailAt:
+    """Makes some calls of a node fail.
+
+    ::
+
+        graph.add_node("research", FailAt(1, 2)(research), retry=Retry(attempts=3))
+
+    Args:
+        calls: which calls, counted from 1 over all branches and attempts, in the order in which
+            they begin.
+        error: what is raised; by default an :class:`InjectedFault`.
+        after: raise only when the node has done its work, whose result is then lost.
+
+    Attributes:
+        calls: how many calls have begun.
+    """
+
+    def __init__(
+        self, *calls: int, error: BaseException | None = None, after: bool = False
+    ) -> None:
+        self.calls = 0
+        self._failing = frozenset(calls)
+        self._error = error
+        self._after = after
+
+    def __call__(self, node: F) -> F:
+        """The node, failing in those calls."""
+
+        async def fail(call: Callable[[], Awaitable[Any]]) -> Any:
+            self.calls += 1
+            this = self.calls
+            if this in self._failing and not self._after:
+                raise self._fault(this)
+            result = await call()
+            if this in self._failing:
+                raise self._fault(this)
+            return result
+
+        return _wrap(node, fail)
+
+    def _fault(self, call: int) -> BaseException:
+        return InjectedFault(f"call {call} was to fail") if self._error is None else self._error
+
+
+Around: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Gets a call of a node as a function, and awaits it if and when it likes."""
+
+
+def _wrap(node: F, around: Around) -> F:
+    """The node with its name, signature and annotations, which the graph reads, and ``around`` it.
+
+    A ``def`` node goes on running in a worker thread.
+    """
+
+    @functools.wraps(node)
+    async def wrapped(*arguments: Any) -> Any:
+        async def call() -> Any:
+            if inspect.iscoroutinefunction(node):
+                return await node(*arguments)
+            result = await anyio.to_thread.run_sync(node, *arguments, abandon_on_cancel=True)
+            return await result if inspect.isawaitable(result) else result
+
+        return await around(call)
+
+    wrapped.__signature__ = inspect.signature(node)  # type: ignore[attr-defined]
+    try:  # annotations that are strings are to be read where the node was written
+        wrapped.__annotations__ = typing_extensions.get_type_hints(node, include_extras=True)
+    except Exception:  # names of a function's scope, or for type checkers only
+        pass
+    return cast("F", wrapped)
+
+
+class Crashed(BaseException):
+    """The process of a run has died, as far as the run can tell.
+
+    No ``Exception``, since a process that dies is not caught by what it was running.
+    """
+
+
+class CrashAt:
+    """A store under which a run ends as if its process had died.
+
+    Once it has crashed, it is an ordinary store: what runs on it next is the next process::
+
+        store = MemoryStore()
+        flow = graph.compile(store=CrashAt(store, 3))
+        with pytest.raises(Crashed):
+            await flow.run({...}, thread_id="t")
+        result = await flow.resume("t")
+
+    The lease of the dead run is given back, as it would be when it had expired.
+
+    Args:
+        store: keeps the journals.
+        event: the event at which to crash, counted from 1 over all threads.
+        kept: whether that event is still written to the journal. Either way nothing follows
+            from it before the crash.
+
+    Attributes:
+        crashed: whether it has happened.
+    """
+
+    def __init__(self, store: Store, event: int, *, kept: bool = False) -> None:
+        self.crashed = False
+        self._store = store
+        self._left = event
+        self._kept = kept
+
+    @asynccontextmanager
+    async def lease(self, thread_id: ThreadId) -> AsyncIterator[Journal]:
+        """Hold a thread for writing, until the crash."""
+        async with self._store.lease(thread_id) as journal:
+            yield journal if self.crashed else _MortalJournal(journal, self)
+
+    async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
+        """The events of a thread, in order; empty for a thread that is not known."""
+        return await self._store.read(thread_id)
+
+    def _crashes_now(self) -> bool:
+        self._left -= 1
+        self.crashed = self._left <= 0
+        return self.crashed
+
+
+class _MortalJournal:
+    """The journal of a run that is going to die; after that it takes nothing."""
+
+    def __init__(self, journal: Journal, store: CrashAt) -> None:
+        self._journal = journal
+        self._store = store
+
+    @property
+    def events(self) -> Sequence[JournalEvent]:
+        return self._journal.events
+
+    def append(self, event: JournalEvent) -> Awaitable[None] | None:
+        store = self._store
+        if store.crashed:
+            raise Crashed("the process has died")
+        if not store._crashes_now():
+            return self._journal.append(event)
+        crash = Crashed(f"the process was to die at {type(event).__name__}")
+        durable = self._journal.append(event) if store._kept else None
+        if durable is not None:
+            return _finish(durable, crash)
+        raise crash
+
+
+async def _finish(durable: Awaitable[None], crash: Crashed) -> None:
+    await durable
+    raise crash
