@@ -46,7 +46,8 @@ def table(result: Result, contenders: Sequence[Contender]) -> str:
         else:
             row += [f"{median(result.ratios(contender.name, name)):.2f}" for name in floors]
         if heads.count("÷ Plait"):
-            row.append(f"{median(result.ratios(contender.name, _PLAIT)):.2f}")
+            figure = "cpu" if case.ideal is None else "wall"  # where bodies wait, the wait counts
+            row.append(f"{median(result.ratios(contender.name, _PLAIT, figure)):.2f}")
         if with_memory:
             row.append("" if series.peak is None else f"{series.peak:,.0f}")
         rows.append(row)

@@ -27,7 +27,7 @@ from .events import (
 from .executor import Executor, Listener
 from .machine import Machine
 from .plan import Plan
-from .store import Journal, MemoryStore, Store
+from .store import UNNAMED, Journal, MemoryStore, Store
 
 __all__ = ["BranchView", "Flow", "RunResult", "RunStream", "Snapshot"]
 
@@ -83,6 +83,11 @@ class Snapshot(Generic[S]):
         return tuple(branch.node for branch in self.branches if branch.status == "running")
 
 
+_UNNAMED_THREADS = 1_000
+"""How many finished threads that nobody named a Flow's own store keeps: a service that runs one
+for each request would otherwise fill its memory with journals."""
+
+
 class Flow(Generic[S]):
     """A compiled graph. Made by ``Graph.compile``; may run any number of threads at once."""
 
@@ -97,7 +102,7 @@ class Flow(Generic[S]):
     ) -> None:
         self.plan = plan
         self.name = plan.name
-        self.store: Store = MemoryStore() if store is None else store
+        self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS) if store is None else store
         self.max_concurrency = max_concurrency
         self.pools = {
             name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)
@@ -118,7 +123,8 @@ class Flow(Generic[S]):
         Args:
             input: a mapping of channels to values, or an instance of the schema. It is folded over
                 the thread's state like any other writes.
-            thread_id: the thread to append the run to; by default a new one.
+            thread_id: the thread to append the run to; by default a new one, of which a store in
+                memory that the Flow made for itself keeps the last thousand.
             context: for the nodes, as ``ctx.context``; not part of the state.
 
         Raises:
@@ -162,7 +168,8 @@ class Flow(Generic[S]):
     async def _run(
         self, given: Any, thread_id: ThreadId | None, context: Any, listener: Listener | None
     ) -> RunResult[S]:
-        thread_id = uuid.uuid4().hex if thread_id is None else thread_id
+        if thread_id is None:
+            thread_id = UNNAMED + uuid.uuid4().hex
         async with self.store.lease(thread_id) as journal:
             machine = self._replay(journal.events)
             if machine.running:

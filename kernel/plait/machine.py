@@ -54,7 +54,7 @@ from .events import (
     Writes,
     format_path,
 )
-from .merging import Contribution, Merger
+from .merging import Contribution, Merger, in_order
 from .plan import Plan, SyncPointSpec, Vertex
 from .policy import END, START, Arrival
 from .reducers import MISSING
@@ -450,6 +450,7 @@ class Machine:
                 self._any_dependents = True
                 child.status = "held"
                 child.held_for = {by_id[name].path for name in child.target.after}
+                generation.waits[child.path] = tuple(child.held_for)
                 after = child.members[0].after = _all_before(child, by_id)
                 self._merger.after[child.path] = after
                 for path in child.held_for:
@@ -933,12 +934,13 @@ class Machine:
         held.held_for.discard(path)
         if held.held_for or held.target is None:
             return
-        before = [
-            Contribution(generation.children.get(each) or _placeholder(generation, each), delta)
-            for each in sorted(held.members[0].after)
-            if (delta := generation.finished.get(each))
-        ]
-        held.unfolded = self._merger.concatenate(before)
+        paths = sorted(held.members[0].after)
+        place = {each: number for number, each in enumerate(paths)}
+        waits = [generation.waits.get(each, ()) for each in paths]
+        order = in_order([[place[each] for each in before] for before in waits])
+        held.unfolded = self._merger.join(
+            [generation.finished.get(paths[number], []) for number in order]
+        )
         held.held_for = None
         held.status = "running"
         self._enter(held, held.target)
@@ -1057,11 +1059,6 @@ def _all_before(child: Branch, by_id: dict[str, Branch]) -> frozenset[BranchPath
                 found.add(sibling.path)
                 todo.append(sibling)
     return frozenset(found)
-
-
-def _placeholder(generation: Generation, path: BranchPath) -> Branch:
-    """Stands for a sibling that was merged already, where a later one starts from its delta."""
-    return Branch(path, generation, {}, END)
 
 
 def _why_not(outcome: Outcome, minimum: int) -> str:

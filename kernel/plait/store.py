@@ -6,14 +6,18 @@ thread has one writer at a time.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from .errors import ThreadBusy
 from .events import JournalEvent, ThreadId
 
-__all__ = ["Journal", "MemoryStore", "Store"]
+__all__ = ["UNNAMED", "Journal", "MemoryStore", "Store"]
+
+UNNAMED: Final = "run-"
+"""What the ids begin with that a Flow makes up."""
 
 
 class Journal(Protocol):
@@ -56,10 +60,17 @@ class _MemoryJournal:
 
 
 class MemoryStore:
-    """Journals in this process; they are gone when it is."""
+    """Journals in this process; they are gone when it is.
 
-    def __init__(self) -> None:
+    Args:
+        unnamed: how many threads to keep whose ids a Flow made up; the oldest go first, but none
+            whose run failed or goes on. ``None`` keeps all.
+    """
+
+    def __init__(self, *, unnamed: int | None = None) -> None:
         self._journals: dict[ThreadId, _MemoryJournal] = {}
+        self._unnamed = unnamed
+        self._finished: deque[ThreadId] = deque()
 
     @asynccontextmanager
     async def lease(self, thread_id: ThreadId) -> AsyncIterator[Journal]:
@@ -71,6 +82,10 @@ class MemoryStore:
         journal.leased = True
         try:
             yield journal
+            if self._unnamed is not None and thread_id.startswith(UNNAMED):
+                self._finished.append(thread_id)
+                if len(self._finished) > self._unnamed:
+                    del self._journals[self._finished.popleft()]
         finally:
             journal.leased = False
             if not journal.events:  # nothing has happened, so there is no such thread

@@ -141,6 +141,7 @@ class Generation:
         "opened_at",
         "owner",
         "scope",
+        "waits",
     )
 
     def __init__(self, owner: Branch, fork: Vertex, at: float) -> None:
@@ -154,6 +155,7 @@ class Generation:
         self.children: dict[BranchPath, Branch] = {}
         self.barriers: dict[int, Barrier] = {}
         self.dependents: dict[BranchPath, list[Branch]] = {}
+        self.waits: dict[BranchPath, tuple[BranchPath, ...]] = {}  # what ``after=`` says
         self.finished: dict[BranchPath, list[NodeWrites]] = {}  # deltas that dependents start from
 
 

@@ -106,7 +106,7 @@ class Calls:
         self.interrupted: list[Call] = []
 
     def _begin(self, ctx: NodeContext) -> Call:
-        thread_id, _, inside = ctx.thread_id.partition("/")
+        _, _, inside = ctx.thread_id.partition("/")
         path = ctx.branch
         if inside:
             path = tuple(map(int, inside.split(":")[0].split(".")))
@@ -154,7 +154,9 @@ class Calls:
 
 def completions(events: Any) -> list[tuple[BranchPath, str]]:
     """The branch and node of each completion in a journal, sorted."""
-    return sorted((event.branch, event.node) for event in events if isinstance(event, NodeCompleted))
+    return sorted(
+        (event.branch, event.node) for event in events if isinstance(event, NodeCompleted)
+    )
 
 
 def rows(flow: Flow[Any]) -> list[JournalEvent]:

@@ -13,7 +13,7 @@ import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -217,11 +217,12 @@ class Experiment:
     program: Program
     caller: Caller = plain
     store: type[MemoryStore] = MemoryStore
-    options: dict[str, Any] = field(default_factory=dict)
+    max_concurrency: int | None = None
 
     def compile(self, calls: Calls) -> Flow[Any]:
-        pool = {"pools": {"pool": 2}} if self.program is pools else {}
-        return self.program(calls).compile(self.store(), **pool, **self.options)
+        return self.program(calls).compile(
+            self.store(), pools={"pool": 2}, max_concurrency=self.max_concurrency
+        )
 
     def undisturbed(self) -> tuple[RunResult[Any], list[JournalEvent], int]:
         """What the run comes to, its journal, and the number of its points."""
@@ -288,9 +289,7 @@ def borrowed(flow: Flow[Any]) -> int:
     return sum(pool.borrowed_tokens for pool in flow.pools.values())
 
 
-def check(
-    found: Disturbed, undisturbed: RunResult[Any], journal: Sequence[JournalEvent]
-) -> None:
+def check(found: Disturbed, undisturbed: RunResult[Any], journal: Sequence[JournalEvent]) -> None:
     """All that is promised, whatever the points."""
     assert found.left == Left(set(), 0, set())
     assert found.late == 0
@@ -302,18 +301,13 @@ def check(
     assert not finished & {(path, node) for node, path in found.again}
 
 
-EXPERIMENTS = {
-    **{program.__name__: Experiment(program) for program in PROGRAMS},
-    **{
-        f"{program.__name__}-{name}": Experiment(program, **options)
-        for program in (nested_forks, predicate, talkative)
-        for name, options in {
-            "read": {"caller": reader},
-            "slow-store": {"store": SlowStore},
-            "two-at-once": {"options": {"max_concurrency": 2}},
-        }.items()
-    },
-}
+EXPERIMENTS = {program.__name__: Experiment(program) for program in PROGRAMS}
+for _program in (nested_forks, predicate, talkative):
+    _name = _program.__name__
+    EXPERIMENTS[f"{_name}, read slowly"] = Experiment(_program, reader)
+    EXPERIMENTS[f"{_name}, a slow store"] = Experiment(_program, store=SlowStore)
+    EXPERIMENTS[f"{_name}, two at once"] = Experiment(_program, max_concurrency=2)
+
 everywhere = pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS.keys())
 
 

@@ -7,6 +7,7 @@ brings once it has come loose is refused.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +15,23 @@ from typing import Any
 import anyio
 import pytest
 
-from plait import ANY, END, START, Flow, Graph, Join, NodeError, Outcome, RunResult, SyncPointError
+from plait import (
+    ANY,
+    END,
+    START,
+    Flow,
+    Graph,
+    Join,
+    NodeError,
+    Outcome,
+    RunResult,
+    Send,
+    SyncPointError,
+)
 from plait.events import NodeCompleted, SyncPointOpened
 from plait.testing import StalledError, VirtualClock
 from tests.faults.points import rows
-from tests.kernel.build import Work, build, does, ids, other_tasks, outcome_of
+from tests.kernel.build import build, does, ids, other_tasks, outcome_of
 
 DEADLINE = 30.0
 LOOSE = 1000.0
@@ -78,16 +91,19 @@ class Patient(VirtualClock):
 
 def graph(join: Join, stuck: Any, **options: Any) -> Graph:
     """Two branches that arrive after 1 and 2 s, and one that is stuck."""
-    ways = ("START a gather after END", "START b gather", "rescue END")
-    parts = {"a": does(1, items=["a"]), "b": does(2, items=["b"])}
-    if join.on_timeout != "rescue":
-        ways = ways[:2]
-    made = build(*ways, gather=join, **parts)
+    ways = ["START a gather after END", "START b gather"]
+    if join.on_timeout == "rescue":
+        ways.append("rescue END")
+    made = build(*ways, gather=join, a=does(1, items=["a"]), b=does(2, items=["b"]))
     made.add_node("stuck", stuck, **options).add_edge(START, "stuck").add_edge("stuck", "gather")
     return made
 
 
 async def forever(_state: Any) -> None:
+    await anyio.Event().wait()
+
+
+async def asleep(_state: Any) -> None:
     await anyio.sleep_forever()
 
 
@@ -108,7 +124,7 @@ def detached(join: Join) -> Join:
     )
 
 
-def outcome(result: RunResult[Any]) -> Outcome:
+def gathered(result: RunResult[Any]) -> Outcome:
     return result.outcomes["gather"].latest
 
 
@@ -120,7 +136,7 @@ def test_a_stuck_branch_is_cancelled_when_the_sync_point_opens(
     join: Join, status: str, seconds: float
 ) -> None:
     clock = VirtualClock()
-    found = outcome(clock.run(graph(join, forever).compile().run({})))
+    found = gathered(clock.run(graph(join, forever).compile().run({})))
     assert (found.status, found.waited, clock.now) == (status, seconds, seconds)
     assert ids(found.cancelled)[-1] == "stuck"
 
@@ -131,7 +147,7 @@ def test_a_stuck_branch_that_was_left_to_run_on_does_not_hold_up_the_sync_point(
 ) -> None:
     clock = VirtualClock()
     result = clock.run(graph(detached(join), loose).compile().run({}))
-    found = outcome(result)
+    found = gathered(result)
     assert (found.status, found.waited) == (status, seconds)
     assert ids(found.late)[-1] == "stuck"
     assert "late" not in result.state["items"]
@@ -144,7 +160,7 @@ def test_a_node_that_is_stuck_before_its_sync_point_ends_by_its_own_time_limit(
 ) -> None:
     clock = VirtualClock()
     made = graph(detached(join), forever, timeout=LOOSE, on_error="record")
-    found = outcome(clock.run(made.compile().run({})))
+    found = gathered(clock.run(made.compile().run({})))
     assert (found.status, found.waited, clock.now) == (status, seconds, LOOSE)
 
 
@@ -170,8 +186,6 @@ def test_a_stuck_branch_of_an_inner_fork_does_not_hold_up_the_outer_one() -> Non
 
 
 def test_branches_that_wait_for_a_stuck_one_do_not_hold_up_the_sync_point() -> None:
-    from plait import Send
-
     made = build("a gather END", "b gather", gather=Join(timeout=DEADLINE), a=forever)
     sends = [Send("a", id="a"), Send("b", id="b", after="a"), Send("b", id="c")]
     made.add_conditional_edges(START, lambda _: sends, ["a", "b"])
@@ -190,9 +204,10 @@ def test_a_stuck_branch_in_a_pool_gives_its_place_back() -> None:
     assert (clock.now, flow.pools["p"].borrowed_tokens) == (2, 0)
 
 
-def test_without_any_limit_a_stuck_branch_stops_the_run_which_the_clock_tells() -> None:
+@pytest.mark.parametrize("node", [forever, asleep])
+def test_without_any_limit_a_stuck_branch_stops_the_run_which_the_clock_tells(node: Any) -> None:
     with pytest.raises(StalledError):
-        VirtualClock().run(graph(Join(), forever).compile().run({}))
+        VirtualClock().run(graph(Join(), node).compile().run({}))
 
 
 @pytest.mark.parametrize("late", ["drop", "merge", "next_round"])
@@ -221,12 +236,24 @@ class InThread:
 
     def __init__(self, release: threading.Event) -> None:
         self.release = release
-        self.returned = threading.Event()
 
     def __call__(self, _state: Any) -> Any:
         self.release.wait(60)
-        self.returned.set()
         return {"items": ["late"], "seen": {"late"}}
+
+
+def watch_threads() -> threading.Event:
+    """Set as soon as a worker thread has handed its result to the running loop."""
+    loop, reported = asyncio.get_running_loop(), threading.Event()
+    call_soon = loop.call_soon_threadsafe
+
+    def report(*args: Any, **options: Any) -> Any:
+        handle = call_soon(*args, **options)
+        reported.set()
+        return handle
+
+    vars(loop)["call_soon_threadsafe"] = report
+    return reported
 
 
 @settings
@@ -234,7 +261,7 @@ def test_a_stuck_thread_is_let_go_when_the_sync_point_opens(
     join: Join, status: str, seconds: float, release: threading.Event
 ) -> None:
     clock = Patient()
-    found = outcome(clock.run(graph(join, InThread(release)).compile().run({})))
+    found = gathered(clock.run(graph(join, InThread(release)).compile().run({})))
     assert (found.status, found.waited, clock.now) == (status, seconds, seconds)
     assert ids(found.cancelled)[-1] == "stuck"
 
@@ -262,8 +289,9 @@ def test_what_a_thread_that_was_let_go_returns_is_refused(
         except NodeError:
             assert failing
         saved = rows(flow)
+        reported = watch_threads()
         release.set()
-        await anyio.to_thread.run_sync(node.returned.wait, 60)
+        assert reported.wait(60)
         await anyio.sleep(LOOSE)
         return saved
 
@@ -275,7 +303,6 @@ def test_what_a_thread_that_was_let_go_returns_is_refused(
 def test_a_thread_that_was_detached_holds_up_the_end_and_its_result_is_refused(
     release: threading.Event,
 ) -> None:
-    clock = VirtualClock()
     flow = graph(Join(quorum=2, stragglers="detach"), InThread(release)).compile()
     opened: list[float] = []
 
@@ -291,13 +318,13 @@ def test_a_thread_that_was_detached_holds_up_the_end_and_its_result_is_refused(
     clock = Releasing()
     result = clock.run(read(flow, opened))
     assert (opened, result.state["items"]) == ([2], ["a", "b", "after"])
-    assert ids(outcome(result).late) == ["stuck"]
+    assert ids(gathered(result).late) == ["stuck"]
 
 
 async def read(flow: Flow[Any], opened: list[float]) -> RunResult[Any]:
     async with flow.stream({}) as events:
         async for event in events:
             if isinstance(event, SyncPointOpened):
-                opened.append(event.at)
+                opened.append(event.at)  # noqa: PERF401 - it is read meanwhile
     assert events.result is not None
     return events.result

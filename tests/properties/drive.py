@@ -67,6 +67,7 @@ __all__ = [
     "Choose",
     "Item",
     "Run",
+    "at_random",
     "by_numbers",
     "drive",
     "following",
@@ -244,7 +245,8 @@ class Run:
         views: for each call: how many events there had been, the command, and what it saw.
         notices: forks and openings, each with how many events led to it.
         stale: calls that went on though the machine did not want their result any more.
-        state: the final values, or None.
+        ends: the final values and the outcomes of each run on the thread that has ended.
+        state: the final values of the last run, or None.
         hung: the machine says that it is running, and nothing is under way that could end.
         left: what was still under way when the run was finished.
     """
@@ -257,6 +259,7 @@ class Run:
     views: list[tuple[int, RunNode, Values]] = field(default_factory=list)
     notices: list[tuple[int, BranchForked | SyncPointOpened]] = field(default_factory=list)
     stale: list[RunNode | RouteBranch] = field(default_factory=list)
+    ends: list[tuple[Values, Mapping[str, Sequence[plait.Outcome]]]] = field(default_factory=list)
     state: Values | None = None
     error: PlaitError | None = None
     hung: bool = False
@@ -376,6 +379,7 @@ class _Driver:
             raise EndlessRun
         if run.error is None:
             run.state = machine.values
+            run.ends.append((machine.values, machine.outcomes))
             run.left = list(under_way.values())
 
     # -- one step --
@@ -498,8 +502,15 @@ class _Driver:
         assert spec is not None
         quorum: Any = spec.join.quorum
         met = bool(quorum(command.arrivals))
-        path, generation = command.branch, command.generation
-        self.dispatch(QuorumJudged(self.now, path, generation, command.sync_point, met), key)
+        event = QuorumJudged(
+            self.now,
+            command.branch,
+            command.generation,
+            command.sync_point,
+            arrivals=len(command.arrivals),
+            met=met,
+        )
+        self.dispatch(event, key)
 
     # -- events and commands --
 

@@ -45,12 +45,13 @@ from plait.machine import Machine
 from tests.properties import reference
 from tests.properties.drive import (
     TRACE,
-    Call,
     Case,
     Choose,
+    Item,
     Judge,
-    Route,
     Run,
+    Timer,
+    at_random,
     drive,
     following,
     prepare,
@@ -79,7 +80,6 @@ __all__ = [
     "check_determinism",
     "check_isolation",
     "check_outcomes",
-    "check_program",
     "check_progress",
     "check_recovery",
     "check_refinement",
@@ -167,7 +167,9 @@ def check_same_arrivals(first: Run, second: Run) -> bool:
 
     Returns whether there was something to compare.
     """
-    if first.state is None or second.state is None or _arrivals(first) != _arrivals(second):
+    if first.state is None or second.state is None or sees_late_writes(first.case.program):
+        return False
+    if _arrivals(first) != _arrivals(second):
         return False
     assert first.state == second.state, f"{first.state} and {second.state}, on the same arrivals"
     return True
@@ -404,12 +406,25 @@ def check_progress(run: Run) -> None:
 
 
 @dataclass
+class _Question:
+    """What a predicate has been asked about, and has answered: numbers of arrivals."""
+
+    asked: int = 0
+    answered: int = 0
+    met: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.asked > self.answered and not self.met
+
+
+@dataclass
 class _UnderWay:
     """What the commands so far have begun, and the events not ended: what a crash interrupts."""
 
     calls: dict[BranchPath, RunNode | RouteBranch] = field(default_factory=dict)
     timers: dict[TimerKey, StartTimer] = field(default_factory=dict)
-    questions: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    questions: dict[tuple[Any, ...], _Question] = field(default_factory=dict)
 
     def take(self, event: JournalEvent, commands: Sequence[Command]) -> None:
         if isinstance(event, NodeCompleted | Routed):
@@ -420,7 +435,9 @@ class _UnderWay:
             self.timers.pop(event.timer)
         elif isinstance(event, QuorumJudged):
             key = (event.branch, event.generation, event.sync_point)
-            self.questions[key] = self.questions.get(key, 0) - 1
+            if (question := self.questions.get(key)) is not None:
+                question.answered = max(question.answered, event.arrivals)
+                question.met = event.met
         for command in commands:
             if isinstance(command, RunNode | RouteBranch):
                 self.calls[command.branch] = command
@@ -433,7 +450,8 @@ class _UnderWay:
                 self.timers.pop(command.timer, None)
             elif isinstance(command, JudgeQuorum):
                 key = (command.branch, command.generation, command.sync_point)
-                self.questions[key] = self.questions.get(key, 0) + 1
+                question = self.questions.setdefault(key, _Question())
+                question.asked = max(question.asked, len(command.arrivals))
             elif isinstance(command, Notify) and isinstance(command.event, SyncPointOpened):
                 outcome = command.event.outcome
                 self.questions.pop((outcome.branch, outcome.generation, outcome.sync_point), None)
@@ -466,7 +484,7 @@ def check_under_way(run: Run) -> None:
         asked = {
             (c.branch, c.generation, c.sync_point) for c in again if isinstance(c, JudgeQuorum)
         }
-        open_questions = {key for key, count in under_way.questions.items() if count > 0}
+        open_questions = {key for key, each in under_way.questions.items() if each.is_open}
         assert asked == open_questions, (
             f"after event {number}, {event}: asks {asked} in place of {open_questions}"
         )
@@ -483,24 +501,245 @@ def check_recovery(run: Run, cut: int, choose: Choose | None = None) -> Run | No
     begun = [event.branch[0] for event in prefix if isinstance(event, RunStarted)]
     if not begun:
         return None
-    known = sum(not isinstance(event, RunStarted | NodeRetried) for event in prefix)
-    again = resume(run.case, prefix, choose or following(run.keys[known:]))
-    completed = _completed(prefix)
-    repeated = [c for _, c, _ in again.views if (c.branch, c.step) in completed]
+    steps = [event for event in prefix if not isinstance(event, RunStarted | NodeRetried)]
+    again = resume(run.case, prefix, choose or following(run.keys[len(steps) :]))
+    completed = {
+        key
+        for event, key in zip(steps, run.keys, strict=False)
+        if isinstance(event, NodeCompleted)
+    }
+    repeated = [command for _, command, _ in again.views if command in completed]
     assert not repeated, f"called again after {cut} events: {repeated}"
     check_progress(again)
-    if choose is None and begun[-1] < len(run.ends) and not _sees_late_writes(run.case.program):
+    if choose is None and begun[-1] < len(run.ends) and not sees_late_writes(run.case.program):
         state, outcomes = run.ends[begun[-1]]
         assert again.state == state, f"cut after {cut} events: {again.state} in place of {state}"
         assert verdicts(again.outcomes) == verdicts(outcomes)
     return again
 
 
-def _completed(prefix: Sequence[JournalEvent]) -> set[tuple[BranchPath, int]]:
-    """The calls that a journal has completed: by path and step, which is counted from commands."""
-    return set()
-
-
-def _sees_late_writes(program: Program) -> bool:
+def sees_late_writes(program: Program) -> bool:
     """Whether it matters when a call begins: a call that is repeated may then see more."""
     return any(sync.policy.late == "merge" for sync in program.syncs)
+
+
+# --- 8: names do not matter ---
+
+
+def renamed(program: Program, name: Callable[[str], str]) -> Program:
+    """The program with other names for its nodes and sync points, those of subgraphs included."""
+
+    def new(old: str) -> str:
+        return old if old in (START, END, "raise", "record", "proceed") else name(old)
+
+    def goal(target: Goal) -> Goal:
+        if isinstance(target, Sent):
+            return replace(target, target=new(target.target))
+        return new(target)
+
+    def visit(old: Visit) -> Visit:
+        return replace(old, goto=tuple(map(goal, old.goto)))
+
+    def node(old: Node) -> Node:
+        return replace(
+            old,
+            name=new(old.name),
+            visits=tuple(map(visit, old.visits)),
+            targets=tuple(map(new, old.targets)),
+            on_error=new(old.on_error),
+            subgraph=None if old.subgraph is None else renamed(old.subgraph, name),
+        )
+
+    def link(old: Edge | Router) -> Edge | Router:
+        if isinstance(old, Edge):
+            return Edge(new(old.source), new(old.target))
+        return Router(
+            new(old.source),
+            tuple(tuple(map(goal, choice)) for choice in old.choices),
+            None if old.targets is None else tuple(map(new, old.targets)),
+            None if old.counter is None else new(old.counter),
+        )
+
+    def policy(old: Policy) -> Policy:
+        # The ids of Sends are no names of nodes: a drawn quorum of weights names nothing else.
+        return replace(old, on_timeout=new(old.on_timeout))
+
+    def sync(old: SyncPoint) -> SyncPoint:
+        fork = None if old.fork is None else new(old.fork)
+        return SyncPoint(new(old.name), policy(old.policy), fork)
+
+    return replace(
+        program,
+        nodes=tuple(map(node, program.nodes)),
+        links=tuple(map(link, program.links)),
+        syncs=tuple(map(sync, program.syncs)),
+    )
+
+
+def names_of(program: Program) -> list[str]:
+    """The names of all nodes and sync points, those of subgraphs included."""
+    inner = [name for n in program.nodes if n.subgraph is not None for name in names_of(n.subgraph)]
+    return [n.name for n in program.nodes] + [s.name for s in program.syncs] + inner
+
+
+def reordered(program: Program, rng: random.Random) -> Program:
+    """The program with its declarations in another order, but the ways from one place in theirs."""
+    queues: dict[str, list[Edge | Router]] = {}
+    for link in program.links:
+        queues.setdefault(link.source, []).append(link)
+    order = [link.source for link in program.links]
+    rng.shuffle(order)
+    nodes, syncs = list(program.nodes), list(program.syncs)
+    rng.shuffle(nodes)
+    rng.shuffle(syncs)
+    return replace(
+        program,
+        nodes=tuple(nodes),
+        syncs=tuple(syncs),
+        links=tuple(queues[source].pop(0) for source in order),
+    )
+
+
+def check_renaming(run: Run, case: Case, names: Mapping[str, str]) -> Run:
+    """A renamed program does the same under the same schedule, event by event."""
+    again = drive(case, by_events(run.journal, names), runs=max(len(run.ends), 1))
+    assert again.failure == run.failure
+    assert again.state == _with_names(run.state, names)
+    assert verdicts(again.outcomes) == verdicts(
+        {names.get(name, name): outcomes for name, outcomes in run.outcomes.items()}
+    )
+    return again
+
+
+def _with_names(state: Mapping[str, Any] | None, names: Mapping[str, str]) -> Any:
+    if state is None:
+        return None
+    return {**state, VISITS: {names[name]: count for name, count in state[VISITS].items()}}
+
+
+def by_events(journal: Sequence[JournalEvent], names: Mapping[str, str]) -> Choose:
+    """The schedule of a journal for the same program under other names."""
+    order = [
+        _subject(event, names)
+        for event in journal
+        if not isinstance(event, RunStarted | NodeRetried)
+    ]
+
+    def choose(ready: Sequence[Item], position: int) -> int:
+        for subject in order[position : position + 1]:
+            for place, item in enumerate(ready):
+                if _subject_of(item) == subject:
+                    return place
+        return 0
+
+    return choose
+
+
+def _subject(event: Any, names: Mapping[str, str]) -> Hashable:
+    if isinstance(event, TimerFired):
+        return event.timer._replace(sync_point=names[event.timer.sync_point])
+    if isinstance(event, QuorumJudged):
+        return event.branch, event.generation, names[event.sync_point]
+    return event.branch  # type: ignore[no-any-return]
+
+
+def _subject_of(item: Item) -> Hashable:
+    if isinstance(item, Timer):
+        return item.command.timer
+    if isinstance(item, Judge):
+        return item.command.branch, item.command.generation, item.command.sync_point
+    return item.command.branch
+
+
+# --- 9: refinement ---
+
+
+def check_refinement(run: Run) -> None:
+    """The reference interpreter, led through the same choices, comes to the same end.
+
+    Args:
+        run: an eager one, since the reference asks routers and predicates at once.
+    """
+    steps = [
+        event
+        for event in run.journal
+        if isinstance(event, NodeCompleted | NodeFailed | TimerFired)
+    ]
+    place = iter(steps)
+
+    def choose(ready: Sequence[reference.Ready]) -> int:
+        event = next(place, None)
+        assert event is not None, f"the machine has ended; the reference could do {_said(ready)}"
+        for number, item in enumerate(ready):
+            if _means(item, event):
+                return number
+        raise AssertionError(f"{event} is nothing that the reference could do: {_said(ready)}")
+
+    expected = reference.run(run.case.program, choose)
+    assert not expected.hung
+    assert run.failure == expected.error, f"{run.error!r} in place of {expected.error}"
+    if expected.error is None:
+        assert next(place, None) is None, "the reference has ended, and the machine had not"
+        found = [
+            (name, generation, status, *(tuple(map(_dotted, paths)) for paths in named))
+            for name, _, generation, status, *named in verdicts(run.outcomes)
+            if name != plait.END
+        ]
+        wanted = [
+            (o.sync, o.generation, o.status, *map(o.those, VERDICTS)) for o in expected.outcomes
+        ]
+        assert found == wanted, f"{found} in place of {wanted}"
+        state = {name: value for name, value in (run.state or {}).items() if name != TRACE}
+        wanted_state = {n: value for n, value in (expected.state or {}).items() if n != TRACE}
+        assert state == wanted_state, f"{state} in place of {wanted_state}"
+        loose = [p.branch for o in run.outcomes.get(plait.END, ()) for p in o.failed]
+        assert tuple(map(_dotted, loose)) == expected.unaccounted
+
+
+def _means(item: reference.Ready, event: Any) -> bool:
+    if isinstance(item, reference.Timer):
+        barrier = item.barrier
+        return isinstance(event, TimerFired) and event.timer == (
+            barrier.round.owner.path,
+            barrier.generation,
+            barrier.sync,
+            item.kind,
+        )
+    return not isinstance(event, TimerFired) and item.path == event.branch
+
+
+def _said(ready: Sequence[reference.Ready]) -> list[str]:
+    return [item.name for item in ready]
+
+
+def _dotted(path: BranchPath) -> str:
+    return ".".join(map(str, path))
+
+
+# --- all of them ---
+
+
+@dataclass
+class Tally:
+    """How much has been done."""
+
+    programs: int = 0
+    schedules: int = 0
+    events: int = 0
+    compared: int = 0
+
+    def count(self, run: Run | None) -> Run:
+        assert run is not None
+        self.schedules += 1
+        self.events += len(run.journal)
+        return run
+
+
+def check_run(run: Run) -> None:
+    """The laws of a single run."""
+    check_progress(run)
+    check_determinism(run)
+    check_isolation(run)
+    check_conservation(run)
+    check_outcomes(run)
+    check_under_way(run)

@@ -535,9 +535,9 @@ class _Interpreter:
     def writes_so_far(self, branch: Branch) -> list[Written]:
         if branch.state in ("failed", "cancelled"):
             return []
-        # What an inner sync point merged is in the log of the branch already.
-        apart = [child for child in branch.opened() if child.into is not branch]
-        return [*branch.log, *(write for child in apart for write in self.writes_so_far(child))]
+        # What a sync point took is in the log of the branch that went on from it.
+        own = [] if branch.taken else branch.log
+        return [*own, *(write for child in branch.opened() for write in self.writes_so_far(child))]
 
     # --- sync points ---
 

@@ -128,7 +128,7 @@ class Codec:
     def _body(self, value: Any) -> bytes:
         try:
             try:
-                return self._pack(self._encoder(careful=False).lower(value))
+                return self._pack(self._encoder(careful=False).lower_whole(value))
             except TypeError:  # a lone surrogate or a large int
                 return self._pack(self._encoder(careful=True).lower(value))
         except RecursionError:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from .faults import DecodingError, RecordedError
 from .shapes import TypeRegistry
 
-__all__ = ["Decoder"]
+__all__ = ["FACTORIES", "Decoder"]
 
 _MAX_DEPTH = 256
 """More than the encoder writes, fewer than Python's stack takes."""
@@ -192,7 +192,7 @@ def _counter(decoder: Decoder, tree: Any) -> Any:
     return decoder.pairs(tree, collections.Counter())
 
 
-_FACTORIES: Final[dict[str, type]] = {
+FACTORIES: Final[dict[str, type]] = {
     "list": list,
     "dict": dict,
     "set": set,
@@ -202,11 +202,12 @@ _FACTORIES: Final[dict[str, type]] = {
     "str": str,
     "bool": bool,
 }
+"""What may make the values of a defaultdict."""
 
 
 def _defaultdict(decoder: Decoder, tree: Any) -> Any:
     name, content = tree
-    factory = None if name is None else _FACTORIES[name]
+    factory = None if name is None else FACTORIES[name]
     return decoder.pairs(content, collections.defaultdict(factory))
 
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from plait.errors import shorten
 
+from .decoder import FACTORIES
 from .faults import RecordedError, Refused, name_of
 from .shapes import ErrorShape, TypeRegistry
 
@@ -64,6 +65,19 @@ class Encoder:
         self._depth = 0
         self.careful = careful
         self._plain = _SURELY_PLAIN if careful else _PLAIN
+
+    def lower_whole(self, value: Any) -> Any:
+        """As ``lower``, and several times faster where the value is a plain tree already.
+
+        For a value as it comes from the user; for its parts the look ahead would not pay.
+        """
+        kind = type(value)
+        if (kind is dict or kind is list) and not self.careful:
+            size = _plain_size(value, self._left, MAX_DEPTH - self._depth)
+            if size >= 0:
+                self._left -= size
+                return value
+        return self.lower(value)
 
     def lower(self, value: Any) -> Any:
         """The plain tree of a value. Raises ``Refused``."""
@@ -120,7 +134,7 @@ class Encoder:
                 refused.at(step(index))
                 raise
         self._depth -= 1
-        return tree  # type: ignore[no-any-return]
+        return tree
 
     def pairs(self, value: Mapping[Any, Any]) -> list[Any]:
         """Keys and values in turn, in order, lowered."""
@@ -235,7 +249,7 @@ class Encoder:
 def _members(error: BaseException) -> tuple[BaseException, ...]:
     """The members of an exception group, recorded or not."""
     if isinstance(error, BaseExceptionGroup):
-        return error.exceptions  # type: ignore[no-any-return]
+        return error.exceptions
     return error.members if type(error) is RecordedError else ()
 
 
@@ -262,6 +276,30 @@ def format_key(key: Any) -> str:
     return f"[{shorten(key, 40)}]"
 
 
+def _plain_size(value: Any, left: int, depth: int) -> int:
+    """How many elements a dict or list has in all; -1 unless it is a plain tree within limits."""
+    size = len(value)
+    if type(value) is dict:
+        if not _STRINGS.issuperset(map(type, value)) or (size == 1 and _looks_like_tag(value)):
+            return -1
+        value = value.values()
+    if not _PLAIN.issuperset(map(type, value)):
+        for item in value:
+            kind = type(item)
+            if kind is dict or kind is list:
+                within = _plain_size(item, left, depth - 1) if depth > 1 else -1
+                size += within
+                if within < 0 or size > left:
+                    return -1
+            elif kind not in _PLAIN:
+                return -1
+    return size if size <= left and depth > 0 else -1
+
+
+def _looks_like_tag(value: dict[str, Any]) -> bool:
+    return len(value) == 1 and next(iter(value)).startswith("\0")
+
+
 # -- one writer for each type of Python's own -------------------------------------------------
 
 
@@ -277,7 +315,7 @@ def _is_plain_mapping(encoder: Encoder, value: dict[Any, Any]) -> bool:
         return False
     if encoder.careful and not all(map(_is_text, value)):
         return False
-    return len(value) != 1 or not next(iter(value)).startswith("\0")
+    return not _looks_like_tag(value)
 
 
 def _is_text(value: str) -> bool:
@@ -324,16 +362,13 @@ def _pairs_as(tag: str) -> Writer:
     return write
 
 
-FACTORIES: Final[dict[Any, str]] = {
-    kind: kind.__name__ for kind in (list, dict, set, tuple, int, float, str, bool)
-}
-"""What may make the values of a defaultdict."""
+_FACTORIES: Final[dict[Any, str]] = {kind: name for name, kind in FACTORIES.items()}
 
 
 def _defaultdict(encoder: Encoder, value: collections.defaultdict[Any, Any]) -> Any:
     factory = value.default_factory
     try:
-        name = None if factory is None else FACTORIES[factory]
+        name = None if factory is None else _FACTORIES[factory]
     except (KeyError, TypeError):
         raise Refused(
             value,

@@ -109,7 +109,7 @@ def _lower_writes(encoder: Encoder, writes: Any) -> Any:
     for channel, value in writes:
         tree.append(_TEXT.lower(encoder, channel))
         try:
-            tree.append(encoder.lower(value))
+            tree.append(encoder.lower_whole(value))
         except Refused as refused:
             refused.channel = channel
             raise
@@ -153,7 +153,7 @@ def _lower_target(encoder: Encoder, target: Any) -> Any:
     ]
     if target.argument is not NO_ARGUMENT:
         try:
-            tree.append(encoder.lower(target.argument))
+            tree.append(encoder.lower_whole(target.argument))
         except Refused as refused:
             refused.channel = f"the argument of {target.node!r}"
             raise
@@ -220,7 +220,7 @@ _FIELDS: Final[dict[type, tuple[Field, ...]]] = {
     NodeFailed: (_NUMBER, _PATH, _TEXT, _COUNT, _PLAIT_ERROR, _TEXT),
     Routed: (_NUMBER, _PATH, _TEXT, _TARGETS),
     TimerFired: (_NUMBER, _TIMER),
-    QuorumJudged: (_NUMBER, _PATH, _COUNT, _TEXT, _FLAG),
+    QuorumJudged: (_NUMBER, _PATH, _COUNT, _TEXT, _COUNT, _FLAG),
 }
 """In the order of the events' own fields."""
 

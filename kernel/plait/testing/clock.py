@@ -8,9 +8,11 @@ the clock cannot know what they are doing; the clock stands still meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import math
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import anyio.abc
 import anyio.to_thread
@@ -18,6 +20,7 @@ import anyio.to_thread
 __all__ = ["StalledError", "VirtualClock"]
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 _THREAD_POLL = 0.001
 """Real seconds between looks at whether a worker thread is done, should its wake-up be missed."""
@@ -59,6 +62,17 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now
 
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Arguments], object],
+        *args: *Arguments,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        if math.isinf(when):  # sleep_forever: no timer at all, so that a stall is seen
+            return asyncio.TimerHandle(when, callback, args, self, context)
+        return super().call_at(when, callback, *args, context=context)
+
     def wall_time(self) -> float:
         """Seconds since the epoch, as the kernel writes them into events."""
         return self._clock.start + self._clock.now
@@ -86,7 +100,7 @@ class VirtualClock:
 
     def __init__(self, start: float = 0.0) -> None:
         self.start = start
-        self.now = 0.0
+        self.now: float = 0.0
         self.next_timer: float | None = None
         self.on_idle: Callable[[], bool] | None = None
         self._limiter: anyio.CapacityLimiter | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["copied", "floats_in", "same"]
 
@@ -57,8 +57,13 @@ def floats_in(value: Any) -> Iterator[float]:
 
 
 def copied(value: T) -> T:
-    """A deep copy; the value itself where it cannot be copied."""
+    """A deep copy; what cannot be copied is shared."""
     try:
         return copy.deepcopy(value)
     except Exception:  # locks, sockets, generators, ...
-        return value
+        result: Any = value
+        if type(result) is dict:
+            result = {key: copied(item) for key, item in result.items()}
+        elif type(result) is list:
+            result = [copied(item) for item in result]
+        return cast("T", result)

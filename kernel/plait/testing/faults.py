@@ -37,8 +37,8 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self.reached = 0
-        self.waiting = 0
+        self.reached: int = 0
+        self.waiting: int = 0
         self._is_open = False
         self._changed: list[anyio.Event] = []
 
@@ -112,7 +112,7 @@ class FailAt:
     def __init__(
         self, *calls: int, error: BaseException | None = None, after: bool = False
     ) -> None:
-        self.calls = 0
+        self.calls: int = 0
         self._failing = frozenset(calls)
         self._error = error
         self._after = after
@@ -195,7 +195,7 @@ class CrashAt:
     """
 
     def __init__(self, store: Store, event: int, *, kept: bool = False) -> None:
-        self.crashed = False
+        self.crashed: bool = False
         self._store = store
         self._left = event
         self._kept = kept
@@ -210,10 +210,19 @@ class CrashAt:
         """The events of a thread, in order; empty for a thread that is not known."""
         return await self._store.read(thread_id)
 
-    def _crashes_now(self) -> bool:
+    def append(self, journal: Journal, event: JournalEvent) -> Awaitable[None] | None:
+        """Add an event to a journal, unless the process is dead or dies of it."""
+        if self.crashed:
+            raise Crashed("the process has died")
         self._left -= 1
-        self.crashed = self._left <= 0
-        return self.crashed
+        if self._left > 0:
+            return journal.append(event)
+        self.crashed = True
+        crash = Crashed(f"the process was to die at {type(event).__name__}")
+        durable = journal.append(event) if self._kept else None
+        if durable is not None:
+            return _finish(durable, crash)
+        raise crash
 
 
 class _MortalJournal:
@@ -228,16 +237,7 @@ class _MortalJournal:
         return self._journal.events
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
-        store = self._store
-        if store.crashed:
-            raise Crashed("the process has died")
-        if not store._crashes_now():
-            return self._journal.append(event)
-        crash = Crashed(f"the process was to die at {type(event).__name__}")
-        durable = self._journal.append(event) if store._kept else None
-        if durable is not None:
-            return _finish(durable, crash)
-        raise crash
+        return self._store.append(self._journal, event)
 
 
 async def _finish(durable: Awaitable[None], crash: Crashed) -> None:

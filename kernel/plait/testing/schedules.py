@@ -18,7 +18,6 @@ from contextvars import Context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from unittest import mock
 
 import anyio
 import pydantic_core
@@ -53,6 +52,7 @@ _STEP = 0.001
 """Seconds that pass when somebody is let go, so that who reads the clock can tell the order."""
 
 _SHOWN_STEPS = 30
+_SHOWN_WRITERS = 5
 
 _DEFAULT_FILE = ".plait/schedule-{flow}.json"
 
@@ -229,6 +229,8 @@ class _Run:
                 name == channel for name, _ in event.writes
             ):
                 found.append(_who(event.node, event.branch))
+        if len(found) > _SHOWN_WRITERS:
+            found[_SHOWN_WRITERS:] = [f"{len(found) - _SHOWN_WRITERS} more"]
         return ", then ".join(found) or "no node"
 
 
@@ -297,7 +299,8 @@ class _Gatekeeper:
         """Everything waits: let one of those that are held go on, or let time pass."""
         if not self._held:
             return False
-        ways: list[_Held | None] = sorted(self._held, key=lambda held: held.rank)  # type: ignore[assignment]
+        held = sorted(self._held, key=lambda each: each.rank)
+        ways: list[_Held | None] = [*held]
         if self._next_is_a_sleeper():
             ways.append(None)
         number = 0
@@ -357,17 +360,19 @@ def _virtual_time(clock: VirtualClock) -> Iterator[None]:
     def nanoseconds() -> int:
         return round(seconds() * 1e9)
 
-    names = ["time", "monotonic", "perf_counter"]
-    before = random.getstate()
-    with mock.patch.multiple(
-        time,
-        **dict.fromkeys(names, seconds),
-        **dict.fromkeys([f"{name}_ns" for name in names], nanoseconds),
-    ):
-        try:
-            yield
-        finally:
-            random.setstate(before)
+    functions: dict[str, Callable[[], float]] = {}
+    for name in ("time", "monotonic", "perf_counter"):
+        functions |= {name: seconds, f"{name}_ns": nanoseconds}
+    real = {name: getattr(time, name) for name in functions}
+    state = random.getstate()
+    try:
+        for name, function in functions.items():
+            setattr(time, name, function)
+        yield
+    finally:
+        for name, function in real.items():
+            setattr(time, name, function)
+        random.setstate(state)
 
 
 class _List:
@@ -457,11 +462,15 @@ class _Search:
 
     def run(self, schedule: _Schedule) -> _Run:
         """Run once; the first run of its kind becomes the reference for others of that kind."""
-        for _ in range(1 + schedule.again):
-            run = _run(self.make, copied(self.given), copied(self.context), schedule)
+        if schedule.again:
+            self._run(replace(schedule, again=False))
+        run = self._run(schedule)
         if run.error is None and self.reference(run) is None:
             self.references.append((run.races(), run))
         return run
+
+    def _run(self, schedule: _Schedule) -> _Run:
+        return _run(self.make, copied(self.given), copied(self.context), schedule)
 
     def run_choices(self, choices: Choices) -> _Run:
         """Run under a schedule, once: a graph may not repeat itself, but a search must."""
