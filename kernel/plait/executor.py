@@ -159,7 +159,7 @@ class Executor:
         self._variables = copy_context()
         self._thread = threading.get_ident()
         self._max_workers = max_concurrency or float("inf")
-        self._workers = 1  # the first one is always started
+        self._workers = 0
         self._steps = 0
         self._standby = False
         self._ready: deque[RunNode | RouteBranch] = deque()
@@ -183,10 +183,9 @@ class Executor:
                     await self._carry_out(self.machine.outstanding(), None)
                 else:
                     await self._dispatch(event)
-                # Not in the caller's own task: a cancellation from outside anyio (Task.cancel,
-                # asyncio.timeout) pierces the shields of whatever the task is awaiting, and here
-                # that must be nothing but the group.
-                self._group.start_soon(self._work)
+                # No worker runs in the caller's own task: a cancellation from outside anyio
+                # (Task.cancel, asyncio.timeout) pierces the shields of whatever the task is
+                # awaiting, and here that must be nothing but the group.
         except BaseExceptionGroup as group:
             # Workers report what nodes raise as events, so this is ours: show it as it is.
             if self._error is None:

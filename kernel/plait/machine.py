@@ -824,15 +824,16 @@ class Machine:
         """The branch that goes on from a sync point which is not the last: the first of those
         that it merged, now carrying the places of all of them."""
         owner = generation.owner
-        if not tops:
+        # One that has gone on from another sync point of this fork is there itself no more.
+        if not tops or tops[0].status not in ("waiting", "forked"):
             merged = Branch((*owner.path, owner.next_child), generation, owner.values, END)
             owner.next_child += 1
             self.branches[merged.path] = merged
             generation.children[merged.path] = merged
-            return merged
-        merged = tops[0]
-        merged.apart = bool(merged.forks)
-        merged.values = owner.values
+        else:
+            merged = tops[0]
+            merged.apart = bool(merged.forks)
+            merged.values = owner.values
         members = [member for top in tops for member in top.members]
         merged.members = tuple(sorted(members, key=by_path))
         for member in members:
@@ -861,7 +862,7 @@ class Machine:
                 leaf.heir = merged
                 self._forget(leaf)
                 self._prune(leaf)
-        if top is not merged:
+        if top is not merged and top.status == "forked":
             top.heir = merged
 
     def _cancel_stragglers(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
@@ -14,10 +14,10 @@ import os
 import pathlib
 import pickle
 import socket
-import subprocess
+import sys
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ormsgpack
@@ -159,10 +159,15 @@ class Offset(dt.tzinfo):
     def utcoffset(self, _: dt.datetime | None) -> dt.timedelta:
         return dt.timedelta(0)
 
+    dst = utcoffset
+
+    def tzname(self, _: dt.datetime | None) -> str:
+        return "here"
+
 
 BAD: list[Any] = [
     *(object(), lambda: 1, print, int, Unknown(), Unknown, Text("a"), Bag(), range(3), ..., ast),
-    *(threading.Lock(), io.StringIO(), memoryview(b"a"), (n for n in ()), Exception("x"), slice(1)),
+    *(threading.Lock(), io.StringIO(), memoryview(b"a"), iter([1]), Exception("x"), slice(1)),
     *(ormsgpack.Ext(1, b""), ormsgpack.Fragment(b"\1"), os.environ, collections.ChainMap()),
     *(
         collections.defaultdict(lambda: 1),
@@ -369,7 +374,7 @@ def test_an_event_comes_back_exactly(event: JournalEvent) -> None:
 
 
 def test_a_foreign_exception_comes_back_as_its_facts() -> None:
-    cause = OSError(2, "no such file")
+    cause = ArithmeticError("no such number")
     error = fail(decimal.InvalidOperation("bad \ud800"), cause)
     error.add_note("while adding")
     read = CODEC.decode_event(CODEC.encode_event(NodeRetried(1.0, (0,), "n", 1, error, 0.5)))
@@ -377,7 +382,10 @@ def test_a_foreign_exception_comes_back_as_its_facts() -> None:
     recorded = read.error
     assert type(recorded) is RecordedError
     assert (recorded.type, recorded.message) == ("decimal.InvalidOperation", "bad \ud800")
-    assert (recorded.__notes__, str(recorded.__cause__)) == (["while adding"], f"OSError: {cause}")
+    assert (recorded.__notes__, str(recorded.__cause__)) == (
+        ["while adding"],
+        f"ArithmeticError: {cause}",
+    )
     assert isinstance(recorded, PlaitError)
     again = CODEC.decode(CODEC.encode([recorded]))[0]
     assert identical(again, recorded)
@@ -452,6 +460,7 @@ TARGETS = [
     *("os.system", "builtins.eval", "subprocess:Popen", "posix system", "plait.codec.Codec"),
     *("__main__.x", "builtins.object.__reduce__", "importlib.import_module", "..os", "os"),
 ]
+NO_MEMBERS: list[Any] = ["__class__", "mro", "_member_map_", "GREEN", ["RED"], {}]
 PROBES: list[Any] = [
     *({f"\0:{name}": ["touch /tmp/x"]} for name in TARGETS),
     *({f"\0{name}": ["touch /tmp/x"]} for name in TARGETS),
@@ -462,8 +471,8 @@ PROBES: list[Any] = [
         {"\0:plait.NodeError": ["m", {name: 1}, [], None, None, False]}
         for name in ("__class__", "__x")
     ),
-    *({"\0:Colour": name} for name in ("__class__", "mro", "_member_map_", "GREEN", ["RED"], {})),
-    *({"\0Z": key} for key in ("../../etc/passwd", "/etc/passwd", "a.b", "Europe", "", None, "\0")),
+    *({"\0:Colour": name} for name in NO_MEMBERS),
+    *({"\0Z": key} for key in ("../../etc/passwd", "/etc/passwd", "a.b", "a/../b", "", None, "\0")),
     *(
         {"\0:Point": [1] * 3},
         {"\0:Point": "__import__"},
@@ -488,7 +497,7 @@ PROBES: list[Any] = [
         {"\0q": [0, [1]]},
     ),
     *(
-        {"\0D": [1] * 9},
+        {"\0D": [13] * 9},
         {"\0D": None},
         {"\0L": [10**18, 0, 0]},
         {"\0A": [True, 1, 1]},
@@ -504,27 +513,58 @@ PROBES: list[Any] = [
 ]
 
 
-@pytest.fixture
-def no_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever an attacker would want to reach raises what no decoder may swallow."""
+SUSPECT = (
+    "import",
+    "exec",
+    "compile",
+    "open",
+    "os.",
+    "subprocess.",
+    "pickle.",
+    "socket.",
+    "ctypes.",
+)
+seen: list[str] | None = None
 
-    def trap(*_: Any, **__: Any) -> Any:
-        pytest.fail("code ran")
 
-    for module, name in (
-        *((builtins, name) for name in ("eval", "exec", "__import__", "compile", "open")),
-        *((os, "system"), (os, "popen"), (subprocess, "Popen"), (pickle, "loads")),
-    ):
-        monkeypatch.setattr(module, name, trap)
+def watch(event: str, _: tuple[Any, ...]) -> None:
+    """What the interpreter itself reports, from Python and from C."""
+    if seen is not None and event.startswith(SUSPECT):
+        seen.append(event)
+
+
+sys.addaudithook(watch)
+
+
+@contextlib.contextmanager
+def nothing_runs() -> Iterator[None]:
+    """No code is loaded or run within, nothing is opened, no process is started."""
+    global seen  # noqa: PLW0603 - a hook cannot be taken off again
+    seen = []
+    try:
+        yield
+    finally:
+        found, seen = seen, None
+    assert found == []
+
+
+def test_the_watch_sees_what_it_should() -> None:
+    with pytest.raises(AssertionError), nothing_runs():
+        pickle.loads(pickle.dumps(os.system))
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: repr(probe)[:40])
-@pytest.mark.usefixtures("no_code_runs")
 def test_bytes_that_try_to_run_code_are_refused(probe: Any) -> None:
-    with pytest.raises(DecodingError):
-        CODEC.decode(forge(probe))
-    with pytest.raises(DecodingError):
-        CODEC.decode_event(forge(probe, flags=1))
+    for decode, flags in ((CODEC.decode, 0), (CODEC.decode_event, 1)):
+        data = forge(probe, flags)
+        with nothing_runs(), pytest.raises(DecodingError):
+            decode(data)
+
+
+@pytest.mark.parametrize("key", ["Europe", "No/Such", "America/Berlin", "UTC/x"])
+def test_a_zone_that_is_not_there_is_refused(key: str) -> None:
+    with pytest.raises(DecodingError, match="not known on this machine"):
+        CODEC.decode(forge({"\0Z": key}))
 
 
 BAD_EVENTS: list[Any] = [
@@ -595,6 +635,8 @@ def test_no_module_of_the_codec_can_import_or_call_by_name(path: pathlib.Path) -
     top = {id(node) for node in tree.body}
     for node in ast.walk(tree):
         names = {getattr(node, "id", ""), getattr(node, "attr", "")}
+        if ast.unparse(node) == "re.compile":
+            continue
         assert not names & forbidden, f"line {node.lineno}"  # type: ignore[attr-defined]
         if isinstance(node, ast.Import | ast.ImportFrom):
             assert id(node) in top or ast.unparse(node) in {

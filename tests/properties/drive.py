@@ -17,6 +17,7 @@ from plait.commands import (
     CancelBranch,
     Command,
     Fail,
+    Finish,
     JudgeQuorum,
     Notify,
     RouteBranch,
@@ -61,10 +62,12 @@ from tests.properties.programs import (
 )
 
 __all__ = [
+    "STEPS",
     "TRACE",
     "Call",
     "Case",
     "Choose",
+    "EndlessRun",
     "Item",
     "Run",
     "at_random",
@@ -85,7 +88,7 @@ STEPS = 20_000
 
 
 class EndlessRun(Exception):
-    """The run did not end within `STEPS` steps."""
+    """The run did not end within the steps that it may take."""
 
 
 @dataclass
@@ -192,7 +195,8 @@ class Judge:
 Item = Call | Route | Timer | Judge
 
 Choose = Callable[[Sequence[Item], int], int]
-"""What is ready, and how many events (but for retries) there have been, to the place of the next."""
+"""What is ready, and how many events (but for retries) there have been, to the place of the next.
+Inside a subgraph, which is one step of the schedule, the second is -1."""
 
 
 def by_numbers(numbers: Iterable[int]) -> Choose:
@@ -209,12 +213,14 @@ def at_random(rng: random.Random) -> Choose:
 
 def following(keys: Sequence[Hashable]) -> Choose:
     """The schedule of another run, as far as it can be followed: its `Run.keys`."""
+    left = list(reversed(keys))
 
     def choose(ready: Sequence[Item], position: int) -> int:
-        for key in keys[position : position + 1]:
+        while left and position >= 0:
             for place, item in enumerate(ready):
-                if item.key == key:
+                if item.key == left[-1]:
                     return place
+            left.pop()
         return 0
 
     return choose
@@ -282,6 +288,7 @@ def drive(
     machine: Callable[[Plan], Machine] = Machine,
     runs: int = 1,
     eager: bool = False,
+    limit: int = STEPS,
 ) -> Run:
     """Run a program under one schedule.
 
@@ -290,8 +297,12 @@ def drive(
         machine: makes the machine.
         runs: how many runs there are on the thread, one after the other.
         eager: routers and predicates answer at once, and are no choice of the schedule.
+        limit: the most steps that it may take.
+
+    Raises:
+        EndlessRun: it takes more.
     """
-    driver = _Driver(case, machine(case.plan), _choose(choose), eager)
+    driver = _Driver(case, machine(case.plan), _choose(choose), eager, limit=limit)
     for _ in range(runs):
         driver.begin()
         if driver.run.state is None:
@@ -308,9 +319,11 @@ def resume(
 ) -> Run:
     """Go on from a journal with a new machine, as after a crash."""
     machine = Machine(case.plan)
-    for event in journal:
-        machine.handle(event)
     driver = _Driver(case, machine, _choose(choose), eager)
+    for event in journal:
+        commands = machine.handle(event)
+        if commands and type(commands[-1]) is Finish:
+            driver.run.ends.append((machine.values, machine.outcomes))
     driver.run.journal += journal
     driver.now = journal[-1].at if journal else 0.0
     driver.go_on()
@@ -331,12 +344,14 @@ class _Driver:
         choose: Choose,
         eager: bool,
         prefix: tuple[Hashable, ...] = (),
+        limit: int = STEPS,
     ) -> None:
         self.case = case
         self.machine = machine
         self.choose = choose
         self.eager = eager
         self.prefix = prefix
+        self.limit = limit
         self.run = Run(case, machine)
         self.now = 0.0
         self.under_way: dict[Hashable, Item] = {}
@@ -362,7 +377,7 @@ class _Driver:
 
     def work(self) -> None:
         run, machine, under_way = self.run, self.machine, self.under_way
-        for _ in range(STEPS):
+        for _ in range(self.limit):
             if run.error is not None or not machine.running:
                 break
             ready = [
@@ -379,7 +394,6 @@ class _Driver:
             raise EndlessRun
         if run.error is None:
             run.state = machine.values
-            run.ends.append((machine.values, machine.outcomes))
             run.left = list(under_way.values())
 
     # -- one step --
@@ -563,6 +577,8 @@ class _Driver:
                     self.judge(command, item.key)
                 else:
                     under_way[item.key] = item
+            elif isinstance(command, Finish):
+                run.ends.append((machine.values, machine.outcomes))
             elif isinstance(command, Fail):
                 run.error = run.error or command.error
 

@@ -57,6 +57,7 @@ from tests.properties.drive import (
     prepare,
     resume,
     similar,
+    traced,
 )
 from tests.properties.programs import (
     END,
@@ -80,6 +81,7 @@ __all__ = [
     "check_determinism",
     "check_isolation",
     "check_outcomes",
+    "check_program",
     "check_progress",
     "check_recovery",
     "check_refinement",
@@ -182,7 +184,7 @@ def _arrivals(run: Run) -> tuple[Any, ...]:
         if isinstance(event, NodeCompleted | Routed)
         and any(target.node == END for target in event.targets)
     ]
-    return verdicts(run.outcomes), sorted(ended)
+    return [verdicts(outcomes) for _, outcomes in run.ends], sorted(ended)
 
 
 # --- 3: isolation ---
@@ -190,9 +192,13 @@ def _arrivals(run: Run) -> tuple[Any, ...]:
 
 @dataclass
 class _Past:
-    """What each branch may have seen, worked out from the journal: tokens, by path."""
+    """What each branch may have seen, and must have, worked out from the journal: tokens, by path.
+
+    known: what the branch has been seen to know, and what it wrote itself.
+    """
 
     case: Case
+    known: dict[BranchPath, set[int]] = field(default_factory=dict)
     own: dict[BranchPath, set[int]] = field(default_factory=dict)
     seen: dict[BranchPath, set[int]] = field(default_factory=dict)
     base: dict[BranchPath, set[int]] = field(default_factory=dict)
@@ -201,19 +207,21 @@ class _Past:
     late: list[BranchPath] = field(default_factory=list)
     merged: dict[BranchPath, set[int]] = field(default_factory=dict)
 
-    def start(self, path: BranchPath, seen: set[int]) -> None:
+    def start(self, path: BranchPath, seen: set[int], known: set[int]) -> None:
         self.own.setdefault(path, set())
+        self.known[path] = set(known)
         self.seen[path] = set(seen)
         self.base[path] = set(seen)
 
     def of(self, path: BranchPath) -> set[int]:
         if path not in self.seen:  # a merged branch with a place of its own
-            self.start(path, self.merged[path[:-1]])
+            self.start(path, self.merged[path[:-1]], set())
         return self.seen[path]
 
     def wrote(self, path: BranchPath, tokens: Collection[int]) -> None:
         self.of(path).update(tokens)
-        self.own.setdefault(path, set()).update(tokens)
+        self.own[path].update(tokens)
+        self.known[path].update(tokens)
 
     def below(self, top: BranchPath) -> set[int]:
         """All that branches at or below `top` wrote, but those that went to END."""
@@ -226,7 +234,7 @@ class _Past:
     def forked(self, notice: BranchForked, targets: Sequence[Target]) -> None:
         seen = self.of(notice.branch)
         for child in notice.children:
-            self.start(child.branch, seen)
+            self.start(child.branch, seen, self.known[notice.branch])
         ids = {child.id: child.branch for child in notice.children}
         for target, child in zip(targets, notice.children, strict=False):
             todo = list(target.after)
@@ -276,12 +284,14 @@ def check_isolation(run: Run) -> None:
         targets: Sequence[Target] = ()
         if isinstance(event, RunStarted):
             last = run.ends[event.branch[0] - 1][0] if event.branch[0] else {}
-            past.start(event.branch, set(last.get(TRACE, ())))
+            seen = set(last.get(TRACE, ()))
+            past.start(event.branch, seen, seen)
         elif isinstance(event, NodeCompleted | Routed):
             targets = event.targets
             if isinstance(event, NodeCompleted):
                 past.wrote(event.branch, tokens_of(event.writes))
-            if all(target.node == END for target in targets):
+            ends = all(target.node == END for target in targets)
+            if ends and not run.case.plan.vertices[event.node].owns:
                 past.ended.add(event.branch)
             else:
                 past.ended.discard(event.branch)
@@ -299,8 +309,9 @@ def check_isolation(run: Run) -> None:
             assert seen <= allowed, (
                 f"{command} sees {_names(run.case, seen - allowed)} before a sync point"
             )
-            missing = past.base[command.branch] - seen
-            assert not missing, f"{command} does not see {_names(run.case, missing)} of its fork"
+            missing = past.known[command.branch] - seen
+            assert not missing, f"{command} does not see {_names(run.case, missing)} any more"
+            past.known[command.branch] = seen
 
 
 def tokens_of(writes: Writes) -> list[int]:
@@ -513,8 +524,9 @@ def check_recovery(run: Run, cut: int, choose: Choose | None = None) -> Run | No
     check_progress(again)
     if choose is None and begun[-1] < len(run.ends) and not sees_late_writes(run.case.program):
         state, outcomes = run.ends[begun[-1]]
-        assert again.state == state, f"cut after {cut} events: {again.state} in place of {state}"
-        assert verdicts(again.outcomes) == verdicts(outcomes)
+        found, reported = again.ends[-1]
+        assert found == state, f"cut after {cut} events: {found} in place of {state}"
+        assert verdicts(reported) == verdicts(outcomes)
     return again
 
 
@@ -602,7 +614,7 @@ def reordered(program: Program, rng: random.Random) -> Program:
 
 def check_renaming(run: Run, case: Case, names: Mapping[str, str]) -> Run:
     """A renamed program does the same under the same schedule, event by event."""
-    again = drive(case, by_events(run.journal, names), runs=max(len(run.ends), 1))
+    again = drive(case, by_events(run.journal, names), runs=run.machine.runs)
     assert again.failure == run.failure
     assert again.state == _with_names(run.state, names)
     assert verdicts(again.outcomes) == verdicts(
@@ -639,7 +651,7 @@ def _subject(event: Any, names: Mapping[str, str]) -> Hashable:
     if isinstance(event, TimerFired):
         return event.timer._replace(sync_point=names[event.timer.sync_point])
     if isinstance(event, QuorumJudged):
-        return event.branch, event.generation, names[event.sync_point]
+        return event.branch, event.generation, names[event.sync_point], event.arrivals
     return event.branch  # type: ignore[no-any-return]
 
 
@@ -647,7 +659,8 @@ def _subject_of(item: Item) -> Hashable:
     if isinstance(item, Timer):
         return item.command.timer
     if isinstance(item, Judge):
-        return item.command.branch, item.command.generation, item.command.sync_point
+        asked = item.command
+        return asked.branch, asked.generation, asked.sync_point, len(asked.arrivals)
     return item.command.branch
 
 
@@ -736,10 +749,47 @@ class Tally:
 
 
 def check_run(run: Run) -> None:
-    """The laws of a single run."""
+    """The laws that one run can be held to by itself."""
     check_progress(run)
     check_determinism(run)
     check_isolation(run)
     check_conservation(run)
     check_outcomes(run)
     check_under_way(run)
+
+
+def check_program(
+    program: Program, rng: random.Random, tally: Tally, *, calm: bool, rounds: int
+) -> None:
+    """All laws on one program, under `rounds` times several schedules.
+
+    Args:
+        rng: the schedules come from it, and from nothing else.
+        calm: whether the program must end the same under all of them.
+    """
+    case = prepare(traced(program))
+    tally.programs += 1
+    first = tally.count(drive(case, rng))
+    check_run(first)
+    for _ in range(rounds):
+        other = tally.count(drive(case, rng, runs=rng.choice((1, 1, 1, 2))))
+        check_run(other)
+        cut = rng.randrange(len(other.journal)) + 1
+        tally.count(check_recovery(other, cut))
+        check_conservation(tally.count(check_recovery(other, cut, at_random(rng))))
+        check_refinement(tally.count(drive(case, rng, eager=True)))
+        if calm:
+            check_schedule_independence(first, tally.count(drive(case, rng)))
+        else:
+            near = drive(case, similar(first.keys, rng, rng.choice((1.5, 3, 8))))
+            check_run(tally.count(near))
+            tally.compared += check_same_arrivals(first, near)
+    old = names_of(program)
+    new = [f"x{number}" for number in range(len(old))]
+    rng.shuffle(new)
+    names = dict(zip(old, new, strict=True))
+    other_case = prepare(renamed(case.program, names.__getitem__), case.tokens)
+    tally.count(check_renaming(first, other_case, names))
+    if calm:
+        shuffled = prepare(reordered(case.program, rng), case.tokens)
+        check_schedule_independence(first, tally.count(drive(shuffled, rng)))

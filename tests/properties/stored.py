@@ -45,8 +45,8 @@ class Access(enum.IntFlag):
 
 
 class Point(NamedTuple):
-    x: float
-    y: float = 0.0
+    x: Any
+    y: Any = 0.0
 
 
 @dataclasses.dataclass
@@ -91,9 +91,9 @@ def make_codec(**options: Any) -> Codec:
 
 
 CODEC = make_codec()
-OPEN = Open(name="a", more=[1, (2,)])  # type: ignore[call-arg]
+OPEN = Open(name="a", more=[1, (2,), {"\0t": 1}])  # type: ignore[call-arg]
 
-VALUES = [
+VALUES: list[Any] = [
     *(
         None,
         True,

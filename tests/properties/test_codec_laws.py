@@ -86,7 +86,7 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(Source, inner, inner),
         st.builds(Span, inner, st.builds(Source, texts)),
         st.builds(_finding, texts, st.dictionaries(texts, inner, max_size=2)),
-        st.builds(_open, inner, texts),
+        st.builds(_open, inner, names),
     )
 
 
@@ -113,8 +113,11 @@ def test_every_value_comes_back_the_same_all_through(value: Any) -> None:
 
 writes = st.lists(st.tuples(texts, values), max_size=3).map(tuple)
 targets = st.lists(
-    st.builds(Target, texts, values, st.none() | texts, st.lists(texts, max_size=2).map(tuple))
-    | st.builds(Target, texts),
+    texts.map(Target)
+    | st.tuples(
+        *(texts, values, st.none() | texts, st.lists(texts, max_size=2).map(tuple)),
+        st.floats(0.1, 9) | st.integers(1, 9),
+    ).map(lambda fields: Target(*fields)),
     max_size=2,
 ).map(tuple)
 paths = st.lists(st.integers(0, 2**40), max_size=3).map(tuple)

@@ -160,7 +160,8 @@ def test_a_choice_between_the_arguments_is_pure() -> None:
 
 def test_a_batch_may_not_change_its_arguments() -> None:
     def batch(value: list[Any], writes: Sequence[Any]) -> list[Any]:
-        value.extend(writes[0])
+        for write in writes:
+            value.extend(write)
         return value
 
     batched: Reducer[Any] = Reducer(concatenate, batch=batch)

@@ -11,10 +11,11 @@ that is not Plait's own (it comes back as a :class:`RecordedError`).
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from plait.errors import PlaitError
-from plait.events import JournalEvent
+from plait.events import JournalEvent, RunStarted
 
 from . import envelope
 from .decoder import Decoder
@@ -45,6 +46,8 @@ __all__ = [
 
 MAX_VALUE_BYTES = 2 * 1024 * 1024
 """How many bytes one value may take, unless the codec is told otherwise."""
+
+_END = secrets.token_bytes(16)
 
 
 class Codec:
@@ -91,7 +94,7 @@ class Codec:
 
     def encode_event(self, event: JournalEvent) -> bytes:
         """Encode an event of a journal. Raises as ``encode``, naming the node and the channel."""
-        node = "the input" if type(event).__name__ == "RunStarted" else getattr(event, "node", None)
+        node = "the input" if isinstance(event, RunStarted) else getattr(event, "node", None)
         try:
             body = self._event_body(event)
             if len(body) > self.max_value_bytes:
@@ -103,8 +106,7 @@ class Codec:
     def decode(self, data: bytes) -> Any:
         """Decode what ``encode`` gave. Raises ``DecodingError``, and nothing else."""
         try:
-            tree = self._unpack(envelope.open_(envelope.VALUE, data))
-            return Decoder(self.registry).lift(tree)
+            return Decoder(self.registry).lift(self._tree(envelope.VALUE, data))
         except DecodingError:
             raise
         except Exception as error:
@@ -113,12 +115,21 @@ class Codec:
     def decode_event(self, data: bytes) -> JournalEvent:
         """Decode what ``encode_event`` gave. Raises ``DecodingError``, and nothing else."""
         try:
-            tree = self._unpack(envelope.open_(envelope.EVENT, data))
-            return lift_event(Decoder(self.registry), tree)
+            return lift_event(Decoder(self.registry), self._tree(envelope.EVENT, data))
         except DecodingError:
             raise
         except Exception as error:
             raise _damaged(error) from error
+
+    def _tree(self, flags: int, data: bytes) -> Any:
+        """The plain tree in a record. Raises ``DecodingError``, or whatever msgpack does."""
+        # ormsgpack ignores what follows the first object. So the body is read as the first of
+        # two, and the second must be one that nobody could have written into it.
+        body = envelope.open_(flags, data)
+        tree, end = self._unpack(b"".join((b"\x92", body, b"\xc4\x10", _END)))
+        if end != _END:
+            raise DecodingError("something follows its content")
+        return tree
 
     # -- bodies -------------------------------------------------------------------------------
 

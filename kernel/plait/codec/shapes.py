@@ -186,7 +186,7 @@ class ModelShape(Shape):
         # A root model has these as attributes of the class, and no place for them in instances.
         self._root = issubclass(type_, pydantic.RootModel)
         self._extra = type_.model_config.get("extra") == "allow" and not self._root
-        self._private = bool(type_.__private_attributes__) and not self._root
+        self._private = frozenset(() if self._root else type_.__private_attributes__)
 
     def lower(self, encoder: Encoder, value: Any) -> Any:
         content = value.__dict__
@@ -210,12 +210,14 @@ class ModelShape(Shape):
         was_set = set(content) if names is None else set(decoder.items(names))
         if content.keys() != self._names:
             _complete(self.name, content, self._names, self._default)
-        extras = {} if extra is None else decoder.mapping(decoder.lift(extra))
+        extras = {} if extra is None else decoder.lift(extra)
         privates = {} if private is None else decoder.mapping(private)
+        if type(extras) is not dict or (extras and not self._extra):
+            raise DecodingError(f"{self.name!r} has extra attributes, which its class forbids")
         if not was_set <= self._names | extras.keys():
             raise DecodingError(f"{self.name!r} has fields set that it does not have")
-        if (extras and not self._extra) or not privates.keys() <= set(self._private_names()):
-            raise DecodingError(f"{self.name!r} has attributes that its class does not allow")
+        if not privates.keys() <= self._private:
+            raise DecodingError(f"{self.name!r} has private attributes that it does not have")
         value: Any = object.__new__(self.type)
         put = object.__setattr__
         put(value, "__dict__", content)
@@ -224,10 +226,6 @@ class ModelShape(Shape):
             put(value, "__pydantic_extra__", extras if self._extra else None)
             put(value, "__pydantic_private__", privates if self._private else None)
         return value
-
-    def _private_names(self) -> Iterable[str]:
-        model: type[pydantic.BaseModel] = self.type
-        return model.__private_attributes__
 
     def _default(self, name: str) -> Any:
         field = self._fields[name]
