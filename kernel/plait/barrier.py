@@ -51,19 +51,19 @@ class Barrier:
     )
 
     def __init__(self, spec: SyncPointSpec, number: int, members: list[Member]) -> None:
-        self.spec = spec
-        self.number = number
-        self.members = members
-        self.waiting_for = len(members)
+        self.spec: SyncPointSpec = spec
+        self.number: int = number
+        self.members: list[Member] = members
+        self.waiting_for: int = len(members)
         self.arrived: list[Branch] = []
-        self.arrived_count = 0
-        self.arrived_weight = 0.0
-        self.total_weight = sum(member.weight for member in members)
-        self.met = False
-        self.judged = 0  # how many arrivals a predicate has seen
-        self.opened = False
+        self.arrived_count: int = 0
+        self.arrived_weight: float = 0.0
+        self.total_weight: float = sum(member.weight for member in members)
+        self.met: bool = False
+        self.judged: int = 0  # how many arrivals a predicate has seen
+        self.opened: bool = False
         self.heir: Branch | None = None
-        self.guests = 0
+        self.guests: int = 0
         self.timer_due: dict[TimerKey, float] = {}
 
     def arrive(self, branch: Branch, members: Sequence[Member]) -> None:

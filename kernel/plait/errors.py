@@ -74,7 +74,7 @@ class GraphError(PlaitError):
 
     def __init__(self, graph: str, faults: Sequence[str]) -> None:
         self.graph = graph
-        self.faults = tuple(faults)
+        self.faults: tuple[str, ...] = tuple(faults)
         lines = "".join(f"\n  - {fault}" for fault in self.faults)
         super().__init__(f"graph {graph!r} cannot be compiled:{lines}")
 
@@ -89,7 +89,7 @@ class InputError(PlaitError):
 
     def __init__(self, schema: str, faults: Sequence[str]) -> None:
         self.schema = schema
-        self.faults = tuple(faults)
+        self.faults: tuple[str, ...] = tuple(faults)
         super().__init__(f"input does not fit {schema}: " + "; ".join(self.faults))
 
 
@@ -209,7 +209,7 @@ class NodeError(PlaitError):
         self.node = node
         self.branch = branch
         self.attempt = attempt
-        self.__cause__ = cause
+        self.__cause__: BaseException | None = cause
         super().__init__(
             f"node {node!r} in branch {format_path(branch)} failed in attempt {attempt}: "
             f"{type(cause).__name__}: {cause}"

@@ -79,7 +79,7 @@ class Listener:
         self._events: deque[Event] = deque()
         self._wake_reader = anyio.Event()
         self._wake_writers = anyio.Event()
-        self.closed = False
+        self.closed: bool = False
 
     def put(self, event: Event) -> None:
         """Add an event; does not wait."""
@@ -144,17 +144,17 @@ class Executor:
         runner: NodeRunner = call_node,
     ) -> None:
         self.machine = machine
-        self.plan = machine.plan
+        self.plan: Plan = machine.plan
         self.journal = journal
         self.thread_id = thread_id
         self.context = context
         self.listener = listener
-        self.pools = pools or {}
+        self.pools: Mapping[str, anyio.CapacityLimiter] = pools or {}
         self.debug = debug
         self.prefix = prefix
         self.runner = runner
-        self.now = _clock()
-        self.log = _logger(thread_id) if debug else None
+        self.now: Callable[[], float] = _clock()
+        self.log: Any | None = _logger(thread_id) if debug else None
         self._quiet = machine.quiet = listener is None and self.log is None
         self._variables = copy_context()
         self._thread = threading.get_ident()

@@ -101,10 +101,10 @@ class Flow(Generic[S]):
         debug: bool = False,
     ) -> None:
         self.plan = plan
-        self.name = plan.name
+        self.name: str = plan.name
         self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS) if store is None else store
         self.max_concurrency = max_concurrency
-        self.pools = {
+        self.pools: dict[str, anyio.CapacityLimiter] = {
             name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)
             for name, pool in (pools or {}).items()
         }

@@ -58,7 +58,7 @@ from .merging import Contribution, Merger, in_order
 from .plan import Plan, SyncPointSpec, Vertex
 from .policy import END, START, Arrival
 from .reducers import MISSING
-from .state import NodeWrites, Overwrite, Values
+from .state import NodeWrites, Overwrite, Schema, Values
 from .tree import (
     LIVE,
     Branch,
@@ -89,7 +89,7 @@ class Machine:
 
     def __init__(self, plan: Plan, *, keep_delta: bool = False) -> None:
         self.plan = plan
-        self.schema = plan.schema
+        self.schema: Schema = plan.schema
         self.values: Values = plan.schema.initial_values()
         """The final state of the last finished run."""
         self.live_values: Values = {}
@@ -97,9 +97,9 @@ class Machine:
         """All branches that have not ended."""
         self.outcomes: dict[NodeName, Outcomes] = {}
         self.delta: list[NodeWrites] = []
-        self.runs = 0
+        self.runs: int = 0
         """How many runs have begun on the thread."""
-        self.running = False
+        self.running: bool = False
         self.quiet = False
         """Whether nobody wants to be told what follows from the journal anyway."""
         self._keep_delta = keep_delta

@@ -68,14 +68,14 @@ class NodeContext:
         error: PlaitError | None,
         emit: Callable[[NodeContext, Any], Awaitable[None]],
     ) -> None:
-        self.thread_id = thread_id
-        self.branch = branch
-        self.node = node
-        self.id = id_
-        self.attempt = attempt
-        self.context = context
-        self.outcome = outcome
-        self.error = error
+        self.thread_id: ThreadId = thread_id
+        self.branch: BranchPath = branch
+        self.node: NodeName = node
+        self.id: str | None = id_
+        self.attempt: int = attempt
+        self.context: Any = context
+        self.outcome: Outcome | None = outcome
+        self.error: PlaitError | None = error
         self._step = step
         self._emit = emit
 
@@ -112,6 +112,7 @@ class NodeRunner(Protocol):
         self, spec: NodeSpec, state: Any, context: NodeContext, variables: Context, /
     ) -> Awaitable[Any]:
         """Return what the node returned, or raise what it raised."""
+        ...
 
 
 async def call_node(spec: NodeSpec, state: Any, context: NodeContext, variables: Context) -> Any:

@@ -136,13 +136,15 @@ class Compiler:
                 self.ways[way.source].append(way.router)
             elif way.edge is not None:
                 self.ways[way.source].append(Target(way.edge))
-        self.everywhere = [vertex for vertex in self.ways if vertex != START]
-        declared = self.named = {vertex: self.declared(vertex) for vertex in self.ways}
-        self.successors = {
-            vertex: self.everywhere if self.is_open(vertex) else found
-            for vertex, found in declared.items()
+        self.everywhere: list[NodeName] = [vertex for vertex in self.ways if vertex != START]
+        self.named: dict[NodeName, list[NodeName]] = {
+            vertex: self.declared(vertex) for vertex in self.ways
         }
-        self.closed = self._closed(declared)
+        self.successors: dict[NodeName, list[NodeName]] = {
+            vertex: self.everywhere if self.is_open(vertex) else found
+            for vertex, found in self.named.items()
+        }
+        self.closed: dict[NodeName, list[NodeName]] = self._closed(self.named)
 
     def is_open(self, vertex: NodeName) -> bool:
         """Whether a branch may go on from here to anywhere."""

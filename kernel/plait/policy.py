@@ -59,18 +59,19 @@ class Send:
         after: str | Iterable[str] = (),
         weight: float = 1.0,
     ) -> None:
-        self.node = node
-        self.arg = arg
-        self.id = id
-        self.after = (after,) if isinstance(after, str) else tuple(after)
-        self.weight = weight
+        self.node: NodeName = node
+        self.arg: Any = arg
+        self.id: str | None = id
+        self.after: tuple[str, ...] = (after,) if isinstance(after, str) else tuple(after)
+        self.weight: float = weight
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Send) and all(
             getattr(self, name) == getattr(other, name) for name in self.__slots__
         )
 
-    __hash__ = None  # type: ignore[assignment]  # arguments may be of any type
+    def __hash__(self) -> int:
+        return hash((self.node, self.id))  # arguments may be of any type
 
     def __repr__(self) -> str:
         parts = [repr(self.node)]

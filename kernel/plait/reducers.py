@@ -105,15 +105,15 @@ class Reducer(Generic[T]):
         items: bool = False,
         live: bool = False,
     ) -> None:
-        self.fn = fn
-        self.name = name or getattr(fn, "__name__", type(fn).__name__)
-        self.associative = associative
-        self.commutative = commutative
-        self.idempotent = idempotent
-        self.identity = identity
-        self.batch = batch
-        self.items = items
-        self.live = live
+        self.fn: Callable[[Any, Any], T] = fn
+        self.name: str = name or str(getattr(fn, "__name__", type(fn).__name__))
+        self.associative: bool = associative
+        self.commutative: bool = commutative
+        self.idempotent: bool = idempotent
+        self.identity: Callable[[], T] | None = identity
+        self.batch: Callable[[T, Sequence[Any]], T] | None = batch
+        self.items: bool = items
+        self.live: bool = live
 
     @property
     def law_class(self) -> LawClass:

@@ -51,7 +51,7 @@ class Overwrite(Generic[T]):
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        self.value: T = value
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Overwrite) and bool(self.value == other.value)
@@ -94,17 +94,19 @@ class Schema:
 
     def __init__(self, type_: type, graph: str) -> None:
         self.type = type_
-        self.name = getattr(type_, "__name__", repr(type_))
+        self.name: str = getattr(type_, "__name__", repr(type_))
         fields, make_instance = _read(type_, graph)
         self.channels: dict[ChannelName, Channel] = {field.name: field for field in fields}
-        self.live = frozenset(field.name for field in fields if field.live)
-        self.exclusive = frozenset(field.name for field in fields if field.reducer is None)
-        self.lattice = frozenset(
+        self.live: frozenset[ChannelName] = frozenset(field.name for field in fields if field.live)
+        self.exclusive: frozenset[ChannelName] = frozenset(
+            field.name for field in fields if field.reducer is None
+        )
+        self.lattice: frozenset[ChannelName] = frozenset(
             field.name
             for field in fields
             if field.reducer is not None and field.reducer.law_class == "lattice"
         )
-        self.validates = any(field.validate is not None for field in fields)
+        self.validates: bool = any(field.validate is not None for field in fields)
         self.instance: Callable[[Values], Any] = make_instance
         """Make what a node sees; the dict is copied, the values are not."""
         self._reducers = {field.name: field.reducer for field in fields}

@@ -26,6 +26,7 @@ class Journal(Protocol):
     @property
     def events(self) -> Sequence[JournalEvent]:
         """All events so far, in order."""
+        ...
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         """Add an event at the end.
@@ -34,6 +35,7 @@ class Journal(Protocol):
         durable as it will get, else something to await before anything that follows from the
         event may be done.
         """
+        ...
 
 
 class Store(Protocol):
@@ -41,9 +43,11 @@ class Store(Protocol):
 
     def lease(self, thread_id: ThreadId) -> AbstractAsyncContextManager[Journal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if somebody else holds it."""
+        ...
 
     async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
         """The events of a thread, in order; empty for a thread that is not known."""
+        ...
 
 
 class _MemoryJournal:

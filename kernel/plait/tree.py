@@ -85,27 +85,27 @@ class Branch:
     def __init__(
         self, path: BranchPath, generation: Generation | None, values: Values, place: NodeName
     ) -> None:
-        self.path = path
-        self.place = place
+        self.path: BranchPath = path
+        self.place: NodeName = place
         self.status: Status = "running"
-        self.generation = generation
-        self.values = values
+        self.generation: Generation | None = generation
+        self.values: Values = values
         self.unfolded: list[NodeWrites] = []
         self.delta: list[NodeWrites] = []
-        self.hopes = 0
-        self.step = 0
+        self.hopes: int = 0
+        self.step: int = 0
         self.argument: Any = NO_ARGUMENT
         self.outcome: Outcome | None = None
         self.error: PlaitError | None = None
         self.forks: list[Generation] = []
-        self.next_child = 0
+        self.next_child: int = 0
         self.passages: dict[NodeName, int] = {}
         self.leaves: dict[int, int] | None = None
         self.arrivals: dict[int, list[Branch]] | None = None
         self.members: tuple[Member, ...] = ()
         self.failures: list[tuple[BranchPath, PlaitError]] = []
         self.heir: Branch | None = None
-        self.apart = False
+        self.apart: bool = False
         self.held_for: set[BranchPath] | None = None
         self.target: Target | None = None
         self.preview: tuple[Writes, Values] | None = None
@@ -145,13 +145,13 @@ class Generation:
     )
 
     def __init__(self, owner: Branch, fork: Vertex, at: float) -> None:
-        self.owner = owner
-        self.fork = fork.name
-        self.mark = len(
+        self.owner: Branch = owner
+        self.fork: NodeName = fork.name
+        self.mark: int = len(
             owner.delta
         )  # what the owner writes after it is concurrent with the children
-        self.scope = owner.hopes
-        self.opened_at = at
+        self.scope: int = owner.hopes
+        self.opened_at: float = at
         self.children: dict[BranchPath, Branch] = {}
         self.barriers: dict[int, Barrier] = {}
         self.dependents: dict[BranchPath, list[Branch]] = {}
@@ -173,11 +173,11 @@ class Member:
     def __init__(
         self, path: BranchPath, id_: str | None, node: NodeName, weight: float, branch: Branch
     ) -> None:
-        self.path = path
-        self.id = id_
-        self.node = node
-        self.weight = weight
-        self.branch = branch
+        self.path: BranchPath = path
+        self.id: str | None = id_
+        self.node: NodeName = node
+        self.weight: float = weight
+        self.branch: Branch = branch
         self.after: frozenset[BranchPath] = frozenset()
         self.fate: Literal["late", "cancelled"] | None = None
 

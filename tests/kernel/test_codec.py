@@ -460,8 +460,17 @@ TARGETS = [
     *("os.system", "builtins.eval", "subprocess:Popen", "posix system", "plait.codec.Codec"),
     *("__main__.x", "builtins.object.__reduce__", "importlib.import_module", "..os", "os"),
 ]
+FORGED_MODELS: list[Any] = [
+    [{"name": 1}, ["other"], None, None],
+    [{"name": 1}, [{}], None, None],
+    [{"name": 1}, None, [], None],
+    [{"name": 1}, None],
+    {"name": 1, "__dict__": 2},
+]
 NO_MEMBERS: list[Any] = ["__class__", "mro", "_member_map_", "GREEN", ["RED"], {}]
 PROBES: list[Any] = [
+    *({"\0:Open": content} for content in FORGED_MODELS),
+    {"\0:Finding": [{"title": "t", "meta": {}, "spans": []}, None, {"extra": 1}, None]},
     *({f"\0:{name}": ["touch /tmp/x"]} for name in TARGETS),
     *({f"\0{name}": ["touch /tmp/x"]} for name in TARGETS),
     *({"\0k": [name, [1, 2]]} for name in TARGETS),

@@ -309,7 +309,7 @@ def test_a_node_that_is_closed_while_it_waits_cleans_up_in_its_own_context() -> 
         finally:
             seen.append(REQUEST.get())
 
-    running = _in_context(node(), contextvars.copy_context())
+    running: Any = _in_context(node(), contextvars.copy_context())
     next(running)
     running.close()
     assert (seen, REQUEST.get()) == (["mine"], "none")

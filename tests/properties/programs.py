@@ -471,7 +471,7 @@ class _Author:
         return int(self.draw(st.integers(1, 9)))
 
     def writes(self, place: _Place) -> tuple[Write, ...]:
-        names = list(_ORDERED)
+        names: list[str] = list(_ORDERED)
         if place.exclusive or self.reckless:
             names += ["one", "two"]
         if self.live:

@@ -71,7 +71,7 @@ QUORUMS = (
     an_even_number,
 )
 
-joins = st.builds(
+any_join = st.builds(
     Join,
     quorum=st.sampled_from(QUORUMS),
     grace=st.sampled_from([0, 0, 2, 5]),
@@ -82,6 +82,15 @@ joins = st.builds(
     stragglers=st.sampled_from(["cancel", "detach"]),
     late=st.sampled_from(["drop", "merge", "next_round"]),
 )
+# Latecomers are rare in any policy, and so have one of their own.
+with_guests = st.builds(
+    Join,
+    quorum=st.sampled_from([0.34, 0.5, 2, {"b0": 0.5, "work": 0.5}]),
+    minimum=st.just(0),
+    stragglers=st.just("detach"),
+    late=st.just("next_round"),
+)
+joins = any_join | with_guests
 
 
 def graph(join: Join) -> Graph:
@@ -381,7 +390,7 @@ class SyncPoint(RuleBasedStateMachine):
         self.model.now = until
 
     @precondition(lambda self: self.routing is not None)
-    @rule(again=st.booleans())
+    @rule(again=st.sampled_from([True, True, True, False]))
     def go_on(self, again: bool) -> None:
         path, self.routing = self.routing, None
         assert path is not None
@@ -454,8 +463,21 @@ def as_opening(outcome: Outcome) -> Opening:
 
 TestSyncPoint = SyncPoint.TestCase
 TestSyncPoint.settings = settings(
-    max_examples=200,
+    max_examples=300,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
+
+
+def test_a_guest_adds_to_what_a_share_is_taken_of() -> None:
+    state = SyncPoint()
+    state.begin(join=Join(quorum=0.5, stragglers="detach", late="next_round"))
+    state.fork(weights=[1.0, 1.0])
+    state.arrive(number=0)
+    state.go_on(again=True)
+    state.arrive(number=0)  # the straggler, a guest of the next round
+    state.fork(weights=[1.0, 1.0])
+    assert len(state.openings) == 1, "1 of 3 has arrived"
+    state.it_has_opened_as_the_model_has()
+    state.teardown()

@@ -21,7 +21,7 @@ from tests.kernel.build import Work
 from tests.properties.stepping import Held, Stepper
 
 BOOM = ValueError("boom")
-POOLS = ("p", "q")
+POOLS: tuple[str, ...] = ("p", "q")
 
 
 class Call(Held):

@@ -72,7 +72,7 @@ class Codec:
                 "values are stored with ormsgpack, which is not installed: "
                 "pip install 'plait[sqlite]' or 'plait[postgres]'"
             ) from error
-        self.registry = TypeRegistry() if registry is None else registry
+        self.registry: TypeRegistry = TypeRegistry() if registry is None else registry
         self.max_value_bytes = max_value_bytes
         self._pack = ormsgpack.packb
         self._unpack = ormsgpack.unpackb

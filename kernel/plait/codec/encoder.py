@@ -63,7 +63,7 @@ class Encoder:
         self._limit = limit
         self._left = limit
         self._depth = 0
-        self.careful = careful
+        self.careful: bool = careful
         self._plain = _SURELY_PLAIN if careful else _PLAIN
 
     def lower_whole(self, value: Any) -> Any:

@@ -26,7 +26,7 @@ class RegistrationError(CodecError):
     """
 
     def __init__(self, type_: type, problem: str) -> None:
-        self.type = name_of(type_)
+        self.type: str = name_of(type_)
         super().__init__(f"{self.type} cannot be registered: {problem}")
 
 
@@ -121,7 +121,7 @@ class Refused(Exception):
     """Carries a fault up through the value, and collects the way to it from the inside out."""
 
     def __init__(self, culprit: object, problem: str, *, too_large: bool = False) -> None:
-        self.type = name_of(type(culprit))
+        self.type: str = name_of(type(culprit))
         self.problem = problem
         self.too_large = too_large
         self.channel: str | None = None

@@ -44,7 +44,7 @@ class Shape:
     def __init__(self, type_: type, name: str) -> None:
         self.type = type_
         self.name = name
-        self.key = f"\0:{name}"
+        self.key: str = f"\0:{name}"
 
     def lower(self, encoder: Encoder, value: Any) -> Any:
         """The plain tree of what an instance is made of. Raises ``Refused``."""

@@ -27,7 +27,7 @@ class BriefError(PlaitError):
 
     def __init__(self, path: str, faults: Sequence[str]) -> None:
         self.path = path
-        self.faults = tuple(faults)
+        self.faults: tuple[str, ...] = tuple(faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         lines = "".join(f"\n  {fault}" for fault in self.faults)
         super().__init__(f"{path} has {count}:{lines}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from plait.orchestration.analysis import SEED
 from plait.orchestration.brief import Brief
@@ -17,10 +17,8 @@ from plait.orchestration.validation import Verdict, validate
 __all__ = ["Report", "partial_report", "to_json", "to_markdown"]
 
 
-class Report(BaseModel):
+class Report(BaseModel, frozen=True, extra="forbid"):
     """All that a run found out, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
     """The title of the brief."""

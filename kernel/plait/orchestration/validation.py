@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from plait.orchestration.merge import Merged
 from plait.orchestration.results import BranchResult
@@ -14,10 +14,8 @@ from plait.orchestration.results import BranchResult
 __all__ = ["RULES", "Rule", "Verdict", "validate"]
 
 
-class Verdict(BaseModel):
+class Verdict(BaseModel, frozen=True, extra="forbid"):
     """Whether the whole is good enough."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     status: Literal["quality_approved", "needs_revision", "critical_failure"]
     """`critical_failure` if a critical rule is broken, `needs_revision` if another one is."""
