@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import anyio.abc
@@ -49,6 +49,7 @@ from .events import (
     QuorumJudged,
     Routed,
     RunStarted,
+    Target,
     ThreadId,
     TimerFired,
     TimerKey,
@@ -56,7 +57,7 @@ from .events import (
 )
 from .machine import INPUT, Machine
 from .node import NodeContext, NodeRunner, call_node, check_output, find_targets
-from .plan import NodeSpec, Plan
+from .plan import NodeSpec, Plan, Vertex
 from .state import Values, deep_copy
 from .store import Journal
 from .tree import Branch
@@ -163,7 +164,8 @@ class Executor:
         self._steps = 0
         self._standby = False
         self._ready: deque[RunNode | RouteBranch] = deque()
-        self._scopes: dict[BranchPath, anyio.CancelScope] = {}
+        self._scopes: dict[BranchPath, anyio.CancelScope | _NoScope] = {}
+        self._may_cancel = machine.plan.may_cancel
         self._timers: list[tuple[float, TimerKey]] = []
         self._stopped: set[TimerKey] = set()
         self._timer_scope: anyio.CancelScope | None = None
@@ -200,9 +202,10 @@ class Executor:
 
     async def _work(self) -> None:
         """Take branches that are ready, one after another, until there is none."""
+        self._standby = False
         try:
             while self._ready:
-                with anyio.CancelScope() as scope:
+                with anyio.CancelScope() if self._may_cancel else _NoScope() as scope:
                     while self._ready and not scope.cancel_called:
                         command = self._ready.popleft()
                         if self._ready:
@@ -212,20 +215,22 @@ class Executor:
             self._workers -= 1
 
     async def _follow(
-        self, command: RunNode | RouteBranch | None, scope: anyio.CancelScope
+        self, command: RunNode | RouteBranch, scope: anyio.CancelScope | _NoScope
     ) -> None:
         """Carry a branch as far as it goes; ``scope`` is what cancels it."""
-        assert command is not None
+        if not self.machine.expects(command):
+            return
         path = command.branch
         self._scopes[path] = scope
+        next_: RunNode | RouteBranch | None = command
         try:
-            while command is not None and self.machine.expects(command):
+            while next_ is not None:
                 if self._group.cancel_scope.cancel_called:
                     return  # the run is ending: what runs may finish, but nothing new begins
-                if isinstance(command, RunNode):
-                    command = await self._run_node(command)
+                if isinstance(next_, RunNode):
+                    next_ = await self._run_node(next_)
                 else:
-                    command = await self._route(command)
+                    next_ = await self._route(next_)
                 self._steps += 1
                 if self._steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
                     await anyio.lowlevel.checkpoint()
@@ -235,16 +240,12 @@ class Executor:
             if self._scopes.get(path) is scope:
                 del self._scopes[path]
 
-    async def _stand_by(self) -> None:
-        self._standby = False
-        await self._work()
-
     def _call_standby(self) -> None:
         """Have one worker start as soon as all others are suspended."""
         if not self._standby and self._workers < self._max_workers:
             self._standby = True
             self._workers += 1
-            self._group.start_soon(self._stand_by)
+            self._group.start_soon(self._work)
 
     # -- one step -----------------------------------------------------------------------------
 
@@ -280,12 +281,7 @@ class Executor:
         targets = vertex.targets
         if targets is None or goto != ():
             try:
-                targets = await find_targets(
-                    self.plan,
-                    vertex,
-                    lambda: self._instance(machine.view_after(branch, writes)),
-                    goto,
-                )
+                targets = await self._choose(branch, vertex, writes, goto)
             except Exception as error:
                 return await self._failed(command, spec, attempt, error)
             if not machine.expects(command):  # a router may have waited
@@ -294,6 +290,16 @@ class Executor:
             NodeCompleted(self.now(), branch.path, spec.name, attempt, writes, targets, started),
             branch.path,
         )
+
+    async def _choose(
+        self, branch: Branch, vertex: Vertex, writes: Writes, goto: Any
+    ) -> tuple[Target, ...]:
+        """Where a branch goes on, once it has written."""
+
+        def seen() -> Any:
+            return self.plan.schema.instance(self.machine.view_after(branch, writes))
+
+        return await find_targets(self.plan, vertex, seen, goto)
 
     async def _attempt(
         self, branch: Branch, spec: NodeSpec, step: int, attempt: int
@@ -307,7 +313,7 @@ class Executor:
         shown = values if argument is NO_ARGUMENT else {"the argument of its Send": argument}
         if self.debug:
             before = deep_copy(shown)
-        state = self._instance(values) if argument is NO_ARGUMENT else argument
+        state = self.plan.schema.instance(values) if argument is NO_ARGUMENT else argument
         context = NodeContext(
             self.thread_id,
             branch.path,
@@ -328,9 +334,6 @@ class Executor:
         if before is not None:
             self.plan.schema.check_unchanged(spec.name, before, shown)
         return check_output(self.plan.schema, spec, output)
-
-    def _instance(self, values: Values) -> Any:
-        return self.plan.schema.instance(values)
 
     async def _run_flow(self, branch: Branch, spec: NodeSpec, step: int, values: Values) -> Writes:
         """Run a subgraph to its end, and hand back what it wrote to the channels that both have.
@@ -395,9 +398,7 @@ class Executor:
         branch = self.machine.branches[command.branch]
         vertex = self.plan.vertices[command.node]
         try:
-            targets = await find_targets(
-                self.plan, vertex, lambda: self._instance(self.machine.view(branch)), ()
-            )
+            targets = await self._choose(branch, vertex, (), ())
         except Exception as error:
             if self.machine.expects(command):
                 name = self.prefix + command.node
@@ -554,6 +555,21 @@ async def _place(pool: anyio.CapacityLimiter) -> AsyncIterator[None]:
         pool.release_on_behalf_of(holder)
 
 
+class _NoScope:
+    """In place of a cancel scope, where the plan cannot cancel a branch: it costs nothing."""
+
+    cancel_called = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def cancel(self) -> None:
+        raise AssertionError("this plan cannot cancel a branch")
+
+
 class _NoJournal:
     """The journal of a subgraph: its node counts as a whole, and is repeated as a whole."""
 
@@ -599,8 +615,10 @@ def _clock() -> Callable[[], float]:
     except RuntimeError:  # another backend
         tick = anyio.current_time
     else:
-        tick = loop.time
         wall = getattr(loop, "wall_time", time.time)
+        # The plain loop's time() is monotonic(), with a frame more.
+        plain = type(loop).time is asyncio.BaseEventLoop.time
+        tick = time.monotonic if plain else loop.time
     offset = wall() - tick()
     return lambda: tick() + offset
 

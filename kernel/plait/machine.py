@@ -263,7 +263,7 @@ class Machine:
         elif event.handling == "record":
             branch.outcome = branch.error = None
             for each in upwards(branch):
-                each.failures.append((branch.path, event.error))
+                each.failures = [*(each.failures or ()), (branch.path, event.error)]
             self._drop(branch)
         else:
             branch.outcome = None
@@ -338,14 +338,17 @@ class Machine:
 
     def _end(self, branch: Branch) -> None:
         """A branch has come to END: its writes wait there for the end of the run."""
-        self._lose(branch, branch.hopes)
+        if branch.hopes:
+            self._lose(branch, branch.hopes)
         branch.status = "ended"
         branch.place = END
         self._alive -= 1
         del self.branches[branch.path]
         self._ended.append(branch)
-        self._done(branch)
-        self._prune(branch)
+        if self._any_dependents:
+            self._done(branch)
+        if branch.generation is not None:
+            self._prune(branch)
 
     def _drop(self, branch: Branch) -> None:
         """A leaf failed, was cancelled or came too late: what it wrote is void."""
@@ -355,7 +358,8 @@ class Machine:
         if branch.generation is not None:
             branch.delta = []
             branch.unfolded = []
-        self._done(branch)
+        if self._any_dependents:
+            self._done(branch)
         self._prune(branch)
 
     def _forget(self, branch: Branch) -> None:
@@ -480,7 +484,7 @@ class Machine:
         latecomers = (generation.owner.latecomers or {}).pop(spec.bit, [])
         if not (members or empty or latecomers):
             return
-        passages = generation.owner.passages
+        passages = generation.owner.passages = generation.owner.passages or {}
         number = passages[spec.name] = passages.get(spec.name, -1) + 1
         barrier = Barrier(spec, number, members)
         generation.barriers[spec.bit] = barrier
@@ -608,7 +612,8 @@ class Machine:
                 self._late(generation, barrier, top)
             else:
                 self._arrived(generation, barrier, top)
-        self._done(branch)
+        if self._any_dependents:
+            self._done(branch)
 
     def _arrived(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
         barrier.arrive(top, _taking_part(top, barrier))
@@ -899,8 +904,6 @@ class Machine:
 
     def _done(self, branch: Branch) -> None:
         """A leaf has come to a stand: those that wait for it, or for one above it, may go on."""
-        if not self._any_dependents:
-            return
         for each in upwards(branch):
             generation = each.generation
             if generation is None or not generation.dependents:
@@ -951,7 +954,7 @@ class Machine:
     def _finish(self) -> None:
         root = self._root
         assert root is not None
-        entries = self._merger.collect(root)
+        entries = self._merger.collect(root) if root.forks else root.delta
         rest = entries[len(root.delta) :]
         values = self.schema.fold(root.values, [*root.unfolded, *rest])
         self.values = {**values, **self.live_values}
@@ -959,16 +962,17 @@ class Machine:
         self.live_values = {}
         for outcomes in self.outcomes.values():
             outcomes.sort(key=lambda outcome: (outcome.branch, outcome.generation))
-        self._report_failures(root)
+        if root.failures:
+            self._report_failures(root, root.failures)
         self.running = False
         self.branches.clear()
         self._root = None
         self._commands.append(Finish())
 
-    def _report_failures(self, root: Branch) -> None:
+    def _report_failures(
+        self, root: Branch, failures: Sequence[tuple[BranchPath, PlaitError]]
+    ) -> None:
         """Name the failed branches that no sync point has named, in an outcome of END."""
-        if not root.failures:
-            return
         named = {
             participant.branch
             for outcomes in self.outcomes.values()
@@ -977,7 +981,7 @@ class Machine:
         }
         failed = [
             Participant(path, None, "", error)
-            for path, error in sorted(root.failures, key=_first)
+            for path, error in sorted(failures, key=_first)
             if not any(path[:length] in named for length in range(1, len(path) + 1))
         ]
         if not failed:

@@ -122,9 +122,9 @@ async def call_node(spec: NodeSpec, state: Any, context: NodeContext, variables:
     """
     try:
         if spec.timeout is None:
-            return await _call(spec, state, context, variables)
+            return await _in_context(_begin(spec, state, context), variables)
         with anyio.move_on_after(spec.timeout):
-            return await _call(spec, state, context, variables)
+            return await _in_context(_begin(spec, state, context), variables)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -133,13 +133,13 @@ async def call_node(spec: NodeSpec, state: Any, context: NodeContext, variables:
     raise TimeoutError(f"the attempt took longer than its timeout of {spec.timeout:g} s")
 
 
-async def _call(spec: NodeSpec, state: Any, context: NodeContext, variables: Context) -> Any:
-    if spec.kind == "async":
-        result = spec.fn(state, context) if spec.takes_context else spec.fn(state)
-        if not inspect.iscoroutine(result):  # a wrapped function may return another awaitable
-            result = _await(result)
-        return await _in_context(result, variables)
-    return await _in_context(_in_thread(spec, state, context), variables)
+def _begin(spec: NodeSpec, state: Any, context: NodeContext) -> Coroutine[Any, Any, Any]:
+    """The coroutine that carries out the call."""
+    if spec.kind == "thread":
+        return _in_thread(spec, state, context)
+    result = spec.fn(state, context) if spec.takes_context else spec.fn(state)
+    # A wrapped function may return another awaitable.
+    return result if type(result) is types.CoroutineType else _await(result)
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
@@ -187,6 +187,8 @@ def check_output(schema: Schema, spec: NodeSpec, output: Any) -> tuple[Writes, A
 
     Raises ``WriteError`` for what the state cannot take.
     """
+    if output is None:
+        return (), ()
     goto: Any = ()
     if isinstance(output, Command):
         output, goto = output.update, output.goto

@@ -100,6 +100,8 @@ class Plan:
     vertices: Mapping[NodeName, Vertex]
     sync_points: Mapping[int, SyncPointSpec]
     """By bit."""
+    may_cancel: bool
+    """Whether a sync point may open without branches that are still on their way."""
 
 
 @dataclass
@@ -208,6 +210,10 @@ class Compiler:
             schema=self.schema,
             vertices=vertices,
             sync_points={spec.bit: spec for spec in specs.values()},
+            may_cancel=any(
+                spec.join.quorum is not ALL or spec.join.timeout is not None
+                for spec in specs.values()
+            ),
         )
 
     def _vertex(

@@ -99,11 +99,11 @@ class Branch:
         self.error: PlaitError | None = None
         self.forks: list[Generation] = []
         self.next_child: int = 0
-        self.passages: dict[NodeName, int] = {}
+        self.passages: dict[NodeName, int] | None = None
         self.leaves: dict[int, int] | None = None
         self.arrivals: dict[int, list[Branch]] | None = None
         self.members: tuple[Member, ...] = ()
-        self.failures: list[tuple[BranchPath, PlaitError]] = []
+        self.failures: list[tuple[BranchPath, PlaitError]] | None = None
         self.heir: Branch | None = None
         self.apart: bool = False
         self.held_for: set[BranchPath] | None = None

@@ -207,6 +207,7 @@ class _Past:
     before: dict[BranchPath, set[BranchPath]] = field(default_factory=dict)
     late: list[BranchPath] = field(default_factory=list)
     merged: dict[BranchPath, set[int]] = field(default_factory=dict)
+    guests: list[BranchPath] = field(default_factory=list)
 
     def start(self, path: BranchPath, seen: set[int], known: set[int]) -> None:
         self.own.setdefault(path, set())
@@ -217,6 +218,7 @@ class _Past:
     def of(self, path: BranchPath) -> set[int]:
         if path not in self.seen:  # a merged branch with a place of its own
             self.start(path, self.merged[path[:-1]], set())
+            self.guests.append(path)
         return self.seen[path]
 
     def wrote(self, path: BranchPath, tokens: Collection[int]) -> None:
@@ -253,6 +255,9 @@ class _Past:
         arrived: set[int] = set()
         for participant in outcome.arrived:
             arrived |= self.below(participant.branch)
+        for guest in self.guests:  # of a sync point that opened with nobody
+            if guest[:-1] == outcome.branch:
+                arrived |= self.below(guest)
         if spec.join.late == "merge":
             self.late += [participant.branch for participant in outcome.late]
         if spec.last:
