@@ -7,10 +7,11 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal
 
 import anyio
 import anyio.abc
+from typing_extensions import TypeVar
 
 from .draw import draw_mermaid
 from .errors import ThreadNotFound, ThreadUnfinished
@@ -31,7 +32,7 @@ from .store import UNNAMED, Journal, MemoryStore, Store
 
 __all__ = ["BranchView", "Flow", "RunResult", "RunStream", "Snapshot"]
 
-S = TypeVar("S")
+S = TypeVar("S", default=Any)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal
 
 import typing_extensions
 
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Graph"]
 
+S = typing_extensions.TypeVar("S", default=Any)
+
 
 @dataclass
-class Graph:
+class Graph(Generic[S]):
     """Nodes, edges, conditional edges and sync points over a state schema.
 
     The methods that build it return the graph, and keep what is wrong for ``compile()``, which
@@ -41,7 +43,7 @@ class Graph:
         name: for messages and drawings; by default the schema's name.
     """
 
-    schema: type
+    schema: type[S]
     name: str = ""
     _nodes: dict[NodeName, NodeSpec] = field(default_factory=dict, init=False, repr=False)
     _joins: dict[NodeName, Join] = field(default_factory=dict, init=False, repr=False)
@@ -65,7 +67,7 @@ class Graph:
         pool: str | None = ...,
         targets: Sequence[NodeName] | None = ...,
         writes: Iterable[str] | None = ...,
-    ) -> Graph: ...
+    ) -> Graph[S]: ...
     @typing.overload
     def add_node(
         self,
@@ -78,7 +80,7 @@ class Graph:
         pool: str | None = ...,
         targets: Sequence[NodeName] | None = ...,
         writes: Iterable[str] | None = ...,
-    ) -> Graph: ...
+    ) -> Graph[S]: ...
     def add_node(
         self,
         node: NodeName | Callable[..., Any] | Flow[Any],
@@ -90,7 +92,7 @@ class Graph:
         pool: str | None = None,
         targets: Sequence[NodeName] | None = None,
         writes: Iterable[str] | None = None,
-    ) -> Graph:
+    ) -> Graph[S]:
         """Add a node: ``add_node(fn)``, named after the function, or ``add_node(name, fn)``.
 
         Args:
@@ -125,7 +127,7 @@ class Graph:
 
     def add_sync_point(
         self, name: NodeName, join: Join | None = None, *, fork: NodeName | None = None
-    ) -> Graph:
+    ) -> Graph[S]:
         """Add a named barrier; by default it waits for all branches of its fork.
 
         Args:
@@ -139,7 +141,7 @@ class Graph:
                 self._forks[name] = fork
         return self
 
-    def add_edge(self, source: NodeName, target: NodeName) -> Graph:
+    def add_edge(self, source: NodeName, target: NodeName) -> Graph[S]:
         """Add an unconditional way from ``source`` to ``target``."""
         if (source, target) in self._edges:
             self._faults.append(
@@ -155,7 +157,7 @@ class Graph:
         source: NodeName,
         router: Callable[[Any], Any],
         targets: Sequence[NodeName] | Mapping[Any, NodeName] | None = None,
-    ) -> Graph:
+    ) -> Graph[S]:
         """Let a function choose the way on from ``source``.
 
         Args:
@@ -183,7 +185,7 @@ class Graph:
         max_concurrency: int | None = None,
         pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
         debug: bool = False,
-    ) -> Flow[Any]:
+    ) -> Flow[S]:
         """Check the graph and make it runnable.
 
         Args:

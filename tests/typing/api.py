@@ -1,0 +1,124 @@
+"""The public face as type checkers see it: what must check, and what must not.
+
+Nothing here is run. ``make types`` checks it; a line that should be refused carries an ignore, and
+an ignore that is not needed is an error.
+"""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict, assert_type
+
+from pydantic import BaseModel
+
+from plait import (
+    ALL,
+    END,
+    START,
+    Arrival,
+    Command,
+    Flow,
+    Graph,
+    Join,
+    NodeContext,
+    Outcome,
+    Overwrite,
+    Retry,
+    RunResult,
+    Send,
+    Snapshot,
+    reducers,
+)
+from plait.reducers import Reducer
+
+
+class Model(BaseModel):
+    items: Annotated[list[int], operator.add] = []
+    text: str = ""
+
+
+@dataclass
+class Record:
+    count: Annotated[int, reducers.total] = 0
+
+
+class Mapped(TypedDict):
+    seen: Annotated[set[str], reducers.live(reducers.union)]
+
+
+async def plain(state: Model) -> Mapping[str, Any]:
+    return {"items": [1]}
+
+
+async def with_context(state: Model, ctx: NodeContext) -> None:
+    assert_type(ctx.branch, tuple[int, ...])
+    assert_type(ctx.outcome, Outcome | None)
+    await ctx.emit(1)
+
+
+def in_thread(state: Model) -> dict[str, Any]:
+    return {"text": "x", "items": Overwrite([2])}
+
+
+async def choosing(state: Model) -> Command[Literal["plain", "with_context"]]:
+    return Command(update={"text": "x"}, goto="plain")
+
+
+async def states_keep_their_types() -> None:
+    flow = Graph(Model).add_node(plain).add_edge(START, "plain").add_edge("plain", END).compile()
+    assert_type(flow, Flow[Model])
+    result = await flow.run({"text": "x"})
+    assert_type(result, RunResult[Model])
+    assert_type(result.state.items, list[int])
+    assert_type(result.outcomes["gather"].latest.missing[0].id, str | None)
+    assert_type(await flow.state("t"), Snapshot[Model])
+    async for snapshot in flow.history("t"):
+        assert_type(snapshot.state, Model)
+    async with flow.stream() as events:
+        async for _ in events:
+            pass
+        assert_type(events.result, RunResult[Model] | None)
+    record = await Graph(Record).compile().run()
+    assert_type(record.state.count, int)
+    mapped = await Graph(Mapped).compile().run()
+    assert_type(mapped.state["seen"], set[str])
+
+
+def graphs_take_what_they_should() -> None:
+    graph = Graph(Model, "named")
+    graph.add_node(with_context, retry=Retry(attempts=2, on=(OSError, ValueError)), timeout=1.5)
+    graph.add_node("named", in_thread, on_error="record", pool="gpu", writes=["text"])
+    graph.add_node("inner", Graph(Model).compile())
+    graph.add_node(choosing, targets=["plain"])
+    graph.add_sync_point("all", Join(quorum=ALL))
+    graph.add_sync_point("share", Join(quorum=0.5, grace=1, timeout=2, timeout_from="fork"))
+    graph.add_sync_point("weights", Join(quorum={"a": 1.0}), fork="named")
+    graph.add_sync_point("asked", Join(quorum=lambda arrivals: len(arrivals) > 1))
+    graph.add_conditional_edges("named", lambda state: [Send("plain", 1, id="b", after="a")])
+    graph.add_conditional_edges("named", lambda state: "yes", {"yes": "plain"})
+    graph.compile(max_concurrency=3, pools={"gpu": 1}, debug=True)
+
+
+def judges_see_arrivals(arrivals: tuple[Arrival, ...]) -> bool:
+    assert_type(arrivals[0].weight, float)
+    return True
+
+
+def reducers_keep_their_types() -> None:
+    @reducers.declare(associative=True, identity=int)
+    def add(value: int, write: int) -> int:
+        return value + write
+
+    assert_type(add, Reducer[int])
+    assert_type(reducers.declare(max, commutative=True)(1, 2), Any)
+
+
+def what_is_wrong_is_refused() -> None:
+    Graph(3)  # type: ignore[arg-type]
+    Join(stragglers="forget")  # type: ignore[arg-type]
+    Join(late="never")  # type: ignore[arg-type]
+    Send()  # type: ignore[call-arg]
+    Graph(Model).add_edge(START)  # type: ignore[call-arg]
+    Graph(Model).add_node(plain, retries=3)  # type: ignore[call-overload]
+    Graph(Model).add_sync_point("s", 0.75)  # type: ignore[arg-type]
+    Retry(on="all")  # type: ignore[arg-type]
