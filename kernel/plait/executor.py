@@ -195,8 +195,7 @@ class Executor:
         if self._error is not None:
             raise self._error
         if self.machine.running:
-            standing = ", ".join(map(repr, self.machine.branches.values()))
-            raise AssertionError(f"the run stands still, which is a fault of Plait: {standing}")
+            raise self.machine.standstill()
 
     # -- workers ------------------------------------------------------------------------------
 

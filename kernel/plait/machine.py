@@ -197,6 +197,20 @@ class Machine:
                         commands.append(self._judge(generation, barrier))
         return commands
 
+    def standstill(self) -> SyncPointError:
+        """Why nothing is left to be done though the run is not finished.
+
+        Only ways that may lead anywhere bring it about: sync points then wait for each other.
+        """
+        waiting = [branch for branch in self.branches.values() if branch.status == "waiting"]
+        places = sorted({branch.place for branch in waiting})
+        who = ", ".join(f"{format_path(branch.path)} at {branch.place!r}" for branch in waiting)
+        return SyncPointError(
+            places[0] if places else END,
+            f"nothing is left that could arrive, and yet branches wait ({who}), since a way that "
+            "may lead anywhere could still bring them to each other: declare its targets",
+        )
+
     def current_values(self) -> Values:
         """The state as far as it has come: the final one, or that of the run's first branch with
         all that finished nodes have written, in path order."""
@@ -645,8 +659,9 @@ class Machine:
             self._merge_late(barrier.heir, delta)
         elif late == "next_round":
             owner = last_heir(generation.owner)
-            first = top.members[0]
-            member = Member(first.path, first.id, first.node, first.weight, top)
+            known = as_participant(top)
+            weight = top.members[0].weight if top.members else 1.0
+            member = Member(known.branch, known.id, known.node, weight, top)
             for later in owner.forks:
                 waiting = later.barriers.get(bit)
                 if waiting is not None and not waiting.opened:
@@ -805,11 +820,9 @@ class Machine:
             if not tops:
                 for bit, other in generation.barriers.items():
                     other.guests += 1 if merged.hopes & bit else 0
-            if merged.leaves is not None:  # it has forked, and may have other branches on the way
-                here = Counter(bit for leaf in arrived.get(merged, ()) for bit in leaf.bits)
-                for bit in generation.barriers:
-                    hopes = 1 if merged.hopes & bit else 0
-                    merged.leaves[bit] = merged.leaves.get(bit, 0) + hopes - here[bit]
+            for top, leaves in arrived.items():
+                if top.leaves is not None:  # it has forked, and may have others on the way
+                    self._recount(generation, top, leaves, merged)
         self._alive += 1
         for top, leaves in arrived.items():
             self._consume(top, leaves, merged)
@@ -846,6 +859,26 @@ class Machine:
         return merged
 
     @staticmethod
+    def _recount(
+        generation: Generation, top: Branch, leaves: Iterable[Branch], merged: Branch
+    ) -> None:
+        """Count what is left of a branch of which some were merged, for the other sync points.
+
+        Its place is carried by the merged branch now; what else is on the way comes as a guest.
+        """
+        assert top.leaves is not None
+        gone = Counter(bit for leaf in leaves for bit in leaf.bits)
+        for bit, barrier in generation.barriers.items():
+            left = top.leaves.get(bit, 0) - gone[bit]
+            if top is merged:
+                left += 1 if merged.hopes & bit else 0
+            elif left and not barrier.opened:
+                barrier.guests += 1
+            top.leaves[bit] = left
+        if top is not merged:
+            top.members = ()
+
+    @staticmethod
     def _waiting_at(top: Branch, bit: int) -> list[Branch]:
         """The branches at or below ``top`` that wait at its sync point ``bit``."""
         assert top.arrivals is not None
@@ -871,8 +904,10 @@ class Machine:
             top.heir = merged
 
     def _cancel_stragglers(
-        self, generation: Generation, barrier: Barrier, stragglers: Iterable[Branch]
+        self, generation: Generation, barrier: Barrier, stragglers: Sequence[Branch]
     ) -> None:
+        if not stragglers:
+            return
         bit = barrier.spec.bit
         for other in generation.barriers.values():
             if self.plan.vertices[other.spec.name].reach & bit:

@@ -570,7 +570,9 @@ class _Interpreter:
         if late == "merge" and goal is not None:
             while goal.into is not None:
                 goal = goal.into
-            goal.log += [w for w in delta if self.program.kind(w.channel) in LATTICES]
+            goal.log += [
+                w for w in delta if self.program.kind(w.channel) in LATTICES and not w.overwrite
+            ]
 
     def join_round(self, late: Branch, barrier: Barrier) -> None:
         """A late participant counts as arrived in a later generation."""
