@@ -11,6 +11,9 @@ PYTHON ?=
 # Set to 1, `make test` measures branch coverage and fails below the floor.
 COVERAGE ?=
 PYTEST_ARGS ?=
+# How many schedules `make laws` runs, and from which seed (empty: a new one).
+LAWS ?= 100000
+SEED ?=
 
 # Twice: once still prints a warning for every index that lacks a package.
 QUIET := --quiet --quiet
@@ -22,12 +25,13 @@ export PIP_ROOT_USER_ACTION = ignore
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 export PYRIGHT_PYTHON_GLOBAL_NODE = 0
 
-.PHONY: help demo test lint format types imports check bench clean
+.PHONY: help demo test laws lint format types imports check bench clean mutations
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo     run the bundled brief to a report'
 	@echo 'make test     run the tests'
+	@echo 'make laws     the laws of the design page under 100,000 schedules (LAWS=..., SEED=...)'
 	@echo 'make check    all that CI runs: lint, types, imports, tests with coverage'
 	@echo 'make lint | types | imports | format | bench | clean'
 
@@ -36,6 +40,9 @@ demo: $(RUNTIME)
 
 test: $(DEV)
 	@$(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
+
+laws: $(DEV)
+	@PYTHONPATH=. $(BIN)/python -m tests.properties.run_laws --schedules $(LAWS) $(if $(SEED),--seed $(SEED))
 
 lint: $(DEV)
 	@$(BIN)/ruff check $(CODE)
@@ -76,8 +83,13 @@ $(BENCH)/.ready: $(RUNTIME) benchmarks/peers.txt
 	@$(BENCH)/bin/python -m pip install $(QUIET) --editable . --requirement benchmarks/peers.txt
 	@touch $@
 
+# The laws on a kernel with deliberate faults, one at a time: which of them sees which. ONLY="words":
+# the faults with such a word in their names.
+mutations: $(DEV)
+	@$(BIN)/python -m tests.properties.mutations $(ONLY)
+
 clean:
-	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	rm -rf $(VENV) $(BENCH) .plait .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
 	find kernel adapters tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The demo needs the library alone; the tools come with the first `make test`.

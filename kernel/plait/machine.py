@@ -277,7 +277,9 @@ class Machine:
         elif event.handling == "record":
             branch.outcome = branch.error = None
             for each in upwards(branch):
-                each.failures = [*(each.failures or ()), (branch.path, event.error)]
+                if each.failures is None:
+                    each.failures = []
+                each.failures.append((branch.path, event.error))
             self._drop(branch)
         else:
             branch.outcome = None
@@ -290,29 +292,32 @@ class Machine:
         self._go(branch, self.plan.vertices[event.node], event.targets)
 
     def _timer_fired(self, event: TimerFired) -> None:
-        generation, barrier = self._find_barrier(event.timer)
-        if barrier is None or barrier.opened or event.timer not in barrier.timer_due:
-            return
-        self._open(generation, barrier, "timeout" if event.timer.kind == "deadline" else "quorum")
+        found = self._find_barrier(
+            event.timer.branch, event.timer.generation, event.timer.sync_point
+        )
+        if found is not None and event.timer in found[1].timer_due:
+            self._open(*found, "timeout" if event.timer.kind == "deadline" else "quorum")
 
     def _quorum_judged(self, event: QuorumJudged) -> None:
-        key = TimerKey(event.branch, event.generation, event.sync_point, "grace")
-        generation, barrier = self._find_barrier(key)
-        if barrier is None or barrier.opened:
-            return
-        barrier.judged = max(barrier.judged, event.arrivals)
-        barrier.met = event.met
-        self._touch(generation, barrier)
+        found = self._find_barrier(event.branch, event.generation, event.sync_point)
+        if found is not None:
+            generation, barrier = found
+            barrier.judged = max(barrier.judged, event.arrivals)
+            barrier.met = event.met
+            self._touch(generation, barrier)
 
-    def _find_barrier(self, key: TimerKey) -> tuple[Generation, Barrier | None]:
-        owner = self.branches.get(key.branch)
-        spec = self.plan.vertices[key.sync_point].sync_point
+    def _find_barrier(
+        self, path: BranchPath, number: int, name: NodeName
+    ) -> tuple[Generation, Barrier] | None:
+        """A barrier that has not opened; ``None`` if it has, or is gone with its generation."""
+        owner = self.branches.get(path)
+        spec = self.plan.vertices[name].sync_point
         assert spec is not None
         for generation in owner.forks if owner is not None else ():
             barrier = generation.barriers.get(spec.bit)
-            if barrier is not None and barrier.number == key.generation:
-                return generation, barrier
-        return None, None  # type: ignore[return-value]  # the generation is used up
+            if barrier is not None and barrier.number == number:
+                return None if barrier.opened else (generation, barrier)
+        return None
 
     # -- moving -------------------------------------------------------------------------------
 

@@ -8,13 +8,13 @@ writes once a sync point has let it go on without them.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from .errors import ConflictError
 from .events import BranchPath, ChannelName
 from .state import NodeWrites, Overwrite, Schema
-from .tree import Branch, by_path
+from .tree import Branch, by_path, subtree
 
 __all__ = ["Contribution", "Merger", "in_order"]
 
@@ -37,47 +37,54 @@ class Merger:
         self.schema = schema
         self.after: dict[BranchPath, frozenset[BranchPath]] = {}
 
-    def collect(self, branch: Branch) -> list[NodeWrites]:
+    def collect(self, top: Branch) -> list[NodeWrites]:
         """All that a branch and the branches below it contribute, in order.
 
         Raises:
             ConflictError: two of them wrote a channel that takes one writer.
         """
-        result = list(branch.delta)
-        for generation in branch.forks:
-            children = sorted(generation.children.values(), key=by_path)
-            parts = [Contribution(child, self.collect(child)) for child in children]
-            result += self.concatenate(parts, branch.delta[generation.mark :])
-        return result
+        found: dict[Branch, list[NodeWrites]] = {}
+        # From below, without recursion: a loop that forks in each turn makes a tree as deep as
+        # it is long.
+        for branch in reversed(list(subtree(top))):
+            result = list(branch.delta)
+            for generation in branch.forks:
+                children = sorted(generation.children.values(), key=by_path)
+                parts = [Contribution(child, found.pop(child)) for child in children]
+                result += self.concatenate(parts, branch.delta[generation.mark :])
+            found[branch] = result
+        return found[top]
 
     def take(
-        self, branch: Branch, leaves: Collection[Branch], on_the_way: set[Branch]
+        self, top: Branch, leaves: Iterable[Branch], on_the_way: set[Branch]
     ) -> list[NodeWrites]:
         """Take the deltas of some leaves, and of the branches above them, out of the tree.
 
         Args:
-            branch: where to begin.
+            top: where to begin.
             leaves: those that have arrived.
-            on_the_way: they, and those between ``branch`` and them.
+            on_the_way: they, and those between ``top`` and them.
 
         Raises:
             ConflictError: as ``collect``.
         """
-        delta: list[NodeWrites] = []
-        if not branch.apart or branch in leaves:
-            delta, branch.delta = branch.delta, []
-        result = list(delta)
-        for generation in branch.forks:
-            children = sorted(
-                [child for child in generation.children.values() if child in on_the_way],
-                key=by_path,
-            )
-            parts = [
-                Contribution(child, self.take(child, leaves, on_the_way)) for child in children
-            ]
-            result += self.concatenate(parts, delta[generation.mark :])
-            generation.mark = 0
-        return result
+        arrived = set(leaves)
+        found: dict[Branch, list[NodeWrites]] = {}
+        for branch in reversed([each for each in subtree(top) if each in on_the_way]):
+            delta: list[NodeWrites] = []
+            if not branch.apart or branch in arrived:
+                delta, branch.delta = branch.delta, []
+            result = list(delta)
+            for generation in branch.forks:
+                children = sorted(
+                    [child for child in generation.children.values() if child in on_the_way],
+                    key=by_path,
+                )
+                parts = [Contribution(child, found.pop(child)) for child in children]
+                result += self.concatenate(parts, delta[generation.mark :])
+                generation.mark = 0
+            found[branch] = result
+        return found[top]
 
     def concatenate(
         self, contributions: Sequence[Contribution], beside: Sequence[NodeWrites] = ()

@@ -279,3 +279,10 @@ def test_a_send_says_what_it_is() -> None:
     assert send == Send("a", 1, id="x", after=("y",), weight=2.0)
     assert send != Send("a", 2)
     assert repr(Send("a")) == "Send('a')"
+
+
+def test_a_loop_that_forks_in_each_turn_may_be_longer_than_the_stack_is_deep() -> None:
+    graph = build("START turn side END", turn=does(sum=1), side=does(items=["side"]))
+    graph.add_conditional_edges("turn", lambda s: "turn" if s["sum"] < 1500 else END, ["turn", END])
+    state = run(graph).state
+    assert (state["sum"], len(state["items"])) == (1500, 1500)

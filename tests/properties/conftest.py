@@ -22,12 +22,12 @@ EVERY = settings(
         HealthCheck.filter_too_much,
     ],
 )
-settings.register_profile("ci", EVERY, max_examples=150)
-settings.register_profile("thorough", EVERY, max_examples=1500)
+settings.register_profile("ci", EVERY, max_examples=500)
+settings.register_profile("thorough", EVERY, max_examples=5000)
 PROFILE = os.environ.get("PLAIT_PROFILE", "ci")
 
 if core.global_force_seed is None:
-    core.global_force_seed = random.SystemRandom().getrandbits(32)
+    core.global_force_seed = random.SystemRandom().getrandbits(32)  # type: ignore[assignment]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -9,11 +9,11 @@ import os
 import random
 from typing import Any
 
-import plait
 import pytest
 from hypothesis import assume, find, given, note, settings
 from hypothesis import strategies as st
 
+import plait
 from plait.machine import Machine
 from plait.merging import Contribution, Merger
 from plait.plan import Plan
