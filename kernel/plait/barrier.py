@@ -25,11 +25,11 @@ class Barrier:
     Attributes:
         number: how many barriers of this sync point the owner of the generation had before.
         members: the participants, in path order.
-        waiting_for: how many of them could still arrive.
+        on_the_way: those of them that could still arrive.
         arrived: the branches that have, in order of arrival; one may carry several members.
         met: whether the quorum has been there.
-        guests: how many branches are on the way that carry no member, since they come from
-            another sync point at which nobody had arrived.
+        guests: the branches on the way that carry no member: from another sync point at which
+            nobody had arrived, or left over when the rest of a member was merged there.
         heir: the branch that went on when it opened.
     """
 
@@ -43,18 +43,18 @@ class Barrier:
         "members",
         "met",
         "number",
+        "on_the_way",
         "opened",
         "spec",
         "timer_due",
         "total_weight",
-        "waiting_for",
     )
 
     def __init__(self, spec: SyncPointSpec, number: int, members: list[Member]) -> None:
         self.spec: SyncPointSpec = spec
         self.number: int = number
         self.members: list[Member] = members
-        self.waiting_for: int = len(members)
+        self.on_the_way: set[Member] = set(members)
         self.arrived: list[Branch] = []
         self.arrived_count: int = 0
         self.arrived_weight: float = 0.0
@@ -63,13 +63,13 @@ class Barrier:
         self.judged: int = 0  # how many arrivals a predicate has seen
         self.opened: bool = False
         self.heir: Branch | None = None
-        self.guests: int = 0
+        self.guests: set[Branch] = set()
         self.timer_due: dict[TimerKey, float] = {}
 
     def arrive(self, branch: Branch, members: Sequence[Member]) -> None:
         """Count the arrival of a branch for the members that it carries."""
         self.arrived.append(branch)
-        self.give_up(members)
+        self.give_up(branch, members)
         self.arrived_count += len(members)
         quorum = self.spec.join.quorum
         if isinstance(quorum, Mapping):
@@ -80,19 +80,20 @@ class Barrier:
         else:
             self.arrived_weight += sum(member.weight for member in members)
 
-    def give_up(self, members: Sequence[Member]) -> None:
-        """Count members as no longer on the way; none of them stands for a guest."""
-        if members:
-            self.waiting_for -= len(members)
-        else:
-            self.guests -= 1
+    def give_up(self, branch: Branch, members: Sequence[Member]) -> None:
+        """Count a branch, and the members that it carries, as no longer on the way.
+
+        Once is as good as twice: a branch may lose its last leaf more than once.
+        """
+        self.guests.discard(branch)
+        self.on_the_way.difference_update(members)
 
     def join_late(self, member: Member, branch: Branch) -> None:
         """Take in a branch that came too late for an earlier generation, as one more arrival."""
         self.members.append(member)
         self.members.sort(key=lambda each: each.path)
         self.total_weight += member.weight
-        self.waiting_for += 1
+        self.on_the_way.add(member)
         self.arrive(branch, [member])
 
     def quorum_met(self) -> bool:
@@ -122,7 +123,7 @@ class Barrier:
         if not self.guests:
             if self.arrived_count == len(self.members):
                 return "complete"
-            if self.waiting_for == 0:
+            if not self.on_the_way:
                 return "partial"
         if self.quorum_met():
             if self.spec.join.grace == 0:

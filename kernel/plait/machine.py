@@ -544,7 +544,7 @@ class Machine:
             if top.leaves is not None:
                 self._count(generation, barrier, top, top.leaves[bit] - 1)
             elif not barrier.opened:
-                barrier.give_up(_taking_part(top, barrier))
+                barrier.give_up(top, _taking_part(top, barrier))
                 self._touch(generation, barrier)
 
     def _touch(self, generation: Generation, barrier: Barrier) -> None:
@@ -579,7 +579,7 @@ class Machine:
         elif here:
             self._arrived(generation, barrier, top)
         else:
-            barrier.give_up(_taking_part(top, barrier))
+            barrier.give_up(top, _taking_part(top, barrier))
             self._touch(generation, barrier)
 
     def _consider(self, generation: Generation, barrier: Barrier) -> None:
@@ -748,7 +748,7 @@ class Machine:
     def _stragglers(self, barrier: Barrier) -> list[Branch]:
         """The branches that could still have arrived, in path order."""
         bit = barrier.spec.bit
-        if barrier.waiting_for == 0:
+        if not barrier.on_the_way and not barrier.guests:
             return []
         tops = dict.fromkeys(member.branch for member in barrier.members)
         return [top for top in tops if _hopes(top, bit)]
@@ -824,7 +824,8 @@ class Machine:
             merged.hopes = scope & reach
             if not tops:
                 for bit, other in generation.barriers.items():
-                    other.guests += 1 if merged.hopes & bit else 0
+                    if merged.hopes & bit:
+                        other.guests.add(merged)
             for top, leaves in arrived.items():
                 if top.leaves is not None:  # it has forked, and may have others on the way
                     self._recount(generation, top, leaves, merged)
@@ -878,7 +879,7 @@ class Machine:
             if top is merged:
                 left += 1 if merged.hopes & bit else 0
             elif left and not barrier.opened:
-                barrier.guests += 1
+                barrier.guests.add(top)
             top.leaves[bit] = left
         if top is not merged:
             top.members = ()

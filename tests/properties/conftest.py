@@ -22,8 +22,8 @@ EVERY = settings(
         HealthCheck.filter_too_much,
     ],
 )
-settings.register_profile("ci", EVERY, max_examples=500)
-settings.register_profile("thorough", EVERY, max_examples=5000)
+settings.register_profile("ci", EVERY, max_examples=400)
+settings.register_profile("thorough", EVERY, max_examples=4000)
 PROFILE = os.environ.get("PLAIT_PROFILE", "ci")
 
 if core.global_force_seed is None:

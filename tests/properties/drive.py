@@ -254,6 +254,7 @@ class Run:
         ends: the final values and the outcomes of each run on the thread that has ended.
         state: the final values of the last run, or None.
         hung: the machine says that it is running, and nothing is under way that could end.
+            With nothing under way at all, `error` is what the executor raises then.
         left: what was still under way when the run was finished.
     """
 
@@ -387,6 +388,8 @@ class _Driver:
             ]
             if not ready:
                 run.hung = True
+                if not under_way:
+                    run.error = machine.standstill()
                 return
             item = ready[self.choose(ready, len(run.keys)) if len(ready) > 1 else 0]
             self.step(item)

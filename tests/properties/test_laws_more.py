@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 
@@ -12,49 +13,92 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plait import END, START, Graph, MemoryStore, NodeContext, NodeError, Send
+from plait import END, START, Graph, Join, MemoryStore, NodeContext, NodeError, Send
+from plait.events import NodeCompleted, SyncPointOpened
 from plait.reducers import append, as_reducer, live, total
 from tests.kernel.build import Work
 from tests.properties import laws
 from tests.properties.drive import drive, prepare, traced
-from tests.properties.programs import CALM, Node, Program, Visit, Write, programs
-from tests.properties.test_refinement import VirtualLoop
+from tests.properties.programs import (
+    CHANNELS,
+    AtLeast,
+    Node,
+    Policy,
+    Program,
+    Router,
+    SyncPoint,
+    Visit,
+    Write,
+)
+from tests.properties.test_refinement import NOBODY_AT_THE_FIRST_STAGE, VirtualLoop, path_edges
 
 law = settings(deadline=None)
 schedules = st.lists(st.integers(0, 20), max_size=30)
-seeds = st.integers(0, 2**16)
 VIRTUAL = {"loop_factory": VirtualLoop}
 
 
-def crowded(program: Program, seed: int) -> Program:
-    """The program with writes that may meet another to the same channel, here and there."""
-    rng = random.Random(seed)
-    extra = (
-        Write("one", 1),
-        Write("two", 2),
-        Write("list", 3),
-        Write("list", 4, overwrite=True),
-        Write("items", 5, overwrite=True),
-    )
-
-    def visit(old: Visit) -> Visit:
-        write = rng.choice(extra)
-        taken = write.channel in {each.channel for each in old.writes}
-        return old if taken or rng.random() < 0.5 else replace(old, writes=(*old.writes, write))
-
-    def node(old: Node) -> Node:
-        return replace(old, visits=tuple(map(visit, old.visits)))
-
-    return replace(program, nodes=tuple(map(node, program.nodes)))
+WRITES = (
+    Write("one", 1),
+    Write("two", 2),
+    Write("list", 3),
+    Write("list", 4, overwrite=True),
+    Write("items", 5),
+    Write("items", 6, overwrite=True),
+)
+some_writes = st.lists(st.sampled_from(WRITES), max_size=2, unique_by=lambda write: write.channel)
+BESIDE = path_edges("START f a d s m END", "f b s", "f c END")
+"""A fork of three: two meet, and what follows them runs beside the third."""
 
 
 @law
-@given(programs(replace(CALM, subgraphs=False)), schedules, seeds)
+@given(st.lists(some_writes, min_size=6, max_size=6), schedules)
 def test_exactly_what_the_reference_calls_a_conflict_is_one(
-    program: Program, schedule: list[int], seed: int
+    writes: list[list[Write]], schedule: list[int]
 ) -> None:
-    case = prepare(traced(crowded(program, seed)))
-    laws.check_refinement(drive(case, schedule, eager=True))
+    nodes = [Node(name, (Visit(tuple(each)),)) for name, each in zip("fabcdm", writes, strict=True)]
+    program = Program(CHANNELS, tuple(nodes), BESIDE, (SyncPoint("s"),))
+    laws.check_refinement(drive(prepare(traced(program)), schedule, eager=True))
+
+
+@law
+@given(schedules)
+def test_a_predicate_is_not_asked_again_about_the_same_arrivals(schedule: list[int]) -> None:
+    nodes = tuple(Node(name) for name in "fabcdm")
+    syncs = (SyncPoint("s", Policy(quorum=AtLeast(2))),)
+    program = Program(CHANNELS, nodes, BESIDE, syncs)
+    laws.check_under_way(drive(prepare(traced(program)), schedule))
+
+
+@law
+@given(schedules)
+def test_a_router_behind_a_sync_point_is_asked_after_a_crash(schedule: list[int]) -> None:
+    nodes = tuple(Node(name) for name in "fabm")
+    edges = path_edges("START f a s", "f b s", "m END")
+    router = Router("s", (("m",),), ("m",))
+    program = Program(CHANNELS, nodes, (*edges, router), (SyncPoint("s"),))
+    laws.check_under_way(drive(prepare(traced(program)), schedule))
+
+
+NOBODY_AT_THE_FIRST = replace(
+    NOBODY_AT_THE_FIRST_STAGE,
+    syncs=(SyncPoint("last"), SyncPoint("first", Policy(minimum=0))),
+)
+
+
+@law
+@given(schedules)
+def test_a_sync_point_waits_for_what_comes_from_one_at_which_nobody_arrived(
+    schedule: list[int],
+) -> None:
+    run = drive(prepare(traced(NOBODY_AT_THE_FIRST)), schedule)
+    laws.check_conservation(run)
+    (opened,) = (
+        number
+        for number, notice in run.notices
+        if isinstance(notice, SyncPointOpened) and notice.sync_point == "last"
+    )
+    done = {event.node for event in run.journal[:opened] if isinstance(event, NodeCompleted)}
+    assert {"c", "d"} <= done
 
 
 @law
@@ -83,6 +127,75 @@ def test_a_write_to_a_live_channel_counts_once(amounts: list[int], rng: random.R
     flow = graph.compile()
     result = anyio.run(lambda: flow.run({"count": 1}), backend_options=VIRTUAL)
     assert dict(result.state) == {"count": 1 + sum(amounts), "items": amounts}
+
+
+def gathering(takes: Sequence[float], join: Join) -> Any:
+    """A fan of branches that take so many seconds each, write their numbers, and meet."""
+
+    async def node(number: Any) -> dict[str, int]:
+        await anyio.sleep(takes[number])
+        return {"count": 1, "items": number}
+
+    def fan(_state: Any) -> list[Send]:
+        return [Send("node", number) for number in range(len(takes))]
+
+    graph = Graph(Counting, "gathering")
+    graph.add_node("node", node)
+    graph.add_sync_point("s", join)
+    graph.add_conditional_edges(START, fan, ["node"])
+    graph.add_edge("node", "s")
+    graph.add_edge("s", END)
+    flow = graph.compile()
+    return anyio.run(lambda: flow.run({}), backend_options=VIRTUAL)
+
+
+# Tenths of seconds, of which no two are equal, nor one plus the grace time to another.
+fans = st.lists(st.integers(1, 90), min_size=2, max_size=6, unique=True)
+
+
+@law
+@given(fans, st.sampled_from((0.05, 2.05, 5.05)), st.sampled_from(("cancel", "detach")))
+def test_the_grace_time_runs_once_from_the_quorum_and_late_writes_are_dropped(
+    tenths: list[int], grace: float, stragglers: Any
+) -> None:
+    takes = [tenth / 10 for tenth in tenths]
+    result = gathering(takes, Join(quorum=1, grace=grace, stragglers=stragglers))
+    due = min(takes) + grace
+    in_time = [number for number, seconds in enumerate(takes) if seconds <= due]
+    (outcome,) = result.outcomes["s"]
+    assert outcome.waited == pytest.approx(min(due, max(takes)), abs=1e-3)
+    assert result.state["items"] == in_time
+
+
+@law
+@given(st.permutations((0.5, 1.5, 2.5, 3.5)))
+def test_a_branch_sees_all_that_it_comes_after_and_is_merged_behind_them(
+    takes: list[float],
+) -> None:
+    seen: list[list[int]] = []
+
+    async def node(number: Any) -> Any:
+        await anyio.sleep(takes[number])
+        return {"items": number}
+
+    async def last(state: Any) -> Any:
+        seen.append(state["items"])
+        return {"items": 0}
+
+    sends = [Send("last", id="0", after=("2", "1"))]
+    sends += [Send("node", number, id=str(number)) for number in (1, 2, 3)]
+    graph = Graph(Counting, "held")
+    graph.add_node("node", node)
+    graph.add_node("last", last)
+    graph.add_sync_point("s")
+    graph.add_conditional_edges(START, lambda _: sends, ["node", "last"])
+    for name in ("node", "last"):
+        graph.add_edge(name, "s")
+    graph.add_edge("s", END)
+    flow = graph.compile()
+    result = anyio.run(lambda: flow.run({}), backend_options=VIRTUAL)
+    assert seen == [[1, 2]]
+    assert result.state["items"] == [1, 2, 0, 3]
 
 
 class Crash(Exception):
