@@ -809,12 +809,14 @@ class Machine:
         delta = self._merger.concatenate(contributions)
         if spec.last:
             merged = owner
+            delta = self._merger.handed_to(merged, delta)
             merged.unfolded.extend(delta)
             merged.delta.extend(delta)  # ``_release`` drops it where nobody will ask for it
             merged.hopes = generation.scope & reach
         else:
             merged = self._successor(generation, tops)
             merged.step = step
+            delta = self._merger.handed_to(merged, delta)
             merged.delta = delta
             merged.unfolded = list(delta)
             scope = generation.scope

@@ -108,6 +108,22 @@ class Merger:
             self._check_conflicts([beside, *deltas])
         return [entry for delta in deltas for entry in delta]
 
+    def handed_to(self, branch: Branch, delta: Sequence[NodeWrites]) -> list[NodeWrites]:
+        """The delta, with a note that ``branch`` has it: what it forks from now on has seen it.
+
+        Only writes that may conflict need the note.
+        """
+        note = (branch.path, branch.next_child)
+        exclusive = self.schema.exclusive
+        return [
+            entry._replace(taken=(*entry.taken, note))
+            if any(
+                channel in exclusive or type(value) is Overwrite for channel, value in entry.writes
+            )
+            else entry
+            for entry in delta
+        ]
+
     def _check_conflicts(self, deltas: Sequence[Sequence[NodeWrites]]) -> None:
         """Refuse a second concurrent writer where only one may write.
 
@@ -157,9 +173,14 @@ class Merger:
     def _saw(self, later: NodeWrites, earlier: NodeWrites) -> bool:
         """Whether the branch that wrote ``later`` had seen ``earlier``."""
         path, other = later.branch, earlier.branch
-        if path[: len(other)] == other:
+        for holder, children in ((other, earlier.children), *earlier.taken):
             # The same branch, or one that it forked: it saw what was there before that fork.
-            return len(path) == len(other) or path[len(other)] >= earlier.children
+            if path[: len(holder)] == holder and (
+                len(path) == len(holder) or path[len(holder)] >= children
+            ):
+                return True
+        if path[: len(other)] == other:
+            return False
         fork = 0
         while fork < len(path) and path[fork] == other[fork]:
             fork += 1

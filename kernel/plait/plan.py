@@ -270,12 +270,18 @@ class Compiler:
         if not self.joins:
             return forks, faults
         dominators = immediate_dominators(graph, START)
-        chains = {name: _chain(dominators, name) for name in self.joins}
-        for name in sorted(self.joins, key=lambda each: len(chains[each])):  # outermost first
+        # In the closed graph, what only a way that leads anywhere could enter may be missing.
+        chains = {name: _chain(dominators, name) for name in self.joins if name in dominators}
+        for name in sorted(chains, key=lambda each: len(chains[each])):  # outermost first
             given = self.given_forks.get(name)
             if given is not None:
-                if given in chains[name]:
+                if given in self._unclosed(chains[name], forks):
                     forks[name] = given
+                elif given in chains[name]:
+                    faults.append(
+                        f"sync point {name!r} cannot gather the branches of fork {given!r}, since "
+                        "another sync point on the way has gathered them already"
+                    )
                 else:
                     faults.append(
                         f"sync point {name!r} cannot gather the branches of fork {given!r}, since "
@@ -313,19 +319,27 @@ class Compiler:
     ) -> tuple[NodeName | None, list[NodeName]]:
         """The last dominator that forks for certain, and before it those that might."""
         possible: list[NodeName] = []
+        for vertex in self._unclosed(chain, forks):
+            forking = self._forking(vertex, name, graph)
+            if forking == "certain":
+                return vertex, possible
+            if forking == "possible":
+                possible.append(vertex)
+        return None, possible
+
+    @staticmethod
+    def _unclosed(
+        chain: Sequence[NodeName], forks: Mapping[NodeName, NodeName]
+    ) -> Iterable[NodeName]:
+        """The dominators whose branches no sync point on the way has gathered, nearest first."""
         closed_by: NodeName | None = None
         for vertex in chain:
             if closed_by is not None:
                 if vertex == closed_by:
                     closed_by = None
                 continue
-            forking = self._forking(vertex, name, graph)
-            if forking == "certain":
-                return vertex, possible
-            if forking == "possible":
-                possible.append(vertex)
+            yield vertex
             closed_by = forks.get(vertex)  # a sync point closes its own fork
-        return None, possible
 
     def _forking(
         self, vertex: NodeName, target: NodeName, graph: Mapping[NodeName, Sequence[NodeName]]

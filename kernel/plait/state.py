@@ -40,6 +40,8 @@ class NodeWrites(NamedTuple):
     """The branch that wrote it."""
     children: int = 0
     """How many branches that branch had forked before."""
+    taken: tuple[tuple[BranchPath, int], ...] = ()
+    """The branches into which sync points have merged it, and how many each had forked before."""
 
 
 class Overwrite(Generic[T]):

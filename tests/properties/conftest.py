@@ -1,13 +1,13 @@
 """Profiles for the property tests, and the seed that repeats a run of them.
 
 `PLAIT_PROFILE` names the profile: `ci` (the default: this folder takes a minute or so on one core)
-or `thorough` (ten times that). A run prints its seed; `--hypothesis-seed=...` repeats it.
+or `thorough` (ten times that). A run prints its seed. It is always the same one, so that a change
+is judged by its own doing; `--hypothesis-seed=...` gives another, and `make laws` draws one anew.
 """
 
 from __future__ import annotations
 
 import os
-import random
 
 import pytest
 from hypothesis import HealthCheck, core, settings
@@ -27,7 +27,7 @@ settings.register_profile("thorough", EVERY, max_examples=4000)
 PROFILE = os.environ.get("PLAIT_PROFILE", "ci")
 
 if core.global_force_seed is None:
-    core.global_force_seed = random.SystemRandom().getrandbits(32)  # type: ignore[assignment]
+    core.global_force_seed = 2026  # type: ignore[assignment]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -528,9 +528,18 @@ class _Interpreter:
         """Neither arrived at a sync point of its own fork, nor ended, failed or cancelled."""
         return any(
             b.state in ("running", "held")
-            or (b.state == "waiting" and b.at is not None and b.at[0] is not branch.round)
+            or (b.state == "waiting" and self.is_between(b, branch.round))
             for b in subtree(branch)
         )
+
+    @staticmethod
+    def is_between(waiting: Branch, round_: Round | None) -> bool:
+        """It waits further in than at a sync point of this generation, and will go on."""
+        assert waiting.at is not None
+        assert round_ is not None
+        inner, sync = waiting.at
+        deeper = len(inner.owner.path) > len(round_.owner.path)
+        return deeper and not inner.barriers[sync].opened
 
     def writes_so_far(self, branch: Branch) -> list[Written]:
         if branch.state in ("failed", "cancelled"):
