@@ -882,6 +882,8 @@ class Machine:
                 left += 1 if merged.hopes & bit else 0
             elif left and not barrier.opened:
                 barrier.guests.add(top)
+            elif Machine._waiting_at(top, bit) and not barrier.opened:
+                barrier.arrive(top, ())
             top.leaves[bit] = left
         if top is not merged:
             top.members = ()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .errors import ConflictError
 from .events import BranchPath, ChannelName
 from .state import NodeWrites, Overwrite, Schema
-from .tree import Branch, by_path, subtree
+from .tree import Branch, Generation, by_path, subtree
 
 __all__ = ["Contribution", "Merger", "in_order"]
 
@@ -47,12 +47,11 @@ class Merger:
         # From below, without recursion: a loop that forks in each turn makes a tree as deep as
         # it is long.
         for branch in reversed(list(subtree(top))):
-            result = list(branch.delta)
-            for generation in branch.forks:
-                children = sorted(generation.children.values(), key=by_path)
-                parts = [Contribution(child, found.pop(child)) for child in children]
-                result += self.concatenate(parts, branch.delta[generation.mark :])
-            found[branch] = result
+            groups = [
+                [Contribution(child, found.pop(child)) for child in _children(generation)]
+                for generation in branch.forks
+            ]
+            found[branch] = self._assemble(branch.delta, groups)
         return found[top]
 
     def take(
@@ -74,38 +73,41 @@ class Merger:
             delta: list[NodeWrites] = []
             if not branch.apart or branch in arrived:
                 delta, branch.delta = branch.delta, []
-            result = list(delta)
-            for generation in branch.forks:
-                children = sorted(
-                    [child for child in generation.children.values() if child in on_the_way],
-                    key=by_path,
-                )
-                parts = [Contribution(child, found.pop(child)) for child in children]
-                result += self.concatenate(parts, delta[generation.mark :])
-                generation.mark = 0
-            found[branch] = result
+            groups = [
+                [
+                    Contribution(child, found.pop(child))
+                    for child in _children(generation)
+                    if child in on_the_way
+                ]
+                for generation in branch.forks
+            ]
+            found[branch] = self._assemble(delta, groups)
         return found[top]
 
-    def concatenate(
-        self, contributions: Sequence[Contribution], beside: Sequence[NodeWrites] = ()
+    def _assemble(
+        self, own: Sequence[NodeWrites], groups: Sequence[Sequence[Contribution]]
     ) -> list[NodeWrites]:
+        """What a branch wrote, and behind it what its children did, generation by generation."""
+        deltas = [delta for group in groups for _, delta in _in_order(group)]
+        if deltas:
+            self._check_conflicts([own, *deltas])
+        return [*own, *(entry for delta in deltas for entry in delta)]
+
+    def concatenate(self, contributions: Sequence[Contribution]) -> list[NodeWrites]:
         """The deltas of concurrent branches, one after the other, in path order.
 
         ``contributions`` come in path order; a branch with ``after=`` is put behind those it
-        depends on. ``beside`` is what their owner has written since it opened them: it is only
-        checked.
+        depends on.
 
         Raises:
             ConflictError: as ``collect``.
         """
-        return self.join([delta for _, delta in _in_order(contributions)], beside)
+        return self.join([delta for _, delta in _in_order(contributions)])
 
-    def join(
-        self, deltas: Sequence[Sequence[NodeWrites]], beside: Sequence[NodeWrites] = ()
-    ) -> list[NodeWrites]:
+    def join(self, deltas: Sequence[Sequence[NodeWrites]]) -> list[NodeWrites]:
         """The same for deltas that are in their order already."""
-        if len(deltas) + bool(beside) > 1:
-            self._check_conflicts([beside, *deltas])
+        if len(deltas) > 1:
+            self._check_conflicts(deltas)
         return [entry for delta in deltas for entry in delta]
 
     def handed_to(self, branch: Branch, delta: Sequence[NodeWrites]) -> list[NodeWrites]:
@@ -185,6 +187,10 @@ class Merger:
         while fork < len(path) and path[fork] == other[fork]:
             fork += 1
         return other[: fork + 1] in self.after.get(path[: fork + 1], ())
+
+
+def _children(generation: Generation) -> list[Branch]:
+    return sorted(generation.children.values(), key=by_path)
 
 
 def _conflict(

@@ -137,7 +137,6 @@ class Generation:
         "dependents",
         "finished",
         "fork",
-        "mark",
         "opened_at",
         "owner",
         "scope",
@@ -147,9 +146,6 @@ class Generation:
     def __init__(self, owner: Branch, fork: Vertex, at: float) -> None:
         self.owner: Branch = owner
         self.fork: NodeName = fork.name
-        self.mark: int = len(
-            owner.delta
-        )  # what the owner writes after it is concurrent with the children
         self.scope: int = owner.hopes
         self.opened_at: float = at
         self.children: dict[BranchPath, Branch] = {}

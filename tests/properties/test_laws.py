@@ -214,12 +214,12 @@ class HastyMerger(Merger):
         super().__init__(schema)
         self.arrivals = arrivals
 
-    def concatenate(self, contributions: Any, beside: Any = ()) -> Any:
+    def concatenate(self, contributions: Any) -> Any:
         """As it should, but for the order."""
         late = len(self.arrivals)
         order = {branch: place for place, branch in enumerate(self.arrivals)}
         hasty = sorted(contributions, key=lambda each: order.get(each.branch, late))
-        return super().concatenate([Contribution(*each) for each in hasty], beside)
+        return super().concatenate([Contribution(*each) for each in hasty])
 
 
 class HastyMachine(Machine):
