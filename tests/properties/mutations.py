@@ -136,8 +136,8 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "a conflict with what the owner wrote beside its branches is not seen",
         "merging.py",
-        "self._check_conflicts([beside, *deltas])",
-        "self._check_conflicts([*deltas])",
+        "self._check_conflicts([own, *deltas])",
+        "self._check_conflicts(deltas)",
     ),
     _fault(
         "Overwrite is folded like a plain write",
