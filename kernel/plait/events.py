@@ -21,6 +21,7 @@ __all__ = [
     "ChannelName",
     "Emitted",
     "Event",
+    "GraphAdopted",
     "JournalEvent",
     "NodeCompleted",
     "NodeFailed",
@@ -109,6 +110,8 @@ class RunStarted(NamedTuple):
     """The path of the run's first branch."""
     writes: Writes
     """The input, as a delta over the thread's state."""
+    plan: str = ""
+    """The fingerprint of the graph; empty where the journal does not outlive it."""
 
 
 class NodeCompleted(NamedTuple):
@@ -181,8 +184,23 @@ class QuorumJudged(NamedTuple):
     met: bool
 
 
+class GraphAdopted(NamedTuple):
+    """A run goes on with another graph than the one that began it."""
+
+    at: float
+    plan: str
+    """The fingerprint of the graph that it goes on with."""
+
+
 JournalEvent: TypeAlias = (
-    RunStarted | NodeCompleted | NodeRetried | NodeFailed | Routed | TimerFired | QuorumJudged
+    RunStarted
+    | NodeCompleted
+    | NodeRetried
+    | NodeFailed
+    | Routed
+    | TimerFired
+    | QuorumJudged
+    | GraphAdopted
 )
 
 

@@ -35,7 +35,7 @@ from .commands import (
     StartTimer,
     StopTimer,
 )
-from .errors import MutationError, NodeError, RoutingError, format_path
+from .errors import CodecError, MutationError, NodeError, RoutingError, format_path
 from .events import (
     NO_ARGUMENT,
     BranchPath,
@@ -59,7 +59,7 @@ from .machine import INPUT, Machine
 from .node import NodeContext, NodeRunner, call_node, check_output, find_targets
 from .plan import NodeSpec, Plan, Vertex
 from .state import Values, deep_copy
-from .store import Journal
+from .store import Journal, Past
 from .tree import Branch
 
 __all__ = ["Executor", "Listener"]
@@ -285,10 +285,13 @@ class Executor:
                 return await self._failed(command, spec, attempt, error)
             if not machine.expects(command):  # a router may have waited
                 return None
-        return await self._dispatch(
-            NodeCompleted(self.now(), branch.path, spec.name, attempt, writes, targets, started),
-            branch.path,
+        completed = NodeCompleted(
+            self.now(), branch.path, spec.name, attempt, writes, targets, started
         )
+        try:
+            return await self._dispatch(completed, branch.path)
+        except CodecError as error:  # what it wrote cannot be stored, and is not in the journal
+            return await self._failed(command, spec, attempt, error)
 
     async def _choose(
         self, branch: Branch, vertex: Vertex, writes: Writes, goto: Any
@@ -405,9 +408,12 @@ class Executor:
             return None
         if not self.machine.expects(command):
             return None
-        return await self._dispatch(
-            Routed(self.now(), command.branch, command.node, targets), command.branch
-        )
+        routed = Routed(self.now(), command.branch, command.node, targets)
+        try:
+            return await self._dispatch(routed, command.branch)
+        except CodecError as error:
+            self._fail(NodeError(self.prefix + command.node, command.branch, 1, error))
+            return None
 
     # -- events and commands ------------------------------------------------------------------
 
@@ -572,9 +578,13 @@ class _NoScope:
 class _NoJournal:
     """The journal of a subgraph: its node counts as a whole, and is repeated as a whole."""
 
-    events: tuple[JournalEvent, ...] = ()
+    past = Past(0, None, ())
+    status = "running"
 
     def append(self, event: JournalEvent) -> None:
+        return None
+
+    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         return None
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 import anyio
 import anyio.abc
 from typing_extensions import TypeVar
 
 from .draw import draw_mermaid
-from .errors import ThreadNotFound, ThreadUnfinished
+from .errors import GraphChanged, PlaitError, StoreError, ThreadNotFound, ThreadUnfinished
 from .events import (
     BranchPath,
     Event,
+    GraphAdopted,
     JournalEvent,
     NodeName,
     Outcomes,
@@ -28,7 +31,18 @@ from .events import (
 from .executor import Executor, Listener
 from .machine import Machine
 from .plan import Plan
-from .store import UNNAMED, Journal, MemoryStore, Store
+from .store import (
+    UNNAMED,
+    Durability,
+    Journal,
+    JournalFormat,
+    MemoryStore,
+    Past,
+    Store,
+)
+
+if TYPE_CHECKING:
+    from .codec import Codec, TypeRegistry
 
 __all__ = ["BranchView", "Flow", "RunResult", "RunStream", "Snapshot"]
 
@@ -95,21 +109,51 @@ class Flow(Generic[S]):
     def __init__(
         self,
         plan: Plan,
-        store: Store | None = None,
+        store: Store | str | None = None,
         *,
+        durability: Durability = "sync",
+        types: Sequence[type] | TypeRegistry = (),
         max_concurrency: int | None = None,
         pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
         debug: bool = False,
     ) -> None:
         self.plan = plan
         self.name: str = plan.name
-        self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS) if store is None else store
+        if store is None:
+            self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS)
+        elif isinstance(store, str):
+            from .durable import open_store
+
+            self.store = open_store(store)
+        else:
+            self.store = store
+        self._shares = store is not None  # whether other graphs may use the store, or later code
+        self._owns = isinstance(store, str)
+        self._past = _PastReader(plan, self.store, durability, types)
+        if not self._shares:
+            self._past.format = JournalFormat(plan.name)
         self.max_concurrency = max_concurrency
         self.pools: dict[str, anyio.CapacityLimiter] = {
             name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)
             for name, pool in (pools or {}).items()
         }
         self.debug = debug
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the store, if it was given as a URL; whoever passed one in closes it."""
+        if self._owns:
+            await self.store.close()
 
     # -- running ------------------------------------------------------------------------------
 
@@ -138,14 +182,24 @@ class Flow(Generic[S]):
         """
         return await self._run(input, thread_id, context, None)
 
-    async def resume(self, thread_id: ThreadId, context: Any = None) -> RunResult[S]:
-        """Go on with a run that failed or was cancelled; what has finished is not done again.
+    async def resume(
+        self, thread_id: ThreadId, context: Any = None, *, migrate: bool = False
+    ) -> RunResult[S]:
+        """Go on with a run that failed, was cancelled, or whose process has died.
+
+        A node whose completion is durable is never called again. One that was running is called
+        again, with the same ``ctx.idempotency_key``.
+
+        Args:
+            migrate: go on although the graph has changed by more than additions; the run is
+                replayed on this graph, which may turn out to be impossible.
 
         Raises:
             ThreadNotFound: no run is known under this id.
+            GraphChanged: another graph began the run; says what differs.
             and what ``run`` raises.
         """
-        return await self._resume(thread_id, context, None)
+        return await self._resume(thread_id, context, None, migrate=migrate)
 
     def stream(
         self,
@@ -171,32 +225,40 @@ class Flow(Generic[S]):
     ) -> RunResult[S]:
         if thread_id is None:
             thread_id = UNNAMED + uuid.uuid4().hex
-        async with self.store.lease(thread_id) as journal:
-            machine = self._replay(journal.events)
+        fingerprint = await self._past.fingerprint() if self._shares else ""
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            machine, _ = await self._past.replay(journal.past)
             if machine.running:
                 raise ThreadUnfinished(
                     thread_id,
                     "has a run that is not finished: go on with it by resume(thread_id), or "
                     "begin another thread",
                 )
+            machine.plan = self.plan
             writes = self.plan.schema.check_input(machine.values, given)
             executor = self._executor(machine, journal, thread_id, context, listener)
-            started = RunStarted(executor.now(), (machine.runs,), writes)
+            started = RunStarted(executor.now(), (machine.runs,), writes, fingerprint)
             return await self._finish(executor, started)
 
     async def _resume(
-        self, thread_id: ThreadId, context: Any, listener: Listener | None
+        self, thread_id: ThreadId, context: Any, listener: Listener | None, *, migrate: bool
     ) -> RunResult[S]:
-        async with self.store.lease(thread_id) as journal:
-            if not journal.events:
+        fingerprint = await self._past.fingerprint() if self._shares else ""
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            past = journal.past
+            if past.snapshot is None and not past.events:
                 raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-            machine = self._replay(journal.events)
+            machine, begun_by = await self._past.replay(past)
+            adopted: GraphAdopted | None = None
+            if machine.running and begun_by != fingerprint and begun_by:
+                machine = await self._past.adopt(thread_id, past, begun_by, migrate=migrate)
+                adopted = GraphAdopted(time.time(), fingerprint)
             if machine.failure is not None:
                 raise machine.failure
             executor = self._executor(machine, journal, thread_id, context, listener)
             if not machine.running:
                 return self._result(executor)
-            return await self._finish(executor, None)
+            return await self._finish(executor, adopted)
 
     def _executor(
         self,
@@ -206,6 +268,8 @@ class Flow(Generic[S]):
         context: Any,
         listener: Listener | None,
     ) -> Executor:
+        if self._past.format.codec is not None:
+            journal.watch(lambda: self._past.snapshot(machine))
         return Executor(
             machine,
             journal,
@@ -218,7 +282,9 @@ class Flow(Generic[S]):
         )
 
     async def _finish(self, executor: Executor, event: JournalEvent | None) -> RunResult[S]:
+        executor.journal.status = "running"
         await executor.run(event)
+        executor.journal.status = "completed"
         result = self._result(executor)
         if executor.listener is not None:
             executor.listener.put(
@@ -235,12 +301,6 @@ class Flow(Generic[S]):
             thread_id=executor.thread_id,
         )
 
-    def _replay(self, events: Sequence[JournalEvent]) -> Machine:
-        machine = Machine(self.plan)
-        for event in events:
-            machine.handle(event)
-        return machine
-
     # -- looking back -------------------------------------------------------------------------
 
     async def state(self, thread_id: ThreadId, at: int | None = None) -> Snapshot[S]:
@@ -250,40 +310,46 @@ class Flow(Generic[S]):
             ThreadNotFound: no run is known under this id.
             ValueError: the journal has no such position.
         """
-        events = await self._events(thread_id)
-        position = len(events) if at is None else at
-        if not 0 <= position <= len(events):
-            raise ValueError(f"thread {thread_id!r} has positions 0 to {len(events)}, not {at}")
-        machine = self._replay(events[:position])
-        return self._snapshot(machine, thread_id, position, events)
+        past = await self._read(thread_id, at)
+        end = past.position + len(past.events)
+        if at is not None and at != end:
+            whole = await self._read(thread_id, None)
+            last = whole.position + len(whole.events)
+            raise ValueError(f"thread {thread_id!r} has positions 0 to {last}, not {at}")
+        machine, _ = await self._past.replay(past)
+        return self._snapshot(machine, thread_id, end, past.events[-1] if past.events else None)
 
     async def history(self, thread_id: ThreadId) -> AsyncIterator[Snapshot[S]]:
-        """The thread at each position of its journal, newest first.
+        """The thread at each position of its journal that is kept, newest first.
 
         Raises:
             ThreadNotFound: no run is known under this id.
         """
-        events = await self._events(thread_id)
-        machine = Machine(self.plan)
-        snapshots = []
-        for position, event in enumerate(events, 1):
-            machine.handle(event)
-            snapshots.append(self._snapshot(machine, thread_id, position, events))
+        past = await self._read(thread_id, None)
+        snapshots: list[Snapshot[S]] = []
+        position = past.position
+
+        def note(machine: Machine, event: JournalEvent) -> None:
+            nonlocal position
+            position += 1
+            snapshots.append(self._snapshot(machine, thread_id, position, event))
+
+        await self._past.replay(past, note)
         for snapshot in reversed(snapshots):
             yield snapshot
 
-    async def _events(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
-        events = await self.store.read(thread_id)
-        if not events:
+    async def _read(self, thread_id: ThreadId, upto: int | None) -> Past:
+        past = await self.store.past(thread_id, self._past.format, upto)
+        if past is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-        return events
+        return past
 
     def _snapshot(
         self,
         machine: Machine,
         thread_id: ThreadId,
         position: int,
-        events: Sequence[JournalEvent],
+        event: JournalEvent | None,
     ) -> Snapshot[S]:
         return Snapshot(
             thread_id=thread_id,
@@ -296,7 +362,7 @@ class Flow(Generic[S]):
                 if branch.is_leaf
             ),
             outcomes={name: Outcomes(found) for name, found in machine.outcomes.items()},
-            event=events[position - 1] if position else None,
+            event=event,
         )
 
     def draw_mermaid(self) -> str:
@@ -305,6 +371,168 @@ class Flow(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}: {len(self.plan.vertices) - 2} vertices>"
+
+
+class _PastReader:
+    """Makes a machine of what a store has kept, whatever graphs wrote it."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        durability: Durability,
+        types: Sequence[type] | TypeRegistry,
+    ) -> None:
+        self.plan = plan
+        self._store = store
+        self._durability: Durability = durability
+        self._types = types
+        self._snapshot_codec: Codec | None = None
+        self._fingerprint = ""
+        self._description = b""
+        self._plans: dict[str, Plan] = {"": plan}
+
+    @cached_property
+    def format(self) -> JournalFormat:
+        """How the journals of this graph are kept. Raises ``RegistrationError``."""
+        codec = self._store.make_codec(self._registry)
+        if codec is not None:  # a snapshot's size is bounded by that of the thread
+            self._snapshot_codec = type(codec)(codec.registry, max_value_bytes=_UNBOUNDED)
+        return JournalFormat(self.plan.name, codec, self._durability)
+
+    def _registry(self) -> TypeRegistry:
+        from .codec import TypeRegistry
+        from .snapshots import register_types
+
+        types = self._types
+        registry = types if isinstance(types, TypeRegistry) else TypeRegistry()
+        register_types(registry)
+        if not isinstance(types, TypeRegistry):
+            for type_ in types:
+                registry.register(type_)
+        functions = [vertex.node.fn for vertex in self.plan.vertices.values() if vertex.node]
+        registry.register_annotations(self.plan.schema.type, *functions)
+        return registry
+
+    async def fingerprint(self) -> str:
+        """What journals call this graph; its description is in the store from then on."""
+        if not self._fingerprint:
+            from .fingerprint import describe, fingerprint_of
+
+            self._description = describe(self.plan)
+            fingerprint = fingerprint_of(self._description)
+            await self._store.save_plan(fingerprint, self._description)
+            self._fingerprint = fingerprint
+            self._plans[fingerprint] = self.plan
+        return self._fingerprint
+
+    async def _plan(self, fingerprint: str) -> Plan:
+        plan = self._plans.get(fingerprint)
+        if plan is None:
+            from .fingerprint import rebuild
+
+            plan = self._plans[fingerprint] = rebuild(
+                await self._description_of(fingerprint), self.plan.schema
+            )
+        return plan
+
+    async def _description_of(self, fingerprint: str) -> bytes:
+        description = await self._store.load_plan(fingerprint)
+        if description is None:
+            raise StoreError(
+                f"a journal names graph {fingerprint}, and the store does not have its description"
+            )
+        return description
+
+    async def replay(
+        self,
+        past: Past,
+        note: Callable[[Machine, JournalEvent], None] | None = None,
+        *,
+        last: Plan | None = None,
+    ) -> tuple[Machine, str]:
+        """Replay a journal, each run on the graph that carried it out.
+
+        Args:
+            past: what is to be replayed.
+            note: called after every event.
+            last: the graph for the last run, in place of its own.
+
+        Returns:
+            The machine, and the fingerprint of the graph of the last run.
+        """
+        machine = Machine(self.plan)
+        if past.snapshot is None and not past.events:  # a new thread
+            return machine, ""
+        begins = [number for number, event in enumerate(past.events) if type(event) is RunStarted]
+        begun_by = ""
+        if past.snapshot is not None:
+            machine, begun_by = await self._restore(past.snapshot, None if begins else last)
+        graphs = self._graphs(past.events, begun_by)
+        begun_by = graphs[-1] if graphs else begun_by
+        for number, event in enumerate(past.events):
+            if type(event) is RunStarted:
+                final = number == begins[-1]
+                machine.plan = last if final and last else await self._plan(graphs[number])
+            machine.handle(event)
+            if note is not None:
+                note(machine, event)
+        return machine, begun_by
+
+    async def _restore(self, snapshot: bytes, plan: Plan | None) -> tuple[Machine, str]:
+        from .snapshots import header_of, restore
+
+        assert self._snapshot_codec is not None
+        content = self._snapshot_codec.decode(snapshot)
+        header = header_of(content)
+        if plan is None:
+            plan = await self._plan(header.plan)
+        if header.bits != {spec.name: spec.bit for spec in plan.sync_points.values()}:
+            raise StoreError("its last snapshot was taken with other sync points")
+        return restore(content, plan), header.plan
+
+    @staticmethod
+    def _graphs(events: Sequence[JournalEvent], begun_by: str) -> list[str]:
+        """For each event, the graph that carried out its run in the end."""
+        found: list[str] = []
+        graph: str | None = None
+        for event in reversed(events):
+            if graph is None and isinstance(event, RunStarted | GraphAdopted):
+                graph = event.plan
+            found.append(graph or "")
+            if type(event) is RunStarted:
+                graph = None
+        return found[::-1]
+
+    async def adopt(
+        self, thread_id: ThreadId, past: Past, begun_by: str, *, migrate: bool
+    ) -> Machine:
+        """Replay a journal so that its last run goes on with this graph.
+
+        Raises ``GraphChanged`` where it cannot, or should not without ``migrate``.
+        """
+        from .fingerprint import differences
+
+        old = await self._description_of(begun_by)
+        changed = differences(old, self._description)
+        if changed and not migrate:
+            raise GraphChanged(thread_id, changed)
+        try:
+            machine, _ = await self.replay(past, last=self.plan)
+        except (KeyError, AssertionError, TypeError, PlaitError) as error:
+            problem = f"it cannot be replayed on this graph: {type(error).__name__}: {error}"
+            raise GraphChanged(thread_id, [*changed, problem]) from error
+        return machine
+
+    def snapshot(self, machine: Machine) -> bytes:
+        """The machine as bytes, for a store that wants a snapshot."""
+        from .snapshots import take
+
+        assert self._snapshot_codec is not None
+        return take(machine, self._fingerprint, self._snapshot_codec)
+
+
+_UNBOUNDED = 1 << 40
 
 
 class RunStream(Generic[S]):

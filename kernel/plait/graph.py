@@ -23,8 +23,9 @@ from .state import Schema
 if TYPE_CHECKING:
     import anyio
 
+    from .codec import TypeRegistry
     from .flow import Flow
-    from .store import Store
+    from .store import Durability, Store
 
 __all__ = ["Graph"]
 
@@ -180,8 +181,10 @@ class Graph(Generic[S]):
 
     def compile(
         self,
-        store: Store | None = None,
+        store: Store | str | None = None,
         *,
+        durability: Durability = "sync",
+        types: Sequence[type] | TypeRegistry = (),
         max_concurrency: int | None = None,
         pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
         debug: bool = False,
@@ -189,7 +192,13 @@ class Graph(Generic[S]):
         """Check the graph and make it runnable.
 
         Args:
-            store: where threads are kept; by default in memory, for as long as the Flow lives.
+            store: where threads are kept, or its URL; by default in memory, for as long as the
+                Flow lives.
+            durability: when an event is durable: ``"sync"``, before anything follows from it;
+                ``"async"``, soon after, while the run goes on; ``"exit"``, when the run ends,
+                whatever its end.
+            types: what a durable store may keep beside Python's own types and those that the
+                schema and the nodes' annotations name: types, or a registry of them.
             max_concurrency: how many nodes of one run may be running at the same time.
             pools: how many nodes may be in each named pool at the same time, over all runs.
             debug: log every event, and check after each call that the node did not change the
@@ -201,7 +210,15 @@ class Graph(Generic[S]):
         from .flow import Flow
 
         plan = self.plan(pools=tuple(pools or ()))
-        return Flow(plan, store, max_concurrency=max_concurrency, pools=pools, debug=debug)
+        return Flow(
+            plan,
+            store,
+            durability=durability,
+            types=types,
+            max_concurrency=max_concurrency,
+            pools=pools,
+            debug=debug,
+        )
 
     def plan(self, *, pools: Sequence[str] = ()) -> Plan:
         """Check the graph and work out its plan. Raises ``GraphError``."""

@@ -1,4 +1,4 @@
-"""Where journals live: the protocol, and the store in memory.
+"""Where journals live: the protocol that a Flow uses, and the store in memory.
 
 A store keeps one journal for each thread. Whoever runs a thread holds its lease, so that a
 thread has one writer at a time.
@@ -7,25 +7,66 @@ thread has one writer at a time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from .backend import ThreadRow
 from .errors import ThreadBusy
 from .events import JournalEvent, ThreadId
 
-__all__ = ["UNNAMED", "Journal", "MemoryStore", "Store"]
+if TYPE_CHECKING:
+    from .codec import Codec, TypeRegistry
+
+__all__ = [
+    "UNNAMED",
+    "Durability",
+    "Journal",
+    "JournalFormat",
+    "MemoryStore",
+    "Past",
+    "Store",
+]
 
 UNNAMED: Final = "run-"
 """What the ids begin with that a Flow makes up."""
+
+Durability: TypeAlias = Literal["sync", "async", "exit"]
+"""When an event is durable: before anything follows from it, soon after, or when the run ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFormat:
+    """How a Flow wants its journals kept."""
+
+    graph: str = ""
+    """The name of the graph."""
+    codec: Codec | None = None
+    """Makes bytes of events; ``None`` for a store that keeps them as they are."""
+    durability: Durability = "sync"
+
+
+class Past(NamedTuple):
+    """What a journal holds of a thread: a snapshot, if there is one, and what came after it."""
+
+    position: int
+    """The position of the snapshot; 0 without one, where a new thread begins."""
+    snapshot: bytes | None
+    events: Sequence[JournalEvent]
+    """All behind that position, in order."""
 
 
 class Journal(Protocol):
     """The journal of a thread, as its one writer sees it."""
 
+    status: str
+    """How the thread stands: ``"completed"``, ``"suspended"``, or ``"running"`` as long as a run
+    is not finished. The writer sets it; the store shows it in its list of threads."""
+
     @property
-    def events(self) -> Sequence[JournalEvent]:
-        """All events so far, in order."""
+    def past(self) -> Past:
+        """What was there when the lease was taken."""
         ...
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
@@ -34,33 +75,90 @@ class Journal(Protocol):
         The order of the calls is the order of the journal. Returns ``None`` if the event is as
         durable as it will get, else something to await before anything that follows from the
         event may be done.
+
+        Raises:
+            EncodingError: the event holds a value that cannot be stored; nothing was added.
+            LimitError: the thread would outgrow what it may take; nothing was added.
+            StoreError, LeaseLost: an earlier event could not be stored; nothing was added.
         """
+        ...
+
+    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+        """Give what makes a snapshot of the thread as of the last event that was added."""
         ...
 
 
 class Store(Protocol):
     """Where journals live."""
 
-    def lease(self, thread_id: ThreadId) -> AbstractAsyncContextManager[Journal]:
-        """Hold a thread for writing. Raises ``ThreadBusy`` if somebody else holds it."""
+    def make_codec(self, types: Callable[[], TypeRegistry]) -> Codec | None:
+        """What makes bytes of events for this store; ``None`` if it keeps them as they are."""
         ...
 
-    async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
-        """The events of a thread, in order; empty for a thread that is not known."""
+    def lease(
+        self, thread_id: ThreadId, format_: JournalFormat = ...
+    ) -> AbstractAsyncContextManager[Journal]:
+        """Hold a thread for writing.
+
+        Raises:
+            ThreadBusy: somebody else holds it.
+            LeaseLost: when the block is left: somebody has taken it over.
+            StoreError: the store cannot be reached, or, when the block is left, not all that was
+                added is durable.
+        """
+        ...
+
+    async def past(
+        self, thread_id: ThreadId, format_: JournalFormat = ..., upto: int | None = None
+    ) -> Past | None:
+        """What is known of a thread, up to a position; ``None`` for a thread that is not known.
+
+        Raises ``StoreError`` if that position was pruned.
+        """
+        ...
+
+    async def threads(
+        self, *, limit: int = 100, before: ThreadRow | None = None
+    ) -> Sequence[ThreadRow]:
+        """The threads, the last updated first; ``before``: those that come after it."""
+        ...
+
+    async def save_plan(self, fingerprint: str, description: bytes) -> None:
+        """Keep the description of a graph under its fingerprint."""
+        ...
+
+    async def load_plan(self, fingerprint: str) -> bytes | None:
+        """The description of a graph; ``None`` if there is none."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the store holds: connections, files."""
         ...
 
 
 class _MemoryJournal:
     """A list of events."""
 
-    __slots__ = ("events", "leased")
+    __slots__ = ("events", "graph", "leased", "status")
 
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
         self.leased = False
+        self.status = "running"
+        self.graph = ""
+
+    @property
+    def past(self) -> Past:
+        return Past(0, None, tuple(self.events))
 
     def append(self, event: JournalEvent) -> None:
         self.events.append(event)
+
+    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+        return None
+
+
+_PLAIN: Final = JournalFormat()
 
 
 class MemoryStore:
@@ -73,17 +171,24 @@ class MemoryStore:
 
     def __init__(self, *, unnamed: int | None = None) -> None:
         self._journals: dict[ThreadId, _MemoryJournal] = {}
+        self._plans: dict[str, bytes] = {}
         self._unnamed = unnamed
         self._finished: deque[ThreadId] = deque()
 
+    def make_codec(self, types: Callable[[], TypeRegistry]) -> None:
+        """None: events are kept as they are."""
+
     @asynccontextmanager
-    async def lease(self, thread_id: ThreadId) -> AsyncIterator[Journal]:
+    async def lease(
+        self, thread_id: ThreadId, format_: JournalFormat = _PLAIN
+    ) -> AsyncIterator[Journal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
             raise ThreadBusy(thread_id, "is being run at this moment: wait for that run to end")
         self._journals[thread_id] = journal
         journal.leased = True
+        journal.graph = format_.graph
         try:
             yield journal
             if self._unnamed is not None and thread_id.startswith(UNNAMED):
@@ -95,7 +200,62 @@ class MemoryStore:
             if not journal.events:  # nothing has happened, so there is no such thread
                 del self._journals[thread_id]
 
+    async def past(
+        self,
+        thread_id: ThreadId,
+        format_: JournalFormat = _PLAIN,
+        upto: int | None = None,
+    ) -> Past | None:
+        """What is known of a thread; ``None`` for one that is not known."""
+        journal = self._journals.get(thread_id)
+        if journal is None or not journal.events:
+            return None
+        return Past(0, None, tuple(journal.events[: None if upto is None else max(0, upto)]))
+
     async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
         """The events of a thread, in order; empty for a thread that is not known."""
-        journal = self._journals.get(thread_id)
-        return tuple(journal.events) if journal is not None else ()
+        past = await self.past(thread_id)
+        return past.events if past is not None else ()
+
+    async def threads(
+        self, *, limit: int = 100, before: ThreadRow | None = None
+    ) -> Sequence[ThreadRow]:
+        """The threads, the last updated first."""
+        rows = [_row_of(thread_id, journal) for thread_id, journal in self._journals.items()]
+        rows.sort(key=_newest_first)
+        if before is not None:
+            rows = [row for row in rows if _newest_first(row) > _newest_first(before)]
+        return rows[:limit]
+
+    async def save_plan(self, fingerprint: str, description: bytes) -> None:
+        """Keep the description of a graph under its fingerprint."""
+        self._plans.setdefault(fingerprint, description)
+
+    async def load_plan(self, fingerprint: str) -> bytes | None:
+        """The description of a graph."""
+        return self._plans.get(fingerprint)
+
+    async def close(self) -> None:
+        """Nothing is held; the journals stay."""
+
+
+def _row_of(thread_id: ThreadId, journal: _MemoryJournal) -> ThreadRow:
+    events = journal.events
+    created, updated = (events[0].at, events[-1].at) if events else (0.0, 0.0)
+    return ThreadRow(
+        thread_id=thread_id,
+        position=len(events),
+        pruned=0,
+        size=0,
+        status=journal.status,
+        graph=journal.graph,
+        holder="this process" if journal.leased else None,
+        expires=None,
+        created=created,
+        updated=updated,
+        origin=None,
+    )
+
+
+def _newest_first(row: ThreadRow) -> tuple[float, ThreadId]:
+    return -row.updated, row.thread_id

@@ -12,8 +12,10 @@ import anyio
 import anyio.to_thread
 import typing_extensions
 
+from plait.backend import ThreadRow
+from plait.codec import Codec, TypeRegistry
 from plait.events import JournalEvent, ThreadId
-from plait.store import Journal, Store
+from plait.store import Journal, JournalFormat, Past, Store
 
 __all__ = ["CrashAt", "Crashed", "FailAt", "Gate", "InjectedFault"]
 
@@ -201,14 +203,43 @@ class CrashAt:
         self._kept = kept
 
     @asynccontextmanager
-    async def lease(self, thread_id: ThreadId) -> AsyncIterator[Journal]:
+    async def lease(
+        self, thread_id: ThreadId, format_: JournalFormat | None = None
+    ) -> AsyncIterator[Journal]:
         """Hold a thread for writing, until the crash."""
-        async with self._store.lease(thread_id) as journal:
+        async with self._store.lease(thread_id, format_ or JournalFormat()) as journal:
             yield journal if self.crashed else _MortalJournal(journal, self)
 
-    async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
-        """The events of a thread, in order; empty for a thread that is not known."""
-        return await self._store.read(thread_id)
+    def make_codec(self, types: Callable[[], TypeRegistry]) -> Codec | None:
+        """As the store's."""
+        return self._store.make_codec(types)
+
+    async def past(
+        self,
+        thread_id: ThreadId,
+        format_: JournalFormat | None = None,
+        upto: int | None = None,
+    ) -> Past | None:
+        """As the store's."""
+        return await self._store.past(thread_id, format_ or JournalFormat(), upto)
+
+    async def threads(
+        self, *, limit: int = 100, before: ThreadRow | None = None
+    ) -> Sequence[ThreadRow]:
+        """As the store's."""
+        return await self._store.threads(limit=limit, before=before)
+
+    async def save_plan(self, fingerprint: str, description: bytes) -> None:
+        """As the store's."""
+        await self._store.save_plan(fingerprint, description)
+
+    async def load_plan(self, fingerprint: str) -> bytes | None:
+        """As the store's."""
+        return await self._store.load_plan(fingerprint)
+
+    async def close(self) -> None:
+        """As the store's."""
+        await self._store.close()
 
     def append(self, journal: Journal, event: JournalEvent) -> Awaitable[None] | None:
         """Add an event to a journal, unless the process is dead or dies of it."""
@@ -233,8 +264,19 @@ class _MortalJournal:
         self._store = store
 
     @property
-    def events(self) -> Sequence[JournalEvent]:
-        return self._journal.events
+    def status(self) -> str:
+        return self._journal.status
+
+    @status.setter
+    def status(self, status: str) -> None:
+        self._journal.status = status
+
+    @property
+    def past(self) -> Past:
+        return self._journal.past
+
+    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+        self._journal.watch(take_snapshot)
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         return self._store.append(self._journal, event)
