@@ -536,13 +536,13 @@ def check_thread_id(thread_id: object) -> None:
     """Refuse ids that not every store can keep. Raises ``ValueError`` or ``TypeError``."""
     if not isinstance(thread_id, str):
         raise TypeError(f"a thread_id is a string, not {type(thread_id).__name__}: {thread_id!r}")
-    if not thread_id or len(thread_id) > _LONGEST_ID:
-        raise ValueError(
-            f"a thread_id has 1 to {_LONGEST_ID} characters, and {thread_id[:40]!r} has "
-            f"{len(thread_id)}"
-        )
-    if "\0" in thread_id or not thread_id.isprintable():
+    if not thread_id.isprintable():  # NUL and lone surrogates are not, either
         raise ValueError(f"the thread_id {thread_id!r} has characters that cannot be printed")
+    if not thread_id or len(thread_id.encode()) > _LONGEST_ID:
+        raise ValueError(
+            f"a thread_id has 1 to {_LONGEST_ID} bytes in UTF-8, and {thread_id[:40]!r} has "
+            f"{len(thread_id.encode())}"
+        )
 
 
 def open_store(url: str, **options: Any) -> Store:
