@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from plait.events import JournalEvent
-from plait.store import Journal, Past, Store
+from plait.store import LeasedJournal, Past, Store
 
 __all__ = ["WrappedJournal", "events_in"]
 
@@ -13,7 +13,7 @@ __all__ = ["WrappedJournal", "events_in"]
 class WrappedJournal:
     """Hands everything on to another journal."""
 
-    def __init__(self, inner: Journal) -> None:
+    def __init__(self, inner: LeasedJournal) -> None:
         self.inner = inner
         self.status = inner.status
 
@@ -26,6 +26,12 @@ class WrappedJournal:
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         self.inner.watch(take_snapshot)
+
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        return await self.inner.find_cut(keep, keep_bytes)
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        await self.inner.prune(position, snapshot)
 
 
 async def events_in(store: Store, thread_id: str) -> Sequence[JournalEvent]:

@@ -35,9 +35,10 @@ from .errors import (
     PlaitError,
     StoreError,
     StoreUnavailable,
+    ThreadNotFound,
 )
 from .events import JournalEvent, ThreadId
-from .store import Journal, JournalFormat, Past, Store
+from .store import JournalFormat, LeasedJournal, Past, Store
 
 __all__ = ["DurableStore", "Limits", "open_store"]
 
@@ -126,7 +127,7 @@ class DurableStore:
     @asynccontextmanager
     async def lease(
         self, thread_id: ThreadId, format_: JournalFormat | None = None
-    ) -> AsyncIterator[Journal]:
+    ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing; see :class:`plait.store.Store`."""
         format_ = format_ or JournalFormat()
         check_thread_id(thread_id)
@@ -241,6 +242,44 @@ class DurableStore:
     ) -> Sequence[ThreadRow]:
         """The threads, the last updated first; ``before``: those that come after it."""
         return await self.persist(lambda: self.backend.threads(limit=limit, before=before))
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread that begins as another up to a position; the prefix is shared.
+
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadExists: the new id is taken.
+            StoreError: the position is not there, or was pruned.
+        """
+        check_thread_id(new_thread_id)
+        thread = await self._thread(thread_id)
+        if not 0 < at <= thread.position:
+            raise StoreError(
+                f"thread {thread_id!r} has positions 1 to {thread.position} to fork from, not {at}"
+            )
+        while thread.origin is not None and at < thread.origin[1]:
+            thread = await self._thread(thread.origin[0])
+        source = thread.thread_id
+        await self.persist(lambda: self.backend.fork(source, at, new_thread_id))
+
+    async def delete(self, thread_id: ThreadId) -> None:
+        """Remove a thread and its journal.
+
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadBusy: somebody holds it.
+            StoreError: a fork begins in it.
+        """
+        check_thread_id(thread_id)
+        if not await self.persist(lambda: self.backend.delete(thread_id)):
+            raise _unknown(thread_id)
+
+    async def _thread(self, thread_id: ThreadId) -> ThreadRow:
+        check_thread_id(thread_id)
+        thread = await self.persist(lambda: self.backend.thread(thread_id))
+        if thread is None:
+            raise _unknown(thread_id)
+        return thread
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """Keep the description of a graph under its fingerprint."""
@@ -360,6 +399,44 @@ class _DurableJournal:
             self.failure = error
             if self._scope is not None:
                 self._scope.cancel()
+
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        """The lowest position from which on at most so many events, and bytes, are kept."""
+        thread = self._thread
+        begin = max(thread.pruned, thread.origin[1] if thread.origin is not None else 0)
+        cut = begin if keep is None else max(begin, self.position - keep)
+        if keep_bytes is None:
+            return cut
+        sizes: list[int] = []
+        while cut + len(sizes) < self.position:
+            after = cut + len(sizes)
+            rows = await self._store.persist(
+                partial(self._store.backend.read, self.thread_id, after, None, _PAGE)
+            )
+            sizes += [len(row.data) for row in rows]
+            if not rows:
+                break
+        kept = sum(sizes)
+        for size in sizes:
+            if kept <= keep_bytes:
+                break
+            kept -= size
+            cut += 1
+        return cut
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        """Put a snapshot in place of all events up to a position, which are durable.
+
+        Raises ``StoreError`` if a fork begins before it.
+        """
+        backend, epoch = self._store.backend, self.epoch
+        data = self._store.seal(self.thread_id, position, snapshot)
+        for step in (
+            partial(backend.save_snapshot, self.thread_id, epoch, position, data),
+            partial(backend.prune, self.thread_id, epoch, position),
+        ):
+            if not await self._store.persist(step):
+                raise lease_lost(self.thread_id)
 
     # -- the task that keeps it ---------------------------------------------------------------
 
@@ -521,6 +598,10 @@ def _not_stored(journal: _DurableJournal, cause: StoreError) -> StoreError:
     )
     error.__cause__ = cause
     return error
+
+
+def _unknown(thread_id: ThreadId) -> ThreadNotFound:
+    return ThreadNotFound(thread_id, "is not known: begin it with run(...)")
 
 
 def lease_lost(thread_id: ThreadId) -> LeaseLost:

@@ -59,7 +59,7 @@ from .machine import INPUT, Machine
 from .node import NodeContext, NodeRunner, call_node, check_output, find_targets
 from .plan import NodeSpec, Plan, Vertex
 from .state import Values, deep_copy
-from .store import Journal, Past
+from .store import Journal
 from .tree import Branch
 
 __all__ = ["Executor", "Listener"]
@@ -578,13 +578,9 @@ class _NoScope:
 class _NoJournal:
     """The journal of a subgraph: its node counts as a whole, and is repeated as a whole."""
 
-    past = Past(0, None, ())
     status = "running"
 
     def append(self, event: JournalEvent) -> None:
-        return None
-
-    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         return None
 
 

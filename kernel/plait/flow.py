@@ -34,8 +34,8 @@ from .plan import Plan
 from .store import (
     UNNAMED,
     Durability,
-    Journal,
     JournalFormat,
+    LeasedJournal,
     MemoryStore,
     Past,
     Store,
@@ -263,7 +263,7 @@ class Flow(Generic[S]):
     def _executor(
         self,
         machine: Machine,
-        journal: Journal,
+        journal: LeasedJournal,
         thread_id: ThreadId,
         context: Any,
         listener: Listener | None,
@@ -337,6 +337,46 @@ class Flow(Generic[S]):
         await self._past.replay(past, note)
         for snapshot in reversed(snapshots):
             yield snapshot
+
+    async def prune(
+        self, thread_id: ThreadId, keep: int | None = None, *, keep_bytes: int | None = None
+    ) -> int:
+        """Give up the older history of a thread; what is kept stays loadable, position by position.
+
+        Args:
+            keep: how many of the last events to keep.
+            keep_bytes: how many bytes of events to keep at most; with both, the smaller counts.
+
+        Returns:
+            The first position that can still be looked at.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadBusy: a run holds the thread.
+            StoreError: a fork begins in what would be given up, or the store is in memory.
+            ValueError: neither is given, or one is below 0.
+        """
+        for name, value in (("keep", keep), ("keep_bytes", keep_bytes)):
+            if value is not None and value < 0:
+                raise ValueError(f"{name}={value!r} must be 0 or more")
+        if keep is None and keep_bytes is None:
+            raise ValueError("say how much to keep: keep=..., keep_bytes=... or both")
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            return await self._prune(journal, thread_id, keep, keep_bytes)
+
+    async def _prune(
+        self, journal: LeasedJournal, thread_id: ThreadId, keep: int | None, keep_bytes: int | None
+    ) -> int:
+        cut = await journal.find_cut(keep, keep_bytes)
+        past = await self.store.past(thread_id, self._past.format, cut)
+        if past is None:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if past.events:
+            machine, begun_by = await self._past.replay(past)
+            await journal.prune(cut, self._past.snapshot(machine, begun_by))
+        elif past.snapshot is not None:
+            await journal.prune(cut, past.snapshot)
+        return cut
 
     async def _read(self, thread_id: ThreadId, upto: int | None) -> Past:
         past = await self.store.past(thread_id, self._past.format, upto)
@@ -524,12 +564,12 @@ class _PastReader:
             raise GraphChanged(thread_id, [*changed, problem]) from error
         return machine
 
-    def snapshot(self, machine: Machine) -> bytes:
+    def snapshot(self, machine: Machine, begun_by: str | None = None) -> bytes:
         """The machine as bytes, for a store that wants a snapshot."""
         from .snapshots import take
 
         assert self._snapshot_codec is not None
-        return take(machine, self._fingerprint, self._snapshot_codec)
+        return take(machine, begun_by or self._fingerprint, self._snapshot_codec)
 
 
 _UNBOUNDED = 1 << 40

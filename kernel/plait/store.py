@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from .backend import ThreadRow
-from .errors import ThreadBusy
+from .errors import StoreError, ThreadBusy, ThreadNotFound
 from .events import JournalEvent, ThreadId
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "Durability",
     "Journal",
     "JournalFormat",
+    "LeasedJournal",
     "MemoryStore",
     "Past",
     "Store",
@@ -58,16 +59,11 @@ class Past(NamedTuple):
 
 
 class Journal(Protocol):
-    """The journal of a thread, as its one writer sees it."""
+    """What a run writes to."""
 
     status: str
     """How the thread stands: ``"completed"``, ``"suspended"``, or ``"running"`` as long as a run
     is not finished. The writer sets it; the store shows it in its list of threads."""
-
-    @property
-    def past(self) -> Past:
-        """What was there when the lease was taken."""
-        ...
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         """Add an event at the end.
@@ -83,8 +79,28 @@ class Journal(Protocol):
         """
         ...
 
+
+class LeasedJournal(Journal, Protocol):
+    """The journal of a thread, as its one writer holds it."""
+
+    @property
+    def past(self) -> Past:
+        """What was there when the lease was taken."""
+        ...
+
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         """Give what makes a snapshot of the thread as of the last event that was added."""
+        ...
+
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        """The lowest position from which on at most so many events, and bytes, are kept."""
+        ...
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        """Put a snapshot in place of all events up to a position.
+
+        Raises ``StoreError`` if a fork begins before it, or the store keeps no snapshots.
+        """
         ...
 
 
@@ -97,7 +113,7 @@ class Store(Protocol):
 
     def lease(
         self, thread_id: ThreadId, format_: JournalFormat = ...
-    ) -> AbstractAsyncContextManager[Journal]:
+    ) -> AbstractAsyncContextManager[LeasedJournal]:
         """Hold a thread for writing.
 
         Raises:
@@ -121,6 +137,16 @@ class Store(Protocol):
         self, *, limit: int = 100, before: ThreadRow | None = None
     ) -> Sequence[ThreadRow]:
         """The threads, the last updated first; ``before``: those that come after it."""
+        ...
+
+    async def delete(self, thread_id: ThreadId) -> None:
+        """Remove a thread and its journal.
+
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadBusy: somebody holds it.
+            StoreError: a fork begins in it.
+        """
         ...
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
@@ -157,6 +183,12 @@ class _MemoryJournal:
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         return None
 
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        raise StoreError("a store in memory keeps whole journals: delete the thread instead")
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        raise StoreError("a store in memory keeps no snapshots")
+
 
 _PLAIN: Final = JournalFormat()
 
@@ -181,11 +213,11 @@ class MemoryStore:
     @asynccontextmanager
     async def lease(
         self, thread_id: ThreadId, format_: JournalFormat = _PLAIN
-    ) -> AsyncIterator[Journal]:
+    ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
-            raise ThreadBusy(thread_id, "is being run at this moment: wait for that run to end")
+            raise _busy(thread_id)
         self._journals[thread_id] = journal
         journal.leased = True
         journal.graph = format_.graph
@@ -227,6 +259,15 @@ class MemoryStore:
             rows = [row for row in rows if _newest_first(row) > _newest_first(before)]
         return rows[:limit]
 
+    async def delete(self, thread_id: ThreadId) -> None:
+        """Remove a thread and its journal. Raises ``ThreadNotFound`` or ``ThreadBusy``."""
+        journal = self._journals.get(thread_id)
+        if journal is None:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if journal.leased:
+            raise _busy(thread_id)
+        del self._journals[thread_id]
+
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """Keep the description of a graph under its fingerprint."""
         self._plans.setdefault(fingerprint, description)
@@ -237,6 +278,10 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Nothing is held; the journals stay."""
+
+
+def _busy(thread_id: ThreadId) -> ThreadBusy:
+    return ThreadBusy(thread_id, "is being run at this moment: wait for that run to end")
 
 
 def _row_of(thread_id: ThreadId, journal: _MemoryJournal) -> ThreadRow:

@@ -33,7 +33,7 @@ from plait import (
     Send,
 )
 from plait.events import BranchPath, JournalEvent
-from plait.store import Journal, JournalFormat
+from plait.store import JournalFormat, LeasedJournal
 from tests.faults.points import Calls, Points, completions, rows
 from tests.journals import WrappedJournal
 from tests.kernel.build import Work, build, other_tasks
@@ -184,7 +184,9 @@ class SlowStore(MemoryStore):
     """A store whose rows take a moment to be safe, and are written in their order."""
 
     @asynccontextmanager
-    async def lease(self, thread_id: str, format_: JournalFormat = PLAIN) -> AsyncIterator[Journal]:
+    async def lease(
+        self, thread_id: str, format_: JournalFormat = PLAIN
+    ) -> AsyncIterator[LeasedJournal]:
         async with super().lease(thread_id, format_) as journal:
             slow = SlowJournal(journal)
             try:
@@ -194,7 +196,7 @@ class SlowStore(MemoryStore):
 
 
 class SlowJournal(WrappedJournal):
-    def __init__(self, rows: Journal) -> None:
+    def __init__(self, rows: LeasedJournal) -> None:
         super().__init__(rows)
         self.events: list[JournalEvent] = []
         self._written = 0

@@ -23,7 +23,7 @@ from plait.events import (
     TimerFired,
 )
 from plait.machine import Machine
-from plait.store import Journal, JournalFormat
+from plait.store import JournalFormat, LeasedJournal
 from plait.testing import VirtualClock
 from tests.journals import WrappedJournal, events_in
 from tests.kernel.build import Log, Work, build, does, fan
@@ -100,7 +100,9 @@ class SlowStore(MemoryStore):
     """A store whose journal takes a second to keep an event."""
 
     @asynccontextmanager
-    async def lease(self, thread_id: str, format_: JournalFormat = PLAIN) -> AsyncIterator[Journal]:
+    async def lease(
+        self, thread_id: str, format_: JournalFormat = PLAIN
+    ) -> AsyncIterator[LeasedJournal]:
         async with super().lease(thread_id, format_) as journal:
             yield SlowJournal(journal)
 

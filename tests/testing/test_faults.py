@@ -21,7 +21,7 @@ from plait import (
     reducers,
 )
 from plait.events import JournalEvent
-from plait.store import Journal
+from plait.store import LeasedJournal
 from plait.testing import CrashAt, Crashed, FailAt, Gate, InjectedFault, VirtualClock
 from plait.testing.plugin import clock, gate
 from tests.journals import WrappedJournal
@@ -208,13 +208,13 @@ class Slow(MemoryStore):
         self.kept: list[JournalEvent] = []
 
     @asynccontextmanager
-    async def lease(self, thread_id: str, format_: Any = None) -> AsyncIterator[Journal]:
+    async def lease(self, thread_id: str, format_: Any = None) -> AsyncIterator[LeasedJournal]:
         async with super().lease(thread_id) as journal:
             yield SlowJournal(journal, self.kept)
 
 
 class SlowJournal(WrappedJournal):
-    def __init__(self, inner: Journal, kept: list[JournalEvent]) -> None:
+    def __init__(self, inner: LeasedJournal, kept: list[JournalEvent]) -> None:
         super().__init__(inner)
         self.kept = kept
 

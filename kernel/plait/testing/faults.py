@@ -15,7 +15,7 @@ import typing_extensions
 from plait.backend import ThreadRow
 from plait.codec import Codec, TypeRegistry
 from plait.events import JournalEvent, ThreadId
-from plait.store import Journal, JournalFormat, Past, Store
+from plait.store import Journal, JournalFormat, LeasedJournal, Past, Store
 
 __all__ = ["CrashAt", "Crashed", "FailAt", "Gate", "InjectedFault"]
 
@@ -205,7 +205,7 @@ class CrashAt:
     @asynccontextmanager
     async def lease(
         self, thread_id: ThreadId, format_: JournalFormat | None = None
-    ) -> AsyncIterator[Journal]:
+    ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing, until the crash."""
         async with self._store.lease(thread_id, format_ or JournalFormat()) as journal:
             yield journal if self.crashed else _MortalJournal(journal, self)
@@ -228,6 +228,10 @@ class CrashAt:
     ) -> Sequence[ThreadRow]:
         """As the store's."""
         return await self._store.threads(limit=limit, before=before)
+
+    async def delete(self, thread_id: ThreadId) -> None:
+        """As the store's."""
+        await self._store.delete(thread_id)
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """As the store's."""
@@ -259,7 +263,7 @@ class CrashAt:
 class _MortalJournal:
     """The journal of a run that is going to die; after that it takes nothing."""
 
-    def __init__(self, journal: Journal, store: CrashAt) -> None:
+    def __init__(self, journal: LeasedJournal, store: CrashAt) -> None:
         self._journal = journal
         self._store = store
 
@@ -277,6 +281,12 @@ class _MortalJournal:
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         self._journal.watch(take_snapshot)
+
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        return await self._journal.find_cut(keep, keep_bytes)
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        await self._journal.prune(position, snapshot)
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         return self._store.append(self._journal, event)

@@ -33,7 +33,6 @@ from plait.flow import Flow, RunResult
 from plait.machine import Machine
 from plait.node import NodeContext, call_node
 from plait.plan import NodeSpec, Plan
-from plait.store import Past
 
 from .clock import VirtualClock
 from .equality import copied, same
@@ -379,7 +378,6 @@ def _virtual_time(clock: VirtualClock) -> Iterator[None]:
 class _List:
     """A journal that is looked at when the run is over."""
 
-    past = Past(0, None, ())
     status = "running"
 
     def __init__(self) -> None:
@@ -387,9 +385,6 @@ class _List:
 
     def append(self, event: JournalEvent) -> None:
         self.events.append(event)
-
-    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
-        return None
 
 
 def _run(make: Callable[[], Flow[Any]], given: Any, context: Any, schedule: _Schedule) -> _Run:
