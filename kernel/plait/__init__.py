@@ -9,6 +9,8 @@ from .errors import (
     ConflictError,
     GraphError,
     InputError,
+    InterruptError,
+    LimitError,
     MutationError,
     NodeError,
     PlaitError,
@@ -21,10 +23,10 @@ from .errors import (
     ThreadUnfinished,
     WriteError,
 )
-from .events import Event, Outcome, Outcomes, Participant
+from .events import Event, Interrupt, Outcome, Outcomes, Participant
 from .flow import Flow, RunResult, RunStream, Snapshot
 from .graph import Graph
-from .node import NodeContext
+from .node import NodeContext, interrupt
 from .policy import ALL, ANY, END, START, Arrival, Command, Join, Retry, Send
 from .state import Overwrite
 from .store import MemoryStore, Store
@@ -42,7 +44,10 @@ __all__ = [
     "Graph",
     "GraphError",
     "InputError",
+    "Interrupt",
+    "InterruptError",
     "Join",
+    "LimitError",
     "MemoryStore",
     "MutationError",
     "NodeContext",
@@ -66,5 +71,6 @@ __all__ = [
     "ThreadNotFound",
     "ThreadUnfinished",
     "WriteError",
+    "interrupt",
     "reducers",
 ]
