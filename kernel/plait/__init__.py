@@ -13,6 +13,7 @@ from .errors import (
     GraphChanged,
     GraphError,
     InputError,
+    InterruptError,
     LeaseLost,
     LimitError,
     MutationError,
@@ -30,10 +31,10 @@ from .errors import (
     ThreadUnfinished,
     WriteError,
 )
-from .events import Event, Outcome, Outcomes, Participant
+from .events import Event, Interrupt, Outcome, Outcomes, Participant
 from .flow import Flow, RunResult, RunStream, Snapshot
 from .graph import Graph
-from .node import NodeContext
+from .node import NodeContext, interrupt
 from .policy import ALL, ANY, END, START, Arrival, Command, Join, Retry, Send
 from .state import Overwrite
 from .store import MemoryStore, Store
@@ -56,6 +57,8 @@ __all__ = [
     "GraphChanged",
     "GraphError",
     "InputError",
+    "Interrupt",
+    "InterruptError",
     "Join",
     "LeaseLost",
     "LimitError",
@@ -85,6 +88,7 @@ __all__ = [
     "ThreadNotFound",
     "ThreadUnfinished",
     "WriteError",
+    "interrupt",
     "open_store",
     "reducers",
 ]

@@ -17,6 +17,7 @@
     │   ├── ThreadExists
     │   ├── ThreadBusy
     │   ├── ThreadUnfinished
+    │   ├── InterruptError
     │   ├── GraphChanged      the thread was begun by another graph
     │   └── LeaseLost         another process has taken the thread over
     ├── LimitError            a journal would outgrow what it may take
@@ -41,6 +42,7 @@ __all__ = [
     "GraphChanged",
     "GraphError",
     "InputError",
+    "InterruptError",
     "LeaseLost",
     "LimitError",
     "MutationError",
@@ -287,6 +289,24 @@ class ThreadBusy(ThreadError):
 
 class ThreadUnfinished(ThreadError):
     """The thread's last run has not ended; it wants ``resume``, not a new ``run``."""
+
+
+class InterruptError(ThreadError):
+    """An answer is to no open interrupt of the thread. No answer was taken.
+
+    Attributes:
+        unknown: the ids to which nothing is open.
+        open: the ids of the interrupts that wait for an answer, in path order.
+    """
+
+    def __init__(
+        self, thread_id: str, problem: str, unknown: Sequence[str], open_: Sequence[str]
+    ) -> None:
+        self.unknown: tuple[str, ...] = tuple(unknown)
+        self.open: tuple[str, ...] = tuple(open_)
+        listed = ", ".join(map(repr, self.open[:10]))
+        more = f" and {len(self.open) - 10} more" if len(self.open) > 10 else ""
+        super().__init__(thread_id, f"{problem}; open are: {listed or 'none'}{more}")
 
 
 class GraphChanged(ThreadError):

@@ -22,9 +22,13 @@ __all__ = [
     "Emitted",
     "Event",
     "GraphAdopted",
+    "Interrupt",
+    "InterruptId",
+    "InterruptsAnswered",
     "JournalEvent",
     "NodeCompleted",
     "NodeFailed",
+    "NodeInterrupted",
     "NodeName",
     "NodeRetried",
     "NodeStarted",
@@ -36,6 +40,7 @@ __all__ = [
     "Routed",
     "RunCompleted",
     "RunStarted",
+    "StateUpdated",
     "SyncPointOpened",
     "Target",
     "ThreadId",
@@ -51,6 +56,10 @@ BranchPath: TypeAlias = tuple[int, ...]
 NodeName: TypeAlias = str
 ChannelName: TypeAlias = str
 ThreadId: TypeAlias = str
+
+InterruptId: TypeAlias = str
+"""Names an interrupt in its thread: branch, step and number, as in ``0.3:2:0``. The number is
+``before`` or ``after`` for one that ``compile(interrupt_before=...)`` asked for."""
 
 Writes: TypeAlias = tuple[tuple[ChannelName, Any], ...]
 """What one node wrote: channels and values, in order, validated."""
@@ -99,6 +108,21 @@ class TimerKey(NamedTuple):
     kind: Literal["deadline", "grace"]
 
 
+class Interrupt(NamedTuple):
+    """A question for which a branch is parked until it is answered."""
+
+    id: InterruptId
+    """What ``Flow.resume`` wants its answer under."""
+    value: Any
+    """What the node passed to ``interrupt``; ``None`` before and after a node."""
+    branch: BranchPath
+    """The branch that is parked."""
+    node: NodeName
+    """The node at which it stands; ``outer/inner`` in a subgraph."""
+    when: Literal["within", "before", "after"] = "within"
+    """Whether the node asked, or its graph was compiled to stop before or after it."""
+
+
 # -- the journal ------------------------------------------------------------------------------
 
 
@@ -127,6 +151,8 @@ class NodeCompleted(NamedTuple):
     """Where the branch goes on: decided by edges, router and Command, so a replay calls none."""
     started: float
     """When this attempt began."""
+    interrupts: tuple[Interrupt, ...] = ()
+    """What must be answered before the branch goes on there (``interrupt_after``)."""
 
 
 class NodeRetried(NamedTuple):
@@ -153,6 +179,36 @@ class NodeFailed(NamedTuple):
     """A ``NodeError``, whose ``__cause__`` is the node's own exception."""
     handling: str
     """``"raise"``: the run fails; ``"record"``: the branch ends; else the node to go on to."""
+
+
+class NodeInterrupted(NamedTuple):
+    """A node asked, and its branch is parked: it is called again once all is answered."""
+
+    at: float
+    branch: BranchPath
+    node: NodeName
+    attempt: int
+    """The number of the attempt that asked, from 1; 0 before the first."""
+    interrupts: tuple[Interrupt, ...]
+    """What it asked and had no answer to, in the order in which it did."""
+
+
+class InterruptsAnswered(NamedTuple):
+    """Somebody answered."""
+
+    at: float
+    answers: tuple[tuple[InterruptId, Any], ...]
+
+
+class StateUpdated(NamedTuple):
+    """Somebody wrote to the state of a thread from outside a run."""
+
+    at: float
+    branch: BranchPath
+    """The branch that has the writes now; empty on a thread whose run is finished."""
+    node: NodeName
+    """Under whose name."""
+    writes: Writes
 
 
 class Routed(NamedTuple):
@@ -201,6 +257,9 @@ JournalEvent: TypeAlias = (
     | TimerFired
     | QuorumJudged
     | GraphAdopted
+    | NodeInterrupted
+    | InterruptsAnswered
+    | StateUpdated
 )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
@@ -15,25 +14,40 @@ import anyio
 import anyio.abc
 from typing_extensions import TypeVar
 
+from .commands import StartTimer
 from .draw import draw_mermaid
-from .errors import GraphChanged, PlaitError, StoreError, ThreadNotFound, ThreadUnfinished
+from .errors import (
+    GraphChanged,
+    InterruptError,
+    PlaitError,
+    StoreError,
+    ThreadNotFound,
+    ThreadUnfinished,
+)
 from .events import (
     BranchPath,
     Event,
     GraphAdopted,
+    Interrupt,
+    InterruptId,
+    InterruptsAnswered,
     JournalEvent,
+    NodeCompleted,
+    NodeInterrupted,
     NodeName,
     Outcomes,
     RunCompleted,
     RunStarted,
     ThreadId,
+    TimerFired,
 )
-from .executor import Executor, Listener
+from .executor import Executor, Interrupts, Listener
 from .machine import Machine
 from .plan import Plan
 from .store import (
     UNNAMED,
     Durability,
+    Journal,
     JournalFormat,
     LeasedJournal,
     MemoryStore,
@@ -54,14 +68,16 @@ class RunResult(Generic[S]):
     """What a run came to."""
 
     state: S
-    """The final state: an instance of the schema; a dict for a TypedDict."""
+    """The final state: an instance of the schema; a dict for a TypedDict. Of a suspended run, what
+    all that finished nodes wrote makes so far."""
     status: Literal["completed", "suspended"]
+    """``"suspended"``: nothing goes on before somebody answers; ``resume`` with the answers."""
     outcomes: Mapping[NodeName, Outcomes]
     """For each sync point that opened, its outcomes, one for each generation. ``END`` is among them
     if a branch failed that no sync point has named."""
     thread_id: ThreadId
-    interrupts: tuple[Any, ...] = ()
-    """The questions that wait for an answer."""
+    interrupts: tuple[Interrupt, ...] = ()
+    """What waits for an answer: in path order, then in the order in which it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +88,7 @@ class BranchView:
     node: NodeName
     """Where it stands."""
     status: str
-    """``"running"``, ``"routing"``, ``"held"`` or ``"waiting"``."""
+    """``"running"``, ``"routing"``, ``"held"``, ``"waiting"`` or ``"parked"``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +100,16 @@ class Snapshot(Generic[S]):
     """How many events of the journal led here."""
     state: S
     """What the run would return if it ended here: all that finished nodes wrote, in path order."""
-    status: Literal["completed", "running"]
-    """``"running"``: the run is not finished here (it may be going on, or have failed)."""
+    status: Literal["completed", "running", "suspended"]
+    """``"running"``: the run is not finished here (it may be going on, or have failed);
+    ``"suspended"``: nor does it go on before somebody answers."""
     branches: tuple[BranchView, ...] = ()
     """The branches that are alive, in path order."""
     outcomes: Mapping[NodeName, Outcomes] = field(default_factory=dict)
     event: JournalEvent | None = None
     """The last event before this position."""
+    interrupts: tuple[Interrupt, ...] = ()
+    """What waits for an answer, in path order."""
 
     @property
     def next(self) -> tuple[NodeName, ...]:
@@ -113,6 +132,9 @@ class Flow(Generic[S]):
         *,
         durability: Durability = "sync",
         types: Sequence[type] | TypeRegistry = (),
+        interrupt_before: Collection[NodeName] = (),
+        interrupt_after: Collection[NodeName] = (),
+        max_interrupts: int = 2_000,
         max_concurrency: int | None = None,
         pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
         debug: bool = False,
@@ -132,6 +154,7 @@ class Flow(Generic[S]):
         self._past = _PastReader(plan, self.store, durability, types)
         if not self._shares:
             self._past.format = JournalFormat(plan.name)
+        self.interrupts = Interrupts(interrupt_before, interrupt_after, max_interrupts)
         self.max_concurrency = max_concurrency
         self.pools: dict[str, anyio.CapacityLimiter] = {
             name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)
@@ -178,28 +201,42 @@ class Flow(Generic[S]):
             ConflictError, ReducerError: branches that met cannot be merged.
             SyncPointError: a sync point cannot go on.
             ThreadBusy: another run holds the thread.
-            ThreadUnfinished: the thread's last run has failed or was cut off: ``resume`` it.
+            ThreadUnfinished: the thread's last run has failed, was cut off or waits for an answer:
+                ``resume`` it.
+            LimitError: more would wait for an answer than may (``compile(max_interrupts=...)``).
         """
         return await self._run(input, thread_id, context, None)
 
     async def resume(
-        self, thread_id: ThreadId, context: Any = None, *, migrate: bool = False
+        self,
+        thread_id: ThreadId,
+        answers: Mapping[InterruptId, Any] | None = None,
+        context: Any = None,
+        *,
+        migrate: bool = False,
     ) -> RunResult[S]:
-        """Go on with a run that failed, was cancelled, or whose process has died.
+        """Go on with a run that is suspended, has failed, was cancelled, or whose process has died.
 
         A node whose completion is durable is never called again. One that was running is called
-        again, with the same ``ctx.idempotency_key``.
+        again, with the same ``ctx.idempotency_key``; so is one that has asked for something, from
+        its top, when all that it asked is answered.
 
         Args:
+            answers: by the ids of ``RunResult.interrupts``, one or several; what is not answered
+                stays open. All are taken, or none. Deadlines that passed in the meantime
+                (``clock_on_interrupt="run"``) come before the answers.
+            context: for the nodes, as ``ctx.context``.
             migrate: go on although the graph has changed by more than additions; the run is
                 replayed on this graph, which may turn out to be impossible.
 
         Raises:
             ThreadNotFound: no run is known under this id.
+            InterruptError: an id is not open: it has been answered, its branch is gone, or there
+                was none. Nothing has changed.
             GraphChanged: another graph began the run; says what differs.
             and what ``run`` raises.
         """
-        return await self._resume(thread_id, context, None, migrate=migrate)
+        return await self._resume(thread_id, answers, context, None, migrate=migrate)
 
     def stream(
         self,
@@ -229,19 +266,21 @@ class Flow(Generic[S]):
         async with self.store.lease(thread_id, self._past.format) as journal:
             machine, _ = await self._past.replay(journal.past)
             if machine.running:
-                raise ThreadUnfinished(
-                    thread_id,
-                    "has a run that is not finished: go on with it by resume(thread_id), or "
-                    "begin another thread",
-                )
+                raise _unfinished(thread_id, machine)
             machine.plan = self.plan
             writes = self.plan.schema.check_input(machine.values, given)
             executor = self._executor(machine, journal, thread_id, context, listener)
             started = RunStarted(executor.now(), (machine.runs,), writes, fingerprint)
-            return await self._finish(executor, started)
+            return await self._finish(executor, journal, started)
 
     async def _resume(
-        self, thread_id: ThreadId, context: Any, listener: Listener | None, *, migrate: bool
+        self,
+        thread_id: ThreadId,
+        answers: Mapping[InterruptId, Any] | None,
+        context: Any,
+        listener: Listener | None,
+        *,
+        migrate: bool,
     ) -> RunResult[S]:
         fingerprint = await self._past.fingerprint() if self._shares else ""
         async with self.store.lease(thread_id, self._past.format) as journal:
@@ -249,27 +288,28 @@ class Flow(Generic[S]):
             if past.snapshot is None and not past.events:
                 raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
             machine, begun_by = await self._past.replay(past)
-            adopted: GraphAdopted | None = None
-            if machine.running and begun_by != fingerprint and begun_by:
+            changed = machine.running and begun_by and begun_by != fingerprint
+            if changed:
                 machine = await self._past.adopt(thread_id, past, begun_by, migrate=migrate)
-                adopted = GraphAdopted(time.time(), fingerprint)
             if machine.failure is not None:
                 raise machine.failure
             executor = self._executor(machine, journal, thread_id, context, listener)
+            if changed:
+                await executor.record(GraphAdopted(executor.now(), fingerprint))
+            if answers:
+                await self._answer(executor, answers, past.events)
             if not machine.running:
                 return self._result(executor)
-            return await self._finish(executor, adopted)
+            return await self._finish(executor, journal, None)
 
     def _executor(
         self,
         machine: Machine,
-        journal: LeasedJournal,
+        journal: Journal,
         thread_id: ThreadId,
         context: Any,
         listener: Listener | None,
     ) -> Executor:
-        if self._past.format.codec is not None:
-            journal.watch(lambda: self._past.snapshot(machine))
         return Executor(
             machine,
             journal,
@@ -279,13 +319,43 @@ class Flow(Generic[S]):
             max_concurrency=self.max_concurrency,
             pools=self.pools,
             debug=self.debug,
+            interrupts=self.interrupts,
         )
 
-    async def _finish(self, executor: Executor, event: JournalEvent | None) -> RunResult[S]:
-        executor.journal.status = "running"
+    async def _answer(
+        self,
+        executor: Executor,
+        answers: Mapping[InterruptId, Any],
+        events: Sequence[JournalEvent],
+    ) -> None:
+        """Check answers and take them; what has come to pass before them comes first."""
+        machine, now = executor.machine, executor.now()
+        news: list[JournalEvent] = []
+        while overdue := _overdue(machine, now):
+            news.append(overdue)
+            machine.handle(overdue)
+        if machine.failure is not None:
+            await executor.record(*news)
+            raise machine.failure
+        known = [interrupt.id for interrupt in machine.interrupts]
+        unknown = [name for name in answers if name not in known]
+        if unknown:
+            raise InterruptError(executor.thread_id, _why_not_open(unknown, events), unknown, known)
+        news.append(InterruptsAnswered(now, tuple(answers.items())))
+        machine.handle(news[-1])
+        await executor.record(*news)
+        if machine.failure is not None:
+            raise machine.failure
+
+    async def _finish(
+        self, executor: Executor, journal: LeasedJournal, event: JournalEvent | None
+    ) -> RunResult[S]:
+        if self._past.format.codec is not None:
+            journal.watch(lambda: self._past.snapshot(executor.machine))
+        journal.status = "running"
         await executor.run(event)
-        executor.journal.status = "completed"
         result = self._result(executor)
+        journal.status = result.status
         if executor.listener is not None:
             executor.listener.put(
                 RunCompleted(executor.now(), executor.thread_id, result.status, result.state)
@@ -295,10 +365,11 @@ class Flow(Generic[S]):
     def _result(self, executor: Executor) -> RunResult[S]:
         machine = executor.machine
         return RunResult(
-            state=self.plan.schema.instance(machine.values),
-            status="completed",
+            state=self.plan.schema.instance(machine.current_values()),
+            status="suspended" if machine.running else "completed",
             outcomes=dict(machine.outcomes),
             thread_id=executor.thread_id,
+            interrupts=machine.interrupts if machine.running else (),
         )
 
     # -- looking back -------------------------------------------------------------------------
@@ -395,7 +466,7 @@ class Flow(Generic[S]):
             thread_id=thread_id,
             position=position,
             state=self.plan.schema.instance(machine.current_values()),
-            status="running" if machine.running else "completed",
+            status=_status(machine),
             branches=tuple(
                 BranchView(path, branch.place, branch.status)
                 for path, branch in sorted(machine.branches.items())
@@ -403,6 +474,7 @@ class Flow(Generic[S]):
             ),
             outcomes={name: Outcomes(found) for name, found in machine.outcomes.items()},
             event=event,
+            interrupts=machine.interrupts,
         )
 
     def draw_mermaid(self) -> str:
@@ -573,6 +645,54 @@ class _PastReader:
 
 
 _UNBOUNDED = 1 << 40
+
+
+def _status(machine: Machine) -> Literal["completed", "running", "suspended"]:
+    if not machine.running:
+        return "completed"
+    return "suspended" if machine.suspended else "running"
+
+
+def _unfinished(thread_id: ThreadId, machine: Machine) -> ThreadUnfinished:
+    names = [interrupt.id for interrupt in machine.interrupts]
+    if not names:
+        way_out = "is not finished: go on with it by resume(thread_id)"
+    else:
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        way_out = f"waits for an answer: resume(thread_id, {{{names[0]!r}: ...}}){more}"
+    return ThreadUnfinished(thread_id, f"has a run that {way_out}, or begin another thread")
+
+
+def _overdue(machine: Machine, now: float) -> TimerFired | None:
+    """The deadline that has passed, the first of them, if one has."""
+    timers = [each for each in machine.outstanding() if isinstance(each, StartTimer)]
+    first = min(timers, key=lambda timer: timer.due, default=None)
+    return TimerFired(now, first.timer) if first is not None and first.due <= now else None
+
+
+def _why_not_open(unknown: Sequence[InterruptId], events: Sequence[JournalEvent]) -> str:
+    """Why there is nothing to answer under these ids."""
+    answered = {
+        name
+        for event in events
+        if isinstance(event, InterruptsAnswered)
+        for name, _ in event.answers
+    }
+    asked = {
+        interrupt.id
+        for event in events
+        if isinstance(event, (NodeInterrupted, NodeCompleted))
+        for interrupt in event.interrupts
+    }
+    reasons = []
+    for name in unknown:
+        if name in answered:
+            reasons.append(f"interrupt {name!r} has been answered already")
+        elif name in asked:
+            reasons.append(f"interrupt {name!r} is gone with its branch")
+        else:
+            reasons.append(f"there is no interrupt {name!r}")
+    return "takes no answer: " + "; ".join(reasons)
 
 
 class RunStream(Generic[S]):

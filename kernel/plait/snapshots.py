@@ -13,20 +13,20 @@ from typing import Any, Final, NamedTuple
 from .barrier import Barrier
 from .codec import Codec, TypeRegistry
 from .errors import StoreError
-from .events import TimerKey
+from .events import Interrupt, TimerKey
 from .machine import Machine
 from .plan import Plan, SyncPointSpec
 from .state import NodeWrites, Overwrite, Values
-from .tree import Branch, Generation, Member
+from .tree import Branch, Generation, Member, Questions
 
 __all__ = ["Header", "header_of", "register_types", "restore", "take"]
 
 _FORMAT: Final = 1
 
-_CLASSES: Final[tuple[type, ...]] = (Branch, Generation, Barrier, Member)
+_CLASSES: Final[tuple[type, ...]] = (Branch, Generation, Barrier, Member, Questions)
 """Their places are in the snapshots."""
 
-_OPAQUE: Final = frozenset({"argument", "error", "failures", "outcome"})
+_OPAQUE: Final = frozenset({"answers", "argument", "error", "failures", "outcome"})
 """Attributes that hold no objects of the machine's own, only what the codec knows."""
 
 _PASSING: Final = frozenset({"preview"})
@@ -70,7 +70,7 @@ class Spec(NamedTuple):
 def register_types(registry: TypeRegistry) -> None:
     """Let the codec know what snapshots and writes are made of."""
     registry.register(Overwrite, "plait.Overwrite", to=_value, of=Overwrite)
-    for type_ in (NodeWrites, TimerKey, Header, Ref, Shared, Spec):
+    for type_ in (Interrupt, NodeWrites, TimerKey, Header, Ref, Shared, Spec):
         registry.register(type_, f"plait.{type_.__name__}")
 
 

@@ -1115,7 +1115,9 @@ class _Walk:
         assert lost == expected
 
     async def _snapshot(self) -> None:
-        lease, position = self._lease(), self._position()
+        lease = self._lease()
+        row = await self._model.thread(lease.thread_id)
+        position = min(self._position(), row.position if row is not None else 1)
         kept, expected = await self._same(
             lambda backend, which: backend.save_snapshot(
                 lease.thread_id, lease.epochs[which], position, b"%d" % position
