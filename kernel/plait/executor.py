@@ -256,6 +256,8 @@ class Executor:
         """Take branches that are ready, one after another, until there is none."""
         self._standby = False
         try:
+            # A task that was cancelled before its first step hears of it at its first await only.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             while self._ready:
                 with anyio.CancelScope() if self._may_cancel else _NoScope() as scope:
                     while self._ready and not scope.cancel_called:

@@ -219,9 +219,11 @@ class CrashAt:
         thread_id: ThreadId,
         format_: JournalFormat | None = None,
         upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past | None:
         """As the store's."""
-        return await self._store.past(thread_id, format_ or JournalFormat(), upto)
+        return await self._store.past(thread_id, format_ or JournalFormat(), upto, whole=whole)
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
