@@ -534,8 +534,11 @@ class _DurableJournal:
             self.fail(_as_plait_error(error))
         finally:
             self._scope = None
-            with anyio.CancelScope(shield=True):
-                await self._close()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._close()
+            finally:
+                self._renewal.cancel()
 
     async def _acquire(self) -> None:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
@@ -587,7 +590,7 @@ class _DurableJournal:
                 except Exception as error:
                     self.fail(_as_plait_error(error))
                     return
-                if lost:
+                if lost and not self._renewal.cancel_called:  # else it was given back meanwhile
                     self.fail(lease_lost(self.thread_id))
                     return
                 delay = ttl / 3
@@ -693,37 +696,37 @@ class _Committer:
             for journal in journals:
                 if journal.waits_since is None:
                     journal.waits_since = now
-            records = [record for _, record in batch]
             try:
-                fenced = await self._store.backend.append(records)
+                fenced = await self._store.backend.append([record for _, record in batch])
             except StoreUnavailable as error:
-                delay = await self._wait_to_repeat(journals, error, delay)
-                continue
-            except Exception as error:
-                if len(journals) == 1:
-                    journals[0].fail(_not_stored(journals[0], _as_plait_error(error)))
+                left = self._patience_left(journals, error)
+                if left == 0:  # of those that go on waiting, somebody else leads
+                    self._queue[:0] = batch
                     return
-                await self._store_apart(batch, journals)  # one of them may be at fault
+                _log().warning("store unavailable", error=str(error), retry_in=delay)
+                await anyio.sleep(min(delay, left))
+                delay = _next_delay(delay)
+            except Exception as error:
+                if len(journals) > 1:  # one of them may be at fault, and not the others
+                    await self._store_apart(batch, journals)
+                else:
+                    journals[0].fail(_not_stored(journals[0], _as_plait_error(error)))
                 return
-            await self._settle(batch, fenced)
-            return
-
-    async def _wait_to_repeat(
-        self, journals: Sequence[_DurableJournal], error: StoreUnavailable, delay: float
-    ) -> float:
-        now, patience = anyio.current_time(), self._store.patience
-        left = math.inf
-        for journal in journals:
-            since = journal.waits_since
-            assert since is not None
-            if now >= since + patience:
-                journal.fail(_not_stored(journal, _out_of_patience(patience, error)))
             else:
-                left = min(left, since + patience - now)
-        if left < math.inf:
-            _log().warning("store unavailable", error=str(error), retry_in=delay)
-            await anyio.sleep(min(delay, left))
-        return _next_delay(delay)
+                await self._settle(batch, fenced)
+                return
+
+    def _patience_left(self, journals: Sequence[_DurableJournal], error: StoreUnavailable) -> float:
+        """Seconds until the patience of one of them is at its end; 0: it is, and that one failed."""
+        now, patience = anyio.current_time(), self._store.patience
+        lefts: list[float] = []
+        for journal in journals:
+            assert journal.waits_since is not None
+            left = max(0.0, journal.waits_since + patience - now)
+            if left == 0:
+                journal.fail(_not_stored(journal, _out_of_patience(patience, error)))
+            lefts.append(left)
+        return min(lefts)
 
     async def _store_apart(
         self, batch: Sequence[_Item], journals: Sequence[_DurableJournal]
