@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from .backend import ThreadRow
+from .backend import ThreadRow, Transaction
 from .errors import StoreError, ThreadBusy, ThreadNotFound
 from .events import JournalEvent, ThreadId
 
@@ -25,6 +25,7 @@ __all__ = [
     "Journal",
     "JournalFormat",
     "LeasedJournal",
+    "ListJournal",
     "MemoryStore",
     "Past",
     "Store",
@@ -76,6 +77,23 @@ class Journal(Protocol):
             EncodingError: the event holds a value that cannot be stored; nothing was added.
             LimitError: the thread would outgrow what it may take; nothing was added.
             StoreError, LeaseLost: an earlier event could not be stored; nothing was added.
+        """
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of the store's own, for a node's statements; rolled back when left.
+
+        Raises ``StoreError`` if there are none here.
+        """
+        ...
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """Add an event at the end, and commit the transaction with it: both, or neither.
+
+        Nothing else may be added meanwhile. ``False``: neither, since the connection was lost.
+
+        Raises:
+            CodecError, LimitError, StoreError, LeaseLost: as ``append``; neither.
         """
         ...
 
@@ -162,23 +180,39 @@ class Store(Protocol):
         ...
 
 
-class _MemoryJournal:
-    """A list of events."""
+class ListJournal:
+    """A journal that is a list of events, in this process alone."""
 
-    __slots__ = ("events", "graph", "leased", "status")
+    __slots__ = ("events", "status")
 
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
-        self.leased = False
         self.status = "running"
-        self.graph = ""
+
+    def append(self, event: JournalEvent) -> None:
+        """Add an event at the end."""
+        self.events.append(event)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Raises ``StoreError``: there are none."""
+        raise StoreError(
+            "a store in memory has no transactions for a node's own statements: use PostgreSQL"
+        )
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """Never called, since there are no transactions."""
+        raise AssertionError("there are no transactions here")
+
+
+class _MemoryJournal(ListJournal):
+    """The journal of one thread in memory."""
+
+    leased: bool = False
+    graph: str = ""
 
     @property
     def past(self) -> Past:
         return Past(0, None, tuple(self.events))
-
-    def append(self, event: JournalEvent) -> None:
-        self.events.append(event)
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         return None
