@@ -5,6 +5,7 @@ state; sync points gather branches, with a quorum and a deadline; reducers merge
 """
 
 from . import reducers as reducers
+from .blame import Blame
 from .errors import (
     ConflictError,
     GraphError,
@@ -19,6 +20,7 @@ from .errors import (
     SyncPointError,
     ThreadBusy,
     ThreadError,
+    ThreadExists,
     ThreadNotFound,
     ThreadUnfinished,
     WriteError,
@@ -37,6 +39,7 @@ __all__ = [
     "END",
     "START",
     "Arrival",
+    "Blame",
     "Command",
     "ConflictError",
     "Event",
@@ -68,6 +71,7 @@ __all__ = [
     "SyncPointError",
     "ThreadBusy",
     "ThreadError",
+    "ThreadExists",
     "ThreadNotFound",
     "ThreadUnfinished",
     "WriteError",

@@ -13,11 +13,13 @@ import anyio
 import anyio.abc
 from typing_extensions import TypeVar
 
+from .blame import Blame, blame
 from .commands import StartTimer
 from .draw import draw_mermaid
-from .errors import InterruptError, ThreadNotFound, ThreadUnfinished
+from .errors import InterruptError, ThreadError, ThreadNotFound, ThreadUnfinished, format_path
 from .events import (
     BranchPath,
+    ChannelName,
     Event,
     Interrupt,
     InterruptId,
@@ -29,11 +31,14 @@ from .events import (
     Outcomes,
     RunCompleted,
     RunStarted,
+    StateUpdated,
     ThreadId,
     TimerFired,
+    Writes,
 )
 from .executor import Executor, Interrupts, Listener
-from .machine import Machine
+from .machine import UPDATE, Machine
+from .node import check_declared
 from .plan import Plan
 from .store import UNNAMED, Journal, MemoryStore, Store
 
@@ -304,7 +309,101 @@ class Flow(Generic[S]):
             machine.handle(event)
         return machine
 
+    # -- changing a thread from outside -------------------------------------------------------
+
+    async def update(
+        self,
+        thread_id: ThreadId,
+        values: Mapping[ChannelName, Any],
+        as_node: NodeName | None = None,
+        *,
+        branch: BranchPath | None = None,
+    ) -> Snapshot[S]:
+        """Write to the state of a thread that is not running, through the reducers.
+
+        On a finished thread, the writes are folded over its final state, from which its next run
+        begins. On an unfinished one (suspended, failed or cut off) they are those of one of its
+        branches: its node sees them when the run is resumed, and they are merged like its own.
+
+        Args:
+            values: what a node would return: channels and values, ``Overwrite`` to replace.
+            as_node: the node in whose name it is recorded; what it may write is then checked.
+            branch: the path of the branch that is to have the writes, where several are alive.
+
+        Returns:
+            The thread behind the update. Without values, nothing is recorded.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadError: it is not clear which branch is meant; names those that are alive.
+            WriteError, ReducerError: the state cannot take the values.
+            ThreadBusy: somebody is running the thread.
+            ValueError: ``as_node`` is no node.
+        """
+        writes = self._check_update(values, as_node)
+        async with self.store.lease(thread_id) as journal:
+            if not journal.events:
+                raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            machine = self._replay(journal.events)
+            if machine.failure is not None:
+                raise machine.failure
+            path = _branch_to_update(machine, thread_id, branch)
+            executor = self._executor(machine, journal, thread_id, None, None)
+            if writes:
+                event = StateUpdated(executor.now(), path, as_node or UPDATE, writes)
+                machine.handle(event)
+                machine.current_values()  # a reducer that raises does so before it is recorded
+                if machine.failure is not None:
+                    raise machine.failure
+                await executor.record(event)
+            return self._snapshot(machine, thread_id, len(journal.events), journal.events)
+
+    def _check_update(self, values: Mapping[ChannelName, Any], as_node: NodeName | None) -> Writes:
+        writes = self.plan.schema.check_writes(as_node or UPDATE, values)
+        if as_node is not None:
+            vertex = self.plan.vertices.get(as_node)
+            if vertex is None or vertex.node is None:
+                raise ValueError(f"as_node={as_node!r} is no node of graph {self.name!r}")
+            check_declared(vertex.node, writes)
+        return writes
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> Snapshot[S]:
+        """Begin a thread with what another one was at a position of its journal.
+
+        From there on they have nothing to do with each other. A run that was not finished at that
+        position goes on in the new thread with ``resume``.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadExists: there is a thread with the new id.
+            ValueError: the journal has no such position; the first is 1.
+        """
+        events = await self._events(thread_id)
+        if not 1 <= at <= len(events):
+            raise ValueError(f"thread {thread_id!r} has positions 1 to {len(events)}, not {at}")
+        await self.store.fork(thread_id, at, new_thread_id)
+        return await self.state(new_thread_id)
+
     # -- looking back -------------------------------------------------------------------------
+
+    async def blame(
+        self, thread_id: ThreadId, channel: ChannelName, at: int | None = None
+    ) -> tuple[Blame, ...]:
+        """Who wrote to a channel, and what became of it; by default at the end of the journal.
+
+        Returns:
+            Every write to the channel up to there, oldest first: those that make its value, those
+            that later ones replaced, and those that were dropped with their branch.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: there is no such position or channel.
+        """
+        if channel not in self.plan.schema.channels:
+            known = ", ".join(map(repr, self.plan.schema.channels))
+            raise ValueError(f"graph {self.name!r} has no channel {channel!r}; it has {known}")
+        events = await self._events(thread_id)
+        return blame(self.plan, events[: _position(thread_id, events, at)], channel)
 
     async def state(self, thread_id: ThreadId, at: int | None = None) -> Snapshot[S]:
         """The thread at a position of its journal; by default at its end.
@@ -314,9 +413,7 @@ class Flow(Generic[S]):
             ValueError: the journal has no such position.
         """
         events = await self._events(thread_id)
-        position = len(events) if at is None else at
-        if not 0 <= position <= len(events):
-            raise ValueError(f"thread {thread_id!r} has positions 0 to {len(events)}, not {at}")
+        position = _position(thread_id, events, at)
         machine = self._replay(events[:position])
         return self._snapshot(machine, thread_id, position, events)
 
@@ -369,6 +466,33 @@ class Flow(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}: {len(self.plan.vertices) - 2} vertices>"
+
+
+def _position(thread_id: ThreadId, events: Sequence[JournalEvent], at: int | None) -> int:
+    position = len(events) if at is None else at
+    if not 0 <= position <= len(events):
+        raise ValueError(f"thread {thread_id!r} has positions 0 to {len(events)}, not {at}")
+    return position
+
+
+def _branch_to_update(
+    machine: Machine, thread_id: ThreadId, branch: BranchPath | None
+) -> BranchPath:
+    """The branch that is to have an update; empty on a finished thread."""
+    alive = [path for path, each in sorted(machine.branches.items()) if each.is_leaf]
+    if branch is None and len(alive) < 2:
+        return alive[0] if alive else ()
+    if branch in alive:
+        return branch
+    if not alive:
+        problem = "has no run that is not finished, and so no branch to update: leave branch= out"
+    else:
+        listed = ", ".join(f"{path} at {machine.branches[path].place!r}" for path in alive[:10]) + (
+            f" and {len(alive) - 10} more" if len(alive) > 10 else ""
+        )
+        named = "" if branch is None else f", and {format_path(branch)} is none of them"
+        problem = f"has these branches alive{named}; say which is meant with branch=: {listed}"
+    raise ThreadError(thread_id, problem)
 
 
 def _status(machine: Machine) -> Literal["completed", "running", "suspended"]:

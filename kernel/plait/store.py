@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
-from .errors import ThreadBusy
+from .errors import StoreError, ThreadBusy, ThreadExists, ThreadNotFound
 from .events import JournalEvent, ThreadId
 
 __all__ = ["UNNAMED", "Journal", "MemoryStore", "Store"]
@@ -47,6 +47,16 @@ class Store(Protocol):
 
     async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
         """The events of a thread, in order; empty for a thread that is not known."""
+        ...
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another up to position ``at``.
+
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadExists: there is a thread of the new name.
+            StoreError: the thread has no such position.
+        """
         ...
 
 
@@ -99,3 +109,15 @@ class MemoryStore:
         """The events of a thread, in order; empty for a thread that is not known."""
         journal = self._journals.get(thread_id)
         return tuple(journal.events) if journal is not None else ()
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another; see :class:`Store`."""
+        source = self._journals.get(thread_id)
+        if source is None or not source.events:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if not 1 <= at <= len(source.events):
+            raise StoreError(f"thread {thread_id!r} has positions 1 to {len(source.events)}: {at}")
+        if new_thread_id in self._journals:
+            raise ThreadExists(new_thread_id, "exists: give the fork an id of its own")
+        fork = self._journals[new_thread_id] = _MemoryJournal()
+        fork.events += source.events[:at]
