@@ -177,8 +177,12 @@ class DurableStore:
         thread_id: ThreadId,
         format_: JournalFormat | None = None,
         upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past | None:
         """What is known of a thread, up to a position; ``None`` for one that is not known.
+
+        ``whole``: from the first position that is kept, and not only from the last snapshot.
 
         Raises ``StoreError`` if that position was pruned.
         """
@@ -186,10 +190,15 @@ class DurableStore:
         thread = await self.persist(lambda: self.backend.thread(thread_id))
         if thread is None or thread.position == 0:
             return None
-        return await self.read(thread, format_ or JournalFormat(), upto)
+        return await self.read(thread, format_ or JournalFormat(), upto, whole=whole)
 
     async def read(
-        self, thread: ThreadRow, format_: JournalFormat, upto: int | None = None
+        self,
+        thread: ThreadRow,
+        format_: JournalFormat,
+        upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past:
         """A thread's past: its snapshot and its events, those of its origin before its own."""
         backend, thread_id = self.backend, thread.thread_id
@@ -198,8 +207,9 @@ class DurableStore:
         events: list[JournalEvent] = []
         last = thread.position if upto is None else upto
         found = None
-        if last > begin:
-            found = await self.persist(lambda: backend.load_snapshot(thread_id, last))
+        latest = min(last, thread.pruned) if whole else last
+        if latest > begin:
+            found = await self.persist(lambda: backend.load_snapshot(thread_id, latest))
         if found is not None:
             start, snapshot = found.position, self.unseal(thread_id, found)
         elif last < thread.pruned:
@@ -213,7 +223,9 @@ class DurableStore:
                 raise StoreError(
                     f"thread {thread_id!r} is a fork of {thread.origin[0]!r}, which is gone"
                 )
-            start, snapshot, inherited = await self.read(source, format_, min(begin, last))
+            start, snapshot, inherited = await self.read(
+                source, format_, min(begin, last), whole=whole
+            )
             events += inherited
         after = start + len(events)
         while after < last or upto is None:

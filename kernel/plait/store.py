@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from .backend import ThreadRow, Transaction
-from .errors import StoreError, ThreadBusy, ThreadNotFound
+from .errors import StoreError, ThreadBusy, ThreadExists, ThreadNotFound
 from .events import JournalEvent, ThreadId
 
 if TYPE_CHECKING:
@@ -143,9 +143,16 @@ class Store(Protocol):
         ...
 
     async def past(
-        self, thread_id: ThreadId, format_: JournalFormat = ..., upto: int | None = None
+        self,
+        thread_id: ThreadId,
+        format_: JournalFormat = ...,
+        upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past | None:
         """What is known of a thread, up to a position; ``None`` for a thread that is not known.
+
+        ``whole``: from the first position that is kept, and not only from the last snapshot.
 
         Raises ``StoreError`` if that position was pruned.
         """
@@ -177,6 +184,16 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Give back what the store holds: connections, files."""
+        ...
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another up to position ``at``.
+
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadExists: there is a thread of the new name.
+            StoreError: the thread has no such position.
+        """
         ...
 
 
@@ -271,6 +288,8 @@ class MemoryStore:
         thread_id: ThreadId,
         format_: JournalFormat = _PLAIN,
         upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past | None:
         """What is known of a thread; ``None`` for one that is not known."""
         journal = self._journals.get(thread_id)
@@ -301,6 +320,18 @@ class MemoryStore:
         if journal.leased:
             raise _busy(thread_id)
         del self._journals[thread_id]
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another; see :class:`Store`."""
+        source = self._journals.get(thread_id)
+        if source is None or not source.events:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if not 1 <= at <= len(source.events):
+            raise StoreError(f"thread {thread_id!r} has positions 1 to {len(source.events)}: {at}")
+        if new_thread_id in self._journals:
+            raise ThreadExists(new_thread_id, "exists: give the fork an id of its own")
+        fork = self._journals[new_thread_id] = _MemoryJournal()
+        fork.events += source.events[:at]
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """Keep the description of a graph under its fingerprint."""

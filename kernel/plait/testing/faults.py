@@ -219,15 +219,21 @@ class CrashAt:
         thread_id: ThreadId,
         format_: JournalFormat | None = None,
         upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past | None:
         """As the store's."""
-        return await self._store.past(thread_id, format_ or JournalFormat(), upto)
+        return await self._store.past(thread_id, format_ or JournalFormat(), upto, whole=whole)
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
     ) -> Sequence[ThreadRow]:
         """As the store's."""
         return await self._store.threads(limit=limit, before=before)
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """As the store's."""
+        await self._store.fork(thread_id, at, new_thread_id)
 
     async def delete(self, thread_id: ThreadId) -> None:
         """As the store's."""
