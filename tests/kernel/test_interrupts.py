@@ -685,6 +685,81 @@ def test_a_branch_held_for_a_parked_one_waits() -> None:
     assert log.saw["b"]["items"] == ["a"]
 
 
+# -- subgraphs --------------------------------------------------------------------------------
+
+
+def test_a_subgraph_is_parked_as_a_whole_and_begins_anew_to_hear_its_answers() -> None:
+    calls = []
+
+    async def first(_state: Any, ctx: NodeContext) -> Any:
+        calls.append(ctx.idempotency_key)
+        return {"items": ["first"]}
+
+    inner = build("START first ask END", first=first, ask=asks("why?"))
+    thread = Thread(build("START sub after END", sub=inner.compile()))
+    (asked,) = thread.run().interrupts
+    assert asked == Interrupt("0:1/0.0:2:0", "why?", (0, 0), "sub/ask")
+    assert thread.resume({asked.id: "so"}).state["items"] == ["first", "so", "after"]
+    assert calls == ["t/0:1:0.0:1"] * 2
+
+
+def test_it_goes_on_when_all_that_was_asked_within_it_is_answered() -> None:
+    inner = build("START a gather END", "START b gather", a=asks("a"), b=asks("b"), gather=Join())
+    thread = Thread(build("START sub END", "START c END", sub=inner.compile()))
+    assert names(thread.run()) == ["0.0:0/0.0.0.0:0:0", "0.0:0/0.0.0.1:0:0"]
+    assert names(thread.resume({"0.0:0/0.0.0.1:0:0": 2})) == ["0.0:0/0.0.0.0:0:0"]
+    assert thread.resume({"0.0:0/0.0.0.0:0:0": 1}).state["items"] == [1, 2, "c"]
+
+
+def test_a_subgraph_of_a_subgraph_asks_through_both() -> None:
+    innermost = build("START ask END", ask=asks("x", "y")).compile()
+    inner = build("START deep END", deep=innermost).compile(interrupt_after=["deep"])
+    thread = Thread(build("START sub END", sub=inner))
+    seen: list[tuple[str, str]] = []
+    result = thread.run()
+    while result.status == "suspended":
+        (asked,) = result.interrupts
+        seen.append((asked.node, asked.when))
+        result = thread.resume({asked.id: len(seen)})
+    assert seen == [
+        ("sub/deep/ask", "within"),
+        ("sub/deep/ask", "within"),
+        ("sub/deep", "after"),
+    ]
+    assert result.state["items"] == [1, 2]
+
+
+def test_a_subgraph_stops_where_it_was_compiled_to() -> None:
+    inner = build("START a b END").compile(interrupt_before=["b"])
+    thread = Thread(build("START sub END", sub=inner))
+    assert names(thread.run()) == ["0:1/0.0:2:before"]
+    assert thread.resume({"0:1/0.0:2:before": None}).state["items"] == ["a", "b"]
+
+
+def test_one_subgraph_may_be_parked_in_many_branches() -> None:
+    inner = build("START ask END", ask=asks("?")).compile()
+    graph = Graph(Work).add_node("sub", inner).add_edge("sub", "__end__")
+    graph.add_conditional_edges("__start__", sends_once("sub", "sub", "sub"), ["sub"])
+    thread = Thread(graph)
+    result = thread.run()
+    assert len(set(names(result))) == 3
+    done = thread.answer_all(result, lambda each: each.branch[1])
+    assert done.state["items"] == [0, 1, 2]
+
+
+def test_a_subgraph_that_may_not_ask_so_much_fails() -> None:
+    inner = build("START a END", "START b END", a=asks(), b=asks()).compile(max_interrupts=1)
+    with pytest.raises(NodeError) as caught:
+        Thread(build("START sub END", sub=inner)).run()
+    assert isinstance(caught.value.__cause__, LimitError)
+
+
+def test_what_a_subgraph_asks_counts_for_the_thread() -> None:
+    inner = build("START a END", "START b END", a=asks(), b=asks()).compile()
+    with pytest.raises(LimitError, match="asks for 2 more, while 0"):
+        Thread(build("START sub END", sub=inner), max_interrupts=1).run()
+
+
 # -- failures, cancellation, recovery ---------------------------------------------------------
 
 

@@ -402,12 +402,15 @@ def _run(make: Callable[[], Flow[Any]], given: Any, context: Any, schedule: _Sch
                 name: anyio.CapacityLimiter(pool.total_tokens) for name, pool in flow.pools.items()
             },
             debug=flow.debug,
+            interrupts=flow.interrupts,
             runner=gatekeeper,
         )
         writes = flow.plan.schema.check_input(machine.values, given)
         await executor.run(RunStarted(executor.now(), (0,), writes))
-        state = flow.plan.schema.instance(machine.values)
-        return RunResult(state, "completed", dict(machine.outcomes), executor.thread_id)
+        state = flow.plan.schema.instance(machine.current_values())
+        status: Literal["completed", "suspended"] = "suspended" if machine.running else "completed"
+        outcomes, asked = dict(machine.outcomes), machine.interrupts
+        return RunResult(state, status, outcomes, executor.thread_id, asked)
 
     result, error = None, None
     with _virtual_time(clock):
@@ -419,7 +422,7 @@ def _run(make: Callable[[], Flow[Any]], given: Any, context: Any, schedule: _Sch
             error = raised
     return _Run(
         schedule=replace(schedule, choices=_trimmed(gatekeeper.taken)),
-        values=copied(machine.values) if result is not None else {},
+        values=copied(machine.current_values()) if result is not None else {},
         result=result,
         error=error,
         steps=gatekeeper.steps,
