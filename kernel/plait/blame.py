@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from .commands import Finish, Notify
+from .commands import Command, Finish, Notify
 from .events import (
     BranchPath,
     ChannelName,
@@ -23,10 +23,9 @@ from .events import (
     SyncPointOpened,
 )
 from .machine import INPUT, Machine
-from .plan import Plan
 from .state import NodeWrites, Overwrite
 
-__all__ = ["Blame", "Fate", "blame"]
+__all__ = ["Blame", "Blamer", "Fate"]
 
 Fate: TypeAlias = Literal["kept", "overwritten", "late", "cancelled", "failed"]
 
@@ -63,41 +62,61 @@ class _Fall:
         self.fate: Final[Fate] = fate
 
 
-def blame(plan: Plan, events: Sequence[JournalEvent], channel: ChannelName) -> tuple[Blame, ...]:
-    """All writes to a channel in a journal, oldest first."""
-    machine = Machine(plan, keep_delta=True)
-    kept: list[NodeWrites] = []  # in the order in which they are folded
-    falls: list[_Fall] = []
-    for position, event in enumerate(events, 1):
-        commands = machine.handle(event)
-        falls += _falls(position, event, [c.event for c in commands if isinstance(c, Notify)])
+class Blamer:
+    """Watches a replay by a machine that keeps its delta, and says who wrote to one channel.
+
+    Args:
+        channel: the channel.
+        exclusive: whether it has no reducer.
+        start: the position behind which the replay begins.
+    """
+
+    def __init__(self, channel: ChannelName, *, exclusive: bool, start: int) -> None:
+        self._channel = channel
+        self._exclusive = exclusive
+        self._start = start
+        self._events: list[JournalEvent] = []
+        self._kept: list[NodeWrites] = []  # in the order in which they are folded
+        self._falls: list[_Fall] = []
+
+    def note(self, machine: Machine, event: JournalEvent, commands: Sequence[Command]) -> None:
+        """Take in an event that the machine has handled."""
+        self._events.append(event)
+        position = self._start + len(self._events)
+        told = [command.event for command in commands if isinstance(command, Notify)]
+        self._falls += _falls(position, event, told)
         if any(isinstance(command, Finish) for command in commands):
-            kept += machine.delta
+            self._kept += machine.delta
         elif isinstance(event, StateUpdated) and not event.branch:
-            kept.append(NodeWrites(event.node, event.writes))
-    kept += machine.delta_so_far()
-    # A pair of channel and value is the same object wherever its write has gone.
-    parts = [pair for entry in kept for pair in entry.writes if pair[0] == channel]
-    replaced = _replaced(parts, exclusive=channel in plan.schema.exclusive)
-    fates: dict[int, Fate] = {
-        id(pair): "overwritten" if place < replaced else "kept" for place, pair in enumerate(parts)
-    }
-    return tuple(
-        [
-            Blame(
-                position,
-                INPUT if isinstance(event, RunStarted) else event.node,
-                event.branch,
-                event.attempt if isinstance(event, NodeCompleted) else 0,
-                pair[1],
-                fates.get(id(pair)) or _why_dropped(position, event.branch, falls),
-            )
-            for position, event in enumerate(events, 1)
-            if isinstance(event, (RunStarted, NodeCompleted, StateUpdated))
-            for pair in event.writes
-            if pair[0] == channel
-        ]
-    )
+            self._kept.append(NodeWrites(event.node, event.writes))
+
+    def result(self, machine: Machine) -> tuple[Blame, ...]:
+        """All writes to the channel in the events that were seen, oldest first."""
+        channel = self._channel
+        kept = [*self._kept, *machine.delta_so_far()]
+        # A pair of channel and value is the same object wherever its write has gone.
+        parts = [pair for entry in kept for pair in entry.writes if pair[0] == channel]
+        replaced = _replaced(parts, exclusive=self._exclusive)
+        fates: dict[int, Fate] = {
+            id(pair): "overwritten" if place < replaced else "kept"
+            for place, pair in enumerate(parts)
+        }
+        return tuple(
+            [
+                Blame(
+                    position,
+                    INPUT if isinstance(event, RunStarted) else event.node,
+                    event.branch,
+                    event.attempt if isinstance(event, NodeCompleted) else 0,
+                    pair[1],
+                    fates.get(id(pair)) or _why_dropped(position, event.branch, self._falls),
+                )
+                for position, event in enumerate(self._events, self._start + 1)
+                if isinstance(event, (RunStarted, NodeCompleted, StateUpdated))
+                for pair in event.writes
+                if pair[0] == channel
+            ]
+        )
 
 
 def _falls(position: int, event: JournalEvent, told: Iterable[Any]) -> Iterator[_Fall]:
@@ -118,7 +137,7 @@ def _falls(position: int, event: JournalEvent, told: Iterable[Any]) -> Iterator[
 def _replaced(parts: Sequence[tuple[ChannelName, Any]], *, exclusive: bool) -> int:
     """How many of the first writes the later ones have replaced."""
     if exclusive:
-        return len(parts) - 1
+        return max(0, len(parts) - 1)
     last = [place for place, (_, value) in enumerate(parts) if type(value) is Overwrite]
     return last[-1] if last else 0
 

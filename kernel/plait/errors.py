@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .events import BranchPath, Outcome
 
 __all__ = [
+    "CodecError",
     "ConflictError",
     "GraphChanged",
     "GraphError",
@@ -342,6 +343,10 @@ class LimitError(PlaitError):
     def __init__(self, limit: str, problem: str) -> None:
         self.limit = limit
         super().__init__(f"{problem}; the option {limit!r} raises the limit")
+
+
+class CodecError(PlaitError):
+    """A value cannot be stored, or a stored one cannot be read."""
 
 
 class StoreError(PlaitError):

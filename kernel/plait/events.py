@@ -21,6 +21,7 @@ __all__ = [
     "ChannelName",
     "Emitted",
     "Event",
+    "GraphAdopted",
     "Interrupt",
     "InterruptId",
     "InterruptsAnswered",
@@ -133,6 +134,8 @@ class RunStarted(NamedTuple):
     """The path of the run's first branch."""
     writes: Writes
     """The input, as a delta over the thread's state."""
+    plan: str = ""
+    """The fingerprint of the graph; empty where the journal does not outlive it."""
 
 
 class NodeCompleted(NamedTuple):
@@ -237,6 +240,14 @@ class QuorumJudged(NamedTuple):
     met: bool
 
 
+class GraphAdopted(NamedTuple):
+    """A run goes on with another graph than the one that began it."""
+
+    at: float
+    plan: str
+    """The fingerprint of the graph that it goes on with."""
+
+
 JournalEvent: TypeAlias = (
     RunStarted
     | NodeCompleted
@@ -245,6 +256,7 @@ JournalEvent: TypeAlias = (
     | Routed
     | TimerFired
     | QuorumJudged
+    | GraphAdopted
     | NodeInterrupted
     | InterruptsAnswered
     | StateUpdated

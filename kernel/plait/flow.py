@@ -6,21 +6,32 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 import anyio
 import anyio.abc
 from typing_extensions import TypeVar
 
-from .blame import Blame, blame
-from .commands import StartTimer
+from .blame import Blame, Blamer
+from .commands import Command, StartTimer
 from .draw import draw_mermaid
-from .errors import InterruptError, ThreadError, ThreadNotFound, ThreadUnfinished, format_path
+from .errors import (
+    GraphChanged,
+    InterruptError,
+    PlaitError,
+    StoreError,
+    ThreadError,
+    ThreadNotFound,
+    ThreadUnfinished,
+    format_path,
+)
 from .events import (
     BranchPath,
     ChannelName,
     Event,
+    GraphAdopted,
     Interrupt,
     InterruptId,
     InterruptsAnswered,
@@ -40,7 +51,19 @@ from .executor import Executor, Interrupts, Listener
 from .machine import UPDATE, Machine
 from .node import check_declared
 from .plan import Plan
-from .store import UNNAMED, Journal, MemoryStore, Store
+from .store import (
+    UNNAMED,
+    Durability,
+    Journal,
+    JournalFormat,
+    LeasedJournal,
+    MemoryStore,
+    Past,
+    Store,
+)
+
+if TYPE_CHECKING:
+    from .codec import Codec, TypeRegistry
 
 __all__ = ["BranchView", "Flow", "RunResult", "RunStream", "Snapshot"]
 
@@ -112,8 +135,10 @@ class Flow(Generic[S]):
     def __init__(
         self,
         plan: Plan,
-        store: Store | None = None,
+        store: Store | str | None = None,
         *,
+        durability: Durability = "sync",
+        types: Sequence[type] | TypeRegistry = (),
         interrupt_before: Collection[NodeName] = (),
         interrupt_after: Collection[NodeName] = (),
         max_interrupts: int = 2_000,
@@ -123,7 +148,19 @@ class Flow(Generic[S]):
     ) -> None:
         self.plan = plan
         self.name: str = plan.name
-        self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS) if store is None else store
+        if store is None:
+            self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS)
+        elif isinstance(store, str):
+            from .durable import open_store
+
+            self.store = open_store(store)
+        else:
+            self.store = store
+        self._shares = store is not None  # whether other graphs may use the store, or later code
+        self._owns = isinstance(store, str)
+        self._past = _PastReader(plan, self.store, durability, types)
+        if not self._shares:
+            self._past.format = JournalFormat(plan.name)
         self.interrupts = Interrupts(interrupt_before, interrupt_after, max_interrupts)
         self.max_concurrency = max_concurrency
         self.pools: dict[str, anyio.CapacityLimiter] = {
@@ -131,6 +168,22 @@ class Flow(Generic[S]):
             for name, pool in (pools or {}).items()
         }
         self.debug = debug
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the store, if it was given as a URL; whoever passed one in closes it."""
+        if self._owns:
+            await self.store.close()
 
     # -- running ------------------------------------------------------------------------------
 
@@ -166,25 +219,31 @@ class Flow(Generic[S]):
         thread_id: ThreadId,
         answers: Mapping[InterruptId, Any] | None = None,
         context: Any = None,
+        *,
+        migrate: bool = False,
     ) -> RunResult[S]:
-        """Go on with a run that is suspended, has failed or was cancelled.
+        """Go on with a run that is suspended, has failed, was cancelled, or whose process has died.
 
-        What has finished is not done again. A node that has asked for something is called again
-        from its top when all that it asked is answered.
+        A node whose completion is durable is never called again. One that was running is called
+        again, with the same ``ctx.idempotency_key``; so is one that has asked for something, from
+        its top, when all that it asked is answered.
 
         Args:
             answers: by the ids of ``RunResult.interrupts``, one or several; what is not answered
                 stays open. All are taken, or none. Deadlines that passed in the meantime
                 (``clock_on_interrupt="run"``) come before the answers.
             context: for the nodes, as ``ctx.context``.
+            migrate: go on although the graph has changed by more than additions; the run is
+                replayed on this graph, which may turn out to be impossible.
 
         Raises:
             ThreadNotFound: no run is known under this id.
             InterruptError: an id is not open: it has been answered, its branch is gone, or there
                 was none. Nothing has changed.
+            GraphChanged: another graph began the run; says what differs.
             and what ``run`` raises.
         """
-        return await self._resume(thread_id, answers, context, None)
+        return await self._resume(thread_id, answers, context, None, migrate=migrate)
 
     def stream(
         self,
@@ -210,14 +269,16 @@ class Flow(Generic[S]):
     ) -> RunResult[S]:
         if thread_id is None:
             thread_id = UNNAMED + uuid.uuid4().hex
-        async with self.store.lease(thread_id) as journal:
-            machine = self._replay(journal.events)
+        fingerprint = await self._past.fingerprint() if self._shares else ""
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            machine, _ = await self._past.replay(journal.past)
             if machine.running:
                 raise _unfinished(thread_id, machine)
+            machine.plan = self.plan
             writes = self.plan.schema.check_input(machine.values, given)
             executor = self._executor(machine, journal, thread_id, context, listener)
-            started = RunStarted(executor.now(), (machine.runs,), writes)
-            return await self._finish(executor, started)
+            started = RunStarted(executor.now(), (machine.runs,), writes, fingerprint)
+            return await self._finish(executor, journal, started)
 
     async def _resume(
         self,
@@ -225,19 +286,28 @@ class Flow(Generic[S]):
         answers: Mapping[InterruptId, Any] | None,
         context: Any,
         listener: Listener | None,
+        *,
+        migrate: bool,
     ) -> RunResult[S]:
-        async with self.store.lease(thread_id) as journal:
-            if not journal.events:
+        fingerprint = await self._past.fingerprint() if self._shares else ""
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            past = journal.past
+            if past.snapshot is None and not past.events:
                 raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-            machine = self._replay(journal.events)
+            machine, begun_by = await self._past.replay(past)
+            changed = machine.running and begun_by and begun_by != fingerprint
+            if changed:
+                machine = await self._past.adopt(thread_id, past, begun_by, migrate=migrate)
             if machine.failure is not None:
                 raise machine.failure
             executor = self._executor(machine, journal, thread_id, context, listener)
+            if changed:
+                await executor.record(GraphAdopted(executor.now(), fingerprint))
             if answers:
-                await self._answer(executor, answers, journal.events)
+                await self._answer(executor, answers, past.events)
             if not machine.running:
                 return self._result(executor)
-            return await self._finish(executor, None)
+            return await self._finish(executor, journal, None)
 
     def _executor(
         self,
@@ -284,9 +354,15 @@ class Flow(Generic[S]):
         if machine.failure is not None:
             raise machine.failure
 
-    async def _finish(self, executor: Executor, event: JournalEvent | None) -> RunResult[S]:
+    async def _finish(
+        self, executor: Executor, journal: LeasedJournal, event: JournalEvent | None
+    ) -> RunResult[S]:
+        if self._past.format.codec is not None:
+            journal.watch(lambda: self._past.snapshot(executor.machine))
+        journal.status = "running"
         await executor.run(event)
         result = self._result(executor)
+        journal.status = result.status
         if executor.listener is not None:
             executor.listener.put(
                 RunCompleted(executor.now(), executor.thread_id, result.status, result.state)
@@ -302,12 +378,6 @@ class Flow(Generic[S]):
             thread_id=executor.thread_id,
             interrupts=machine.interrupts if machine.running else (),
         )
-
-    def _replay(self, events: Sequence[JournalEvent]) -> Machine:
-        machine = Machine(self.plan)
-        for event in events:
-            machine.handle(event)
-        return machine
 
     # -- changing a thread from outside -------------------------------------------------------
 
@@ -341,22 +411,26 @@ class Flow(Generic[S]):
             ValueError: ``as_node`` is no node.
         """
         writes = self._check_update(values, as_node)
-        async with self.store.lease(thread_id) as journal:
-            if not journal.events:
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            past = journal.past
+            if past.snapshot is None and not past.events:
                 raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-            machine = self._replay(journal.events)
+            machine, _ = await self._past.replay(past)
             if machine.failure is not None:
                 raise machine.failure
             path = _branch_to_update(machine, thread_id, branch)
             executor = self._executor(machine, journal, thread_id, None, None)
+            position = past.position + len(past.events)
+            event: JournalEvent | None = past.events[-1] if past.events else None
             if writes:
                 event = StateUpdated(executor.now(), path, as_node or UPDATE, writes)
+                position += 1
                 machine.handle(event)
                 machine.current_values()  # a reducer that raises does so before it is recorded
                 if machine.failure is not None:
                     raise machine.failure
                 await executor.record(event)
-            return self._snapshot(machine, thread_id, len(journal.events), journal.events)
+            return self._snapshot(machine, thread_id, position, event)
 
     def _check_update(self, values: Mapping[ChannelName, Any], as_node: NodeName | None) -> Writes:
         writes = self.plan.schema.check_writes(as_node or UPDATE, values)
@@ -378,9 +452,9 @@ class Flow(Generic[S]):
             ThreadExists: there is a thread with the new id.
             ValueError: the journal has no such position; the first is 1.
         """
-        events = await self._events(thread_id)
-        if not 1 <= at <= len(events):
-            raise ValueError(f"thread {thread_id!r} has positions 1 to {len(events)}, not {at}")
+        last = (await self.state(thread_id)).position
+        if not 1 <= at <= last:
+            raise ValueError(f"thread {thread_id!r} has positions 1 to {last}, not {at}")
         await self.store.fork(thread_id, at, new_thread_id)
         return await self.state(new_thread_id)
 
@@ -392,8 +466,9 @@ class Flow(Generic[S]):
         """Who wrote to a channel, and what became of it; by default at the end of the journal.
 
         Returns:
-            Every write to the channel up to there, oldest first: those that make its value, those
-            that later ones replaced, and those that were dropped with their branch.
+            Every write to the channel up to there that was not pruned, oldest first: those that
+            make its value, those that later ones replaced, and those that were dropped with their
+            branch.
 
         Raises:
             ThreadNotFound: no run is known under this id.
@@ -402,8 +477,11 @@ class Flow(Generic[S]):
         if channel not in self.plan.schema.channels:
             known = ", ".join(map(repr, self.plan.schema.channels))
             raise ValueError(f"graph {self.name!r} has no channel {channel!r}; it has {known}")
-        events = await self._events(thread_id)
-        return blame(self.plan, events[: _position(thread_id, events, at)], channel)
+        past = await self._read(thread_id, at, whole=True)
+        exclusive = channel in self.plan.schema.exclusive
+        blamer = Blamer(channel, exclusive=exclusive, start=past.position)
+        machine, _ = await self._past.replay(past, blamer.note, keep_delta=True)
+        return blamer.result(machine)
 
     async def state(self, thread_id: ThreadId, at: int | None = None) -> Snapshot[S]:
         """The thread at a position of its journal; by default at its end.
@@ -412,38 +490,86 @@ class Flow(Generic[S]):
             ThreadNotFound: no run is known under this id.
             ValueError: the journal has no such position.
         """
-        events = await self._events(thread_id)
-        position = _position(thread_id, events, at)
-        machine = self._replay(events[:position])
-        return self._snapshot(machine, thread_id, position, events)
+        past = await self._read(thread_id, at)
+        end = past.position + len(past.events)
+        machine, _ = await self._past.replay(past)
+        return self._snapshot(machine, thread_id, end, past.events[-1] if past.events else None)
 
     async def history(self, thread_id: ThreadId) -> AsyncIterator[Snapshot[S]]:
-        """The thread at each position of its journal, newest first.
+        """The thread at each position of its journal that is kept, newest first.
 
         Raises:
             ThreadNotFound: no run is known under this id.
         """
-        events = await self._events(thread_id)
-        machine = Machine(self.plan)
-        snapshots = []
-        for position, event in enumerate(events, 1):
-            machine.handle(event)
-            snapshots.append(self._snapshot(machine, thread_id, position, events))
+        past = await self._read(thread_id, None, whole=True)
+        snapshots: list[Snapshot[S]] = []
+        position = past.position
+
+        def note(machine: Machine, event: JournalEvent, commands: object) -> None:
+            nonlocal position
+            position += 1
+            snapshots.append(self._snapshot(machine, thread_id, position, event))
+
+        await self._past.replay(past, note)
         for snapshot in reversed(snapshots):
             yield snapshot
 
-    async def _events(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
-        events = await self.store.read(thread_id)
-        if not events:
+    async def prune(
+        self, thread_id: ThreadId, keep: int | None = None, *, keep_bytes: int | None = None
+    ) -> int:
+        """Give up the older history of a thread; what is kept stays loadable, position by position.
+
+        Args:
+            keep: how many of the last events to keep.
+            keep_bytes: how many bytes of events to keep at most; with both, the smaller counts.
+
+        Returns:
+            The first position that can still be looked at.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadBusy: a run holds the thread.
+            StoreError: a fork begins in what would be given up, or the store is in memory.
+            ValueError: neither is given, or one is below 0.
+        """
+        for name, value in (("keep", keep), ("keep_bytes", keep_bytes)):
+            if value is not None and value < 0:
+                raise ValueError(f"{name}={value!r} must be 0 or more")
+        if keep is None and keep_bytes is None:
+            raise ValueError("say how much to keep: keep=..., keep_bytes=... or both")
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            return await self._prune(journal, thread_id, keep, keep_bytes)
+
+    async def _prune(
+        self, journal: LeasedJournal, thread_id: ThreadId, keep: int | None, keep_bytes: int | None
+    ) -> int:
+        cut = await journal.find_cut(keep, keep_bytes)
+        past = await self.store.past(thread_id, self._past.format, cut)
+        if past is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-        return events
+        if past.events:
+            machine, begun_by = await self._past.replay(past)
+            await journal.prune(cut, self._past.snapshot(machine, begun_by))
+        elif past.snapshot is not None:
+            await journal.prune(cut, past.snapshot)
+        return cut
+
+    async def _read(self, thread_id: ThreadId, upto: int | None, *, whole: bool = False) -> Past:
+        past = await self.store.past(thread_id, self._past.format, upto, whole=whole)
+        if past is None:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if upto is not None and upto != past.position + len(past.events):
+            everything = await self._read(thread_id, None)
+            last = everything.position + len(everything.events)
+            raise ValueError(f"thread {thread_id!r} has positions 0 to {last}, not {upto}")
+        return past
 
     def _snapshot(
         self,
         machine: Machine,
         thread_id: ThreadId,
         position: int,
-        events: Sequence[JournalEvent],
+        event: JournalEvent | None,
     ) -> Snapshot[S]:
         return Snapshot(
             thread_id=thread_id,
@@ -456,7 +582,7 @@ class Flow(Generic[S]):
                 if branch.is_leaf
             ),
             outcomes={name: Outcomes(found) for name, found in machine.outcomes.items()},
-            event=events[position - 1] if position else None,
+            event=event,
             interrupts=machine.interrupts,
         )
 
@@ -468,11 +594,172 @@ class Flow(Generic[S]):
         return f"<Flow {self.name!r}: {len(self.plan.vertices) - 2} vertices>"
 
 
-def _position(thread_id: ThreadId, events: Sequence[JournalEvent], at: int | None) -> int:
-    position = len(events) if at is None else at
-    if not 0 <= position <= len(events):
-        raise ValueError(f"thread {thread_id!r} has positions 0 to {len(events)}, not {at}")
-    return position
+class _PastReader:
+    """Makes a machine of what a store has kept, whatever graphs wrote it."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        durability: Durability,
+        types: Sequence[type] | TypeRegistry,
+    ) -> None:
+        self.plan = plan
+        self._store = store
+        self._durability: Durability = durability
+        self._types = types
+        self._snapshot_codec: Codec | None = None
+        self._fingerprint = ""
+        self._description = b""
+        self._plans: dict[str, Plan] = {"": plan}
+
+    @cached_property
+    def format(self) -> JournalFormat:
+        """How the journals of this graph are kept. Raises ``RegistrationError``."""
+        codec = self._store.make_codec(self._registry)
+        if codec is not None:  # a snapshot's size is bounded by that of the thread
+            self._snapshot_codec = type(codec)(codec.registry, max_value_bytes=_UNBOUNDED)
+        return JournalFormat(self.plan.name, codec, self._durability)
+
+    def _registry(self) -> TypeRegistry:
+        from .codec import TypeRegistry
+        from .snapshots import register_types
+
+        types = self._types
+        registry = types if isinstance(types, TypeRegistry) else TypeRegistry()
+        register_types(registry)
+        if not isinstance(types, TypeRegistry):
+            for type_ in types:
+                registry.register(type_)
+        functions = [vertex.node.fn for vertex in self.plan.vertices.values() if vertex.node]
+        registry.register_annotations(self.plan.schema.type, *functions)
+        return registry
+
+    async def fingerprint(self) -> str:
+        """What journals call this graph; its description is in the store from then on."""
+        if not self._fingerprint:
+            from .fingerprint import describe, fingerprint_of
+
+            self._description = describe(self.plan)
+            fingerprint = fingerprint_of(self._description)
+            await self._store.save_plan(fingerprint, self._description)
+            self._fingerprint = fingerprint
+            self._plans[fingerprint] = self.plan
+        return self._fingerprint
+
+    async def _plan(self, fingerprint: str) -> Plan:
+        plan = self._plans.get(fingerprint)
+        if plan is None:
+            from .fingerprint import rebuild
+
+            plan = self._plans[fingerprint] = rebuild(
+                await self._description_of(fingerprint), self.plan.schema
+            )
+        return plan
+
+    async def _description_of(self, fingerprint: str) -> bytes:
+        description = await self._store.load_plan(fingerprint)
+        if description is None:
+            raise StoreError(
+                f"a journal names graph {fingerprint}, and the store does not have its description"
+            )
+        return description
+
+    async def replay(
+        self,
+        past: Past,
+        note: Callable[[Machine, JournalEvent, Sequence[Command]], None] | None = None,
+        *,
+        last: Plan | None = None,
+        keep_delta: bool = False,
+    ) -> tuple[Machine, str]:
+        """Replay a journal, each run on the graph that carried it out.
+
+        Args:
+            past: what is to be replayed.
+            note: called after every event, with what the machine made of it.
+            keep_delta: as for ``Machine``.
+            last: the graph for the last run, in place of its own.
+
+        Returns:
+            The machine, and the fingerprint of the graph of the last run.
+        """
+        machine = Machine(self.plan, keep_delta=keep_delta)
+        if past.snapshot is None and not past.events:  # a new thread
+            return machine, ""
+        begins = [number for number, event in enumerate(past.events) if type(event) is RunStarted]
+        begun_by = ""
+        if past.snapshot is not None:
+            machine, begun_by = await self._restore(
+                past.snapshot, None if begins else last, keep_delta=keep_delta
+            )
+        graphs = self._graphs(past.events, begun_by)
+        begun_by = graphs[-1] if graphs else begun_by
+        for number, event in enumerate(past.events):
+            if type(event) is RunStarted:
+                final = number == begins[-1]
+                machine.plan = last if final and last else await self._plan(graphs[number])
+            commands = machine.handle(event)
+            if note is not None:
+                note(machine, event, commands)
+        return machine, begun_by
+
+    async def _restore(
+        self, snapshot: bytes, plan: Plan | None, *, keep_delta: bool
+    ) -> tuple[Machine, str]:
+        from .snapshots import header_of, restore
+
+        assert self._snapshot_codec is not None
+        content = self._snapshot_codec.decode(snapshot)
+        header = header_of(content)
+        if plan is None:
+            plan = await self._plan(header.plan)
+        if header.bits != {spec.name: spec.bit for spec in plan.sync_points.values()}:
+            raise StoreError("its last snapshot was taken with other sync points")
+        return restore(content, plan, keep_delta=keep_delta), header.plan
+
+    @staticmethod
+    def _graphs(events: Sequence[JournalEvent], begun_by: str) -> list[str]:
+        """For each event, the graph that carried out its run in the end."""
+        found: list[str] = []
+        graph: str | None = None
+        for event in reversed(events):
+            if graph is None and isinstance(event, RunStarted | GraphAdopted):
+                graph = event.plan
+            found.append(graph or "")
+            if type(event) is RunStarted:
+                graph = None
+        return found[::-1]
+
+    async def adopt(
+        self, thread_id: ThreadId, past: Past, begun_by: str, *, migrate: bool
+    ) -> Machine:
+        """Replay a journal so that its last run goes on with this graph.
+
+        Raises ``GraphChanged`` where it cannot, or should not without ``migrate``.
+        """
+        from .fingerprint import differences
+
+        old = await self._description_of(begun_by)
+        changed = differences(old, self._description)
+        if changed and not migrate:
+            raise GraphChanged(thread_id, changed)
+        try:
+            machine, _ = await self.replay(past, last=self.plan)
+        except (KeyError, AssertionError, TypeError, PlaitError) as error:
+            problem = f"it cannot be replayed on this graph: {type(error).__name__}: {error}"
+            raise GraphChanged(thread_id, [*changed, problem]) from error
+        return machine
+
+    def snapshot(self, machine: Machine, begun_by: str | None = None) -> bytes:
+        """The machine as bytes, for a store that wants a snapshot."""
+        from .snapshots import take
+
+        assert self._snapshot_codec is not None
+        return take(machine, begun_by or self._fingerprint, self._snapshot_codec)
+
+
+_UNBOUNDED = 1 << 40
 
 
 def _branch_to_update(

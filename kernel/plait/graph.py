@@ -23,8 +23,9 @@ from .state import Schema
 if TYPE_CHECKING:
     import anyio
 
+    from .codec import TypeRegistry
     from .flow import Flow
-    from .store import Store
+    from .store import Durability, Store
 
 __all__ = ["Graph"]
 
@@ -180,8 +181,10 @@ class Graph(Generic[S]):
 
     def compile(
         self,
-        store: Store | None = None,
+        store: Store | str | None = None,
         *,
+        durability: Durability = "sync",
+        types: Sequence[type] | TypeRegistry = (),
         interrupt_before: NodeName | Iterable[NodeName] = (),
         interrupt_after: NodeName | Iterable[NodeName] = (),
         max_interrupts: int = 2_000,
@@ -192,7 +195,13 @@ class Graph(Generic[S]):
         """Check the graph and make it runnable.
 
         Args:
-            store: where threads are kept; by default in memory, for as long as the Flow lives.
+            store: where threads are kept, or its URL; by default in memory, for as long as the
+                Flow lives.
+            durability: when an event is durable: ``"sync"``, before anything follows from it;
+                ``"async"``, soon after, while the run goes on; ``"exit"``, when the run ends,
+                whatever its end.
+            types: what a durable store may keep beside Python's own types and those that the
+                schema and the nodes' annotations name: types, or a registry of them.
             interrupt_before: nodes before which a branch is parked until somebody has answered; the
                 answer may be anything, and nobody gets it.
             interrupt_after: nodes after which it is, when they have written and where they lead
@@ -223,6 +232,8 @@ class Graph(Generic[S]):
         return Flow(
             self.plan(pools=tuple(pools or ()), faults=faults),
             store,
+            durability=durability,
+            types=types,
             **stops,
             max_interrupts=max_interrupts,
             max_concurrency=max_concurrency,

@@ -35,6 +35,7 @@ from .events import (
     NO_ARGUMENT,
     BranchForked,
     BranchPath,
+    GraphAdopted,
     Interrupt,
     InterruptId,
     InterruptsAnswered,
@@ -125,6 +126,11 @@ class Machine:
         self.failure: PlaitError | None = None
         """Why the run cannot go on at all, if a merge or a sync point failed it."""
 
+    @property
+    def after(self) -> dict[BranchPath, frozenset[BranchPath]]:
+        """For each branch with ``after=``, the siblings that it depends on, directly or not."""
+        return self._merger.after
+
     def handle(self, event: JournalEvent) -> list[Command]:
         """Take in what happened, and say what is to be done about it."""
         commands = self._commands = []
@@ -162,7 +168,7 @@ class Machine:
             self._interrupts_answered(event)  # type: ignore[arg-type]
         elif kind is StateUpdated:
             self._state_updated(event)  # type: ignore[arg-type]
-        elif kind is not NodeRetried:  # a retry changes nothing
+        elif kind is not NodeRetried and kind is not GraphAdopted:  # these change nothing
             raise TypeError(f"not an event of the journal: {event!r}")
 
     # -- what the driver asks -----------------------------------------------------------------

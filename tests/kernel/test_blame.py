@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -23,9 +23,10 @@ from plait import (
     interrupt,
     reducers,
 )
-from plait.blame import blame
-from plait.events import NodeFailed
+from plait.blame import Blamer
+from plait.events import JournalEvent, NodeFailed
 from plait.machine import Machine
+from plait.plan import Plan
 from plait.state import Schema
 from plait.testing import VirtualClock
 from tests.kernel.build import Work, build, does
@@ -33,6 +34,14 @@ from tests.properties.drive import TRACE, Run, drive, prepare, traced
 from tests.properties.programs import CHANNELS, Features, Program, programs
 
 T = TypeVar("T")
+
+
+def blamed(plan: Plan, events: Sequence[JournalEvent], channel: str) -> tuple[Blame, ...]:
+    machine = Machine(plan, keep_delta=True)
+    blamer = Blamer(channel, exclusive=channel in plan.schema.exclusive, start=0)
+    for event in events:
+        blamer.note(machine, event, machine.handle(event))
+    return blamer.result(machine)
 
 
 class Thread:
@@ -232,7 +241,7 @@ def test_what_is_kept_is_what_is_in_the_state_and_the_rest_is_explained(
     for channel in (TRACE, *(each.name for each in CHANNELS)):
         if channel not in schema.channels:
             continue
-        parts = blame(run.case.plan, run.journal[:at], channel)
+        parts = blamed(run.case.plan, run.journal[:at], channel)
         for part in parts:
             if part.fate == "failed" and machine.failure is None:
                 assert any(_related(part.branch, branch) for branch in failed)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 from plait.errors import PlaitError
 from plait.events import (
     NO_ARGUMENT,
+    GraphAdopted,
     Interrupt,
     InterruptsAnswered,
     JournalEvent,
@@ -269,13 +270,14 @@ _TIMER = Field(_lower_timer, _lift_timer)
 # -- events -----------------------------------------------------------------------------------
 
 _FIELDS: Final[dict[type, tuple[Field, ...]]] = {
-    RunStarted: (_NUMBER, _PATH, _WRITES),
+    RunStarted: (_NUMBER, _PATH, _WRITES, _TEXT),
     NodeCompleted: (_NUMBER, _PATH, _TEXT, _COUNT, _WRITES, _TARGETS, _NUMBER, _INTERRUPTS),
     NodeRetried: (_NUMBER, _PATH, _TEXT, _COUNT, _ERROR, _NUMBER),
     NodeFailed: (_NUMBER, _PATH, _TEXT, _COUNT, _PLAIT_ERROR, _TEXT),
     Routed: (_NUMBER, _PATH, _TEXT, _TARGETS),
     TimerFired: (_NUMBER, _TIMER),
     QuorumJudged: (_NUMBER, _PATH, _COUNT, _TEXT, _COUNT, _FLAG),
+    GraphAdopted: (_NUMBER, _TEXT),
     NodeInterrupted: (_NUMBER, _PATH, _TEXT, _COUNT, _INTERRUPTS),
     InterruptsAnswered: (_NUMBER, _ANSWERS),
     StateUpdated: (_NUMBER, _PATH, _TEXT, _WRITES),
