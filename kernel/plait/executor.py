@@ -332,7 +332,7 @@ class Executor:
             and spec.name in self.interrupts.before
             and not self._is_answered(command, "before")
         ):
-            return await self._park(command, 0, (self._stop(command, "before"),))
+            return await self._park(command, spec, 0, (self._stop(command, "before"),))
         writes: Writes = ()
         goto: Any = ()
         while True:
@@ -345,7 +345,7 @@ class Executor:
             except Parked as signal:
                 if not machine.expects(command):
                     return None
-                return await self._park(command, attempt, tuple(signal.asked))
+                return await self._park(command, spec, attempt, tuple(signal.asked))
             except Exception as error:
                 if not machine.expects(command):
                     return None
@@ -484,13 +484,16 @@ class Executor:
         return False
 
     async def _park(
-        self, command: RunNode, attempt: int, asked: tuple[Interrupt, ...]
+        self, command: RunNode, spec: NodeSpec, attempt: int, asked: tuple[Interrupt, ...]
     ) -> RunNode | RouteBranch | None:
         """Journal what a node asks; its branch goes on when there is an answer."""
         if not self._may_ask(command, len(asked)):
             return None
         event = NodeInterrupted(self.now(), command.branch, command.node, attempt, asked)
-        return await self._dispatch(event, command.branch)
+        try:
+            return await self._dispatch(event, command.branch)
+        except CodecError as error:  # what it asks cannot be stored
+            return await self._failed(command, spec, attempt, error)
 
     # -- within a step ------------------------------------------------------------------------
 

@@ -30,8 +30,11 @@ from plait import (
     ThreadUnfinished,
     interrupt,
 )
+from plait.codec import EncodingError
+from plait.durable import DurableStore
 from plait.events import InterruptsAnswered, NodeCompleted, NodeInterrupted, TimerFired
 from plait.testing import VirtualClock
+from plait.testing.memory_backend import MemoryBackend
 from tests.kernel.build import Log, Node, Work, build, does, ids, sends_once, sizes
 
 T = TypeVar("T")
@@ -876,6 +879,80 @@ def test_the_stream_tells_of_the_interrupt_and_ends_with_the_suspension() -> Non
         "why?"
     ]
     assert events[-1].status == "suspended"
+
+
+# -- stores -----------------------------------------------------------------------------------
+
+
+class Elsewhere:
+    """A graph on a durable store, in one process after the other."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.clock = VirtualClock()
+        self.backend = MemoryBackend(clock=lambda: self.clock.now)
+        self.graph = graph
+
+    async def status(self) -> str:
+        row = await self.backend.thread("t")
+        assert row is not None
+        return row.status
+
+    def flow(self) -> Flow[Any]:
+        return self.graph.compile(DurableStore(self.backend.view()))
+
+    def run(self) -> RunResult[Any]:
+        return self.clock.run(self.flow().run({}, thread_id="t"))
+
+    def resume(self, answers: dict[str, Any] | None = None) -> RunResult[Any]:
+        return self.clock.run(self.flow().resume("t", answers))
+
+
+def test_a_suspended_run_is_answered_in_another_process() -> None:
+    gathered = gathering(Join(timeout=10), a=asks("x", {"y": 1}), b=does(1, items=["b"]))
+    there = Elsewhere(gathered)
+    result = there.run()
+    assert there.clock.run(there.status()) == "suspended"
+    there.clock.run(anyio.sleep(100))
+    while result.status == "suspended":
+        assert there.resume() == result
+        result = there.resume({each.id: each.value for each in result.interrupts})
+    assert result.state["items"] == ["x", {"y": 1}, "b", "m"]
+    assert there.clock.run(there.status()) == "completed"
+
+
+def test_what_cannot_be_stored_cannot_be_asked() -> None:
+    with pytest.raises(NodeError, match="the value of interrupt '0:1:0'") as caught:
+        Elsewhere(build("START a END", a=asks(object()))).run()
+    assert isinstance(caught.value.__cause__, EncodingError)
+
+
+def test_what_cannot_be_stored_is_no_answer_and_changes_nothing() -> None:
+    there = Elsewhere(build("START a END", a=asks()))
+    suspended = there.run()
+    with pytest.raises(EncodingError, match="the answer to interrupt '0:1:0'"):
+        there.resume({"0:1:0": object()})
+    with pytest.raises(InterruptError):
+        there.resume({"0:1:1": 1})
+    assert there.clock.run(there.status()) == "suspended"
+    assert there.resume() == suspended
+
+
+def test_a_store_in_memory_keeps_what_waits_for_an_answer() -> None:
+    async def main() -> Any:
+        flow = build("START a END", a=asks()).compile(MemoryStore(unnamed=2))
+        first = await flow.run({})
+        for _ in range(5):
+            other = await flow.run({})
+            for _ in range(2):
+                await flow.resume(other.thread_id)
+            await flow.resume(other.thread_id, {"0:1:0": 1})
+            await flow.resume(other.thread_id)
+        left = len(await flow.store.threads())
+        return left, await flow.resume(first.thread_id, {"0:1:0": "kept"})
+
+    left, result = VirtualClock().run(main())
+    assert result.state["items"] == ["kept"]
+    assert left <= 3
 
 
 # -- the limit --------------------------------------------------------------------------------
