@@ -220,6 +220,11 @@ class _Run:
     def outcomes(self) -> Mapping[str, Sequence[Any]]:
         return self.result.outcomes if self.result is not None else {}
 
+    def asked(self) -> list[tuple[str, Any]]:
+        """The interrupts with which it is suspended, if it is."""
+        interrupts = self.result.interrupts if self.result is not None else ()
+        return [(interrupt.id, interrupt.value) for interrupt in interrupts]
+
     def writers(self, channel: str) -> str:
         """The nodes that wrote a channel, in the order in which they finished."""
         found = []
@@ -491,6 +496,9 @@ class _Search:
             expected, found = (each.values.get(channel, missing) for each in (reference, run))
             if expected is missing or found is missing or not self.equal(expected, found):
                 return channel, f"channel {channel!r}", expected, found
+        expected, found = reference.asked(), run.asked()
+        if not self.equal(expected, found):
+            return None, "what waits for an answer", expected, found
         for name, outcomes in run.outcomes().items():
             found = [(_paths(o.arrived), _paths(o.failed), _paths(o.dead)) for o in outcomes]
             others = reference.outcomes().get(name, ())
