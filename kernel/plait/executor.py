@@ -34,7 +34,6 @@ from .commands import (
     RouteBranch,
     RunNode,
     StartTimer,
-    StopTimer,
 )
 from .errors import (
     CodecError,
@@ -215,7 +214,6 @@ class Executor:
         self._scopes: dict[BranchPath, anyio.CancelScope | _NoScope] = {}
         self._may_cancel = machine.plan.may_cancel
         self._timers: list[tuple[float, TimerKey]] = []
-        self._due: dict[TimerKey, float] = {}  # of the timers that are wanted
         self._timer_scope: anyio.CancelScope | None = None
         self._earlier_timer = anyio.Event()
         self._group: anyio.abc.TaskGroup
@@ -694,8 +692,6 @@ class Executor:
                     scope.cancel()
             elif isinstance(command, StartTimer):
                 self._start_timer(command)
-            elif isinstance(command, StopTimer):
-                self._due.pop(command.timer, None)
             elif isinstance(command, JudgeQuorum):
                 mine = await self._judge(command, own) or mine
             elif isinstance(command, Fail):
@@ -732,7 +728,6 @@ class Executor:
     # -- timers -------------------------------------------------------------------------------
 
     def _start_timer(self, command: StartTimer) -> None:
-        self._due[command.timer] = command.due
         heapq.heappush(self._timers, (command.due, command.timer))
         if self._timer_scope is None:
             self._watch()
@@ -748,7 +743,9 @@ class Executor:
         with self._timer_scope:
             while self._timers:
                 due, timer = self._timers[0]
-                if self._due.get(timer) != due:  # stopped, or started anew since
+                # Commands of two events may be carried out in another order than that of the
+                # events, so whether it was stopped or put off is for the machine to say.
+                if self.machine.due(timer) != due:
                     heapq.heappop(self._timers)
                     continue
                 remaining = due - self.now()
@@ -760,7 +757,6 @@ class Executor:
                         await self._earlier_timer.wait()
                     continue
                 heapq.heappop(self._timers)
-                del self._due[timer]
                 await self._dispatch(TimerFired(max(due, self.now()), timer))
         self._timer_scope = None
 
