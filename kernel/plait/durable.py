@@ -612,9 +612,15 @@ class _Committer:
         self._turn = anyio.Event()
         batch: list[tuple[_DurableJournal, Record]] = []
         try:
-            await anyio.lowlevel.checkpoint()  # whoever is ready in this turn comes along
+            # Whoever is about to add something comes along: one more turn of the loop is much
+            # cheaper than one more commit.
+            count = 0
+            while len(self._queue) > count:
+                count = len(self._queue)
+                await anyio.lowlevel.checkpoint()
             batch = self._take()
-            await self._store_batch(batch)
+            with anyio.CancelScope(shield=True):  # others wait for it as well
+                await self._store_batch(batch)
         except BaseException:  # cancelled: repeating what has happened does no harm
             self._queue[:0] = batch
             raise

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from contextvars import copy_context
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import anyio
 import anyio.abc
@@ -667,7 +667,9 @@ class Executor:
             durable = self.journal.append(event)
             commands = self.machine.handle(event)
             if durable is not None:
-                with anyio.CancelScope(shield=True):  # what is in the journal is carried out
+                # What is in the journal is carried out, even if this branch is cancelled. (Where
+                # no branch can be, a cancellation ends the run, and the resumed one carries it out.)
+                with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SCOPE:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
@@ -821,6 +823,9 @@ class _NoScope:
 
     def cancel(self) -> None:
         raise AssertionError("this plan cannot cancel a branch")
+
+
+_NO_SCOPE: Final = _NoScope()
 
 
 class _Held(NamedTuple):
