@@ -344,10 +344,11 @@ class Flow(Generic[S]):
         if machine.failure is not None:
             await executor.record(*news)
             raise machine.failure
-        known = [interrupt.id for interrupt in machine.interrupts]
+        known = {interrupt.id: None for interrupt in machine.interrupts}
         unknown = [name for name in answers if name not in known]
         if unknown:
-            raise InterruptError(executor.thread_id, _why_not_open(unknown, events), unknown, known)
+            problem = _why_not_open(unknown, events)
+            raise InterruptError(executor.thread_id, problem, unknown, tuple(known))
         news.append(InterruptsAnswered(now, tuple(answers.items())))
         machine.handle(news[-1])
         await executor.record(*news)

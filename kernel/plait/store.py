@@ -6,7 +6,6 @@ thread has one writer at a time.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -249,14 +248,14 @@ class MemoryStore:
 
     Args:
         unnamed: how many threads to keep whose ids a Flow made up; the oldest go first, but none
-            whose run failed or goes on. ``None`` keeps all.
+            whose run failed, goes on or waits for an answer. ``None`` keeps all.
     """
 
     def __init__(self, *, unnamed: int | None = None) -> None:
         self._journals: dict[ThreadId, _MemoryJournal] = {}
         self._plans: dict[str, bytes] = {}
         self._unnamed = unnamed
-        self._finished: deque[ThreadId] = deque()
+        self._finished: dict[ThreadId, _MemoryJournal] = {}  # the oldest first
 
     def make_codec(self, types: Callable[[], TypeRegistry]) -> None:
         """None: events are kept as they are."""
@@ -274,14 +273,22 @@ class MemoryStore:
         journal.graph = format_.graph
         try:
             yield journal
-            if self._unnamed is not None and thread_id.startswith(UNNAMED):
-                self._finished.append(thread_id)
-                if len(self._finished) > self._unnamed:
-                    del self._journals[self._finished.popleft()]
         finally:
             journal.leased = False
             if not journal.events:  # nothing has happened, so there is no such thread
                 del self._journals[thread_id]
+        if (
+            self._unnamed is not None
+            and thread_id.startswith(UNNAMED)
+            and journal.status == "completed"
+        ):
+            self._finished.pop(thread_id, None)
+            self._finished[thread_id] = journal
+            if len(self._finished) > self._unnamed:
+                oldest, journal = next(iter(self._finished.items()))
+                del self._finished[oldest]
+                if journal.status == "completed" and not journal.leased:
+                    self._journals.pop(oldest, None)
 
     async def past(
         self,
