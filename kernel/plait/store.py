@@ -28,6 +28,7 @@ __all__ = [
     "MemoryStore",
     "Past",
     "Store",
+    "check_thread_id",
 ]
 
 UNNAMED: Final = "run-"
@@ -56,6 +57,7 @@ class Past(NamedTuple):
     snapshot: bytes | None
     events: Sequence[JournalEvent]
     """All behind that position, in order."""
+    thread_id: ThreadId = ""
 
 
 class Journal(Protocol):
@@ -134,6 +136,7 @@ class Store(Protocol):
         """Hold a thread for writing.
 
         Raises:
+            TypeError, ValueError: what is given is no thread's id.
             ThreadBusy: somebody else holds it.
             LeaseLost: when the block is left: somebody has taken it over.
             StoreError: the store cannot be reached, or, when the block is left, not all that was
@@ -151,7 +154,8 @@ class Store(Protocol):
     ) -> Past | None:
         """What is known of a thread, up to a position; ``None`` for a thread that is not known.
 
-        ``whole``: from the first position that is kept, and not only from the last snapshot.
+        Args:
+            whole: begin with the first event that was not pruned, whatever snapshots there are.
 
         Raises ``StoreError`` if that position was pruned.
         """
@@ -225,10 +229,7 @@ class _MemoryJournal(ListJournal):
 
     leased: bool = False
     graph: str = ""
-
-    @property
-    def past(self) -> Past:
-        return Past(0, None, tuple(self.events))
+    past: Past = Past(0, None, ())
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         return None
@@ -239,6 +240,21 @@ class _MemoryJournal(ListJournal):
     async def prune(self, position: int, snapshot: bytes) -> None:
         raise StoreError("a store in memory keeps no snapshots")
 
+
+def check_thread_id(thread_id: object) -> None:
+    """Refuse ids that not every store can keep. Raises ``ValueError`` or ``TypeError``."""
+    if not isinstance(thread_id, str):
+        raise TypeError(f"a thread_id is a string, not {type(thread_id).__name__}: {thread_id!r}")
+    if not thread_id.isprintable():  # NUL and lone surrogates are not, either
+        raise ValueError(f"the thread_id {thread_id!r} has characters that cannot be printed")
+    if not thread_id or len(thread_id.encode()) > _LONGEST_ID:
+        raise ValueError(
+            f"a thread_id has 1 to {_LONGEST_ID} bytes in UTF-8, and {thread_id[:40]!r} has "
+            f"{len(thread_id.encode())}"
+        )
+
+
+_LONGEST_ID: Final = 512
 
 _PLAIN: Final = JournalFormat()
 
@@ -265,12 +281,14 @@ class MemoryStore:
         self, thread_id: ThreadId, format_: JournalFormat = _PLAIN
     ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
+        check_thread_id(thread_id)
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
             raise _busy(thread_id)
         self._journals[thread_id] = journal
         journal.leased = True
         journal.graph = format_.graph
+        journal.past = Past(0, None, tuple(journal.events), thread_id)
         try:
             yield journal
         finally:
@@ -299,10 +317,12 @@ class MemoryStore:
         whole: bool = False,
     ) -> Past | None:
         """What is known of a thread; ``None`` for one that is not known."""
+        check_thread_id(thread_id)
         journal = self._journals.get(thread_id)
         if journal is None or not journal.events:
             return None
-        return Past(0, None, tuple(journal.events[: None if upto is None else max(0, upto)]))
+        events = journal.events[: None if upto is None else max(0, upto)]
+        return Past(0, None, tuple(events), thread_id)
 
     async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
         """The events of a thread, in order; empty for a thread that is not known."""
@@ -321,6 +341,7 @@ class MemoryStore:
 
     async def delete(self, thread_id: ThreadId) -> None:
         """Remove a thread and its journal. Raises ``ThreadNotFound`` or ``ThreadBusy``."""
+        check_thread_id(thread_id)
         journal = self._journals.get(thread_id)
         if journal is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
@@ -364,7 +385,7 @@ def _row_of(thread_id: ThreadId, journal: _MemoryJournal) -> ThreadRow:
         position=len(events),
         pruned=0,
         size=0,
-        status=journal.status,
+        status="running" if journal.leased else journal.status,
         graph=journal.graph,
         holder="this process" if journal.leased else None,
         expires=None,
