@@ -8,7 +8,7 @@ they write and where they lead goes through the same checks as in the executor.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -211,19 +211,30 @@ def at_random(rng: random.Random) -> Choose:
     return lambda ready, _: int(below() * len(ready))
 
 
-def following(keys: Sequence[Hashable]) -> Choose:
-    """The schedule of another run, as far as it can be followed: its `Run.keys`."""
+def following(keys: Sequence[Hashable], met: Collection[Hashable] = ()) -> Choose:
+    """The schedule of another run, as far as it can be followed: its `Run.keys`.
+
+    Args:
+        met: those of them that are predicates which were satisfied. A resumed run asks once about
+            all arrivals where the other one had several questions open, and since no predicate
+            of a program is less satisfied with more, that question stands for the smaller ones.
+    """
     left = list(reversed(keys))
 
     def choose(ready: Sequence[Item], position: int) -> int:
         while left and position >= 0:
             for place, item in enumerate(ready):
-                if item.key == left[-1]:
+                if item.key == left[-1] or (left[-1] in met and _asks_more(item.key, left[-1])):
                     return place
             left.pop()
         return 0
 
     return choose
+
+
+def _asks_more(one: Any, other: Any) -> bool:
+    """Whether a question is the other one about more arrivals."""
+    return type(one) is tuple and one[:-1] == other[:-1] and one[-1] > other[-1]
 
 
 def similar(keys: Sequence[Hashable], rng: random.Random, width: float) -> Choose:

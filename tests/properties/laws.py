@@ -527,7 +527,14 @@ def check_recovery(run: Run, cut: int, choose: Choose | None = None) -> Run | No
     if not begun:
         return None
     steps = [event for event in prefix if not isinstance(event, RunStarted | NodeRetried)]
-    again = resume(run.case, prefix, choose or following(run.keys[len(steps) :]))
+    keys = run.keys[len(steps) :]
+    later = [e for e in run.journal[cut:] if not isinstance(e, RunStarted | NodeRetried)]
+    met = {
+        key
+        for event, key in zip(later, keys, strict=True)
+        if isinstance(event, QuorumJudged) and event.met
+    }
+    again = resume(run.case, prefix, choose or following(keys, met))
     completed = {
         key for event, key in zip(steps, run.keys, strict=False) if isinstance(event, NodeCompleted)
     }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plait import END, START, Graph, Join, MemoryStore, NodeContext, NodeError, Send
@@ -26,6 +26,7 @@ from tests.properties.programs import (
     Policy,
     Program,
     Router,
+    Sent,
     SyncPoint,
     Visit,
     Write,
@@ -67,6 +68,21 @@ def test_a_predicate_is_not_asked_again_about_the_same_arrivals(schedule: list[i
     syncs = (SyncPoint("s", Policy(quorum=AtLeast(2))),)
     program = Program(CHANNELS, nodes, BESIDE, syncs)
     laws.check_under_way(drive(prepare(traced(program)), schedule))
+
+
+@law
+@example([0, 0, 0, 1, 1, 2], 4)
+@given(schedules, st.integers(1, 20))
+def test_after_a_crash_one_question_stands_for_all_that_a_predicate_was_asking(
+    schedule: list[int], cut: int
+) -> None:
+    fan = tuple(Sent("work", f"b{number}") for number in range(4))
+    nodes = (Node("fork", (Visit(goto=fan),), targets=("work",)), Node("work"))
+    policy = Policy(quorum=AtLeast(2), grace=1, stragglers="detach")
+    edges = path_edges("START fork", "work s END")
+    program = Program(CHANNELS, nodes, edges, (SyncPoint("s", policy, fork="fork"),))
+    run = drive(prepare(traced(program)), schedule)
+    laws.check_recovery(run, 1 + cut % len(run.journal))
 
 
 @law
