@@ -61,7 +61,8 @@ class Branch:
     """One thread of control, opened by `round` at the node `first`; `base` is what it saw then.
 
     state: running | held (for siblings) | waiting (at the sync point `at`) | forked (asleep until
-    its branches are merged) | ended | failed | cancelled | merged (taken, by `into` if any).
+    its branches are merged) | ended | failed | cancelled (for `stopped`) | merged (taken, by `into`
+    if any).
     """
 
     path: Path
@@ -80,6 +81,7 @@ class Branch:
     due: float = 0.0
     arg: int | None = None
     first: str = ""
+    stopped: Round | None = None
 
     @property
     def name(self) -> str:
@@ -305,6 +307,8 @@ class _Interpreter:
             while ready := self.ready():
                 self.step(ready[self.pick(ready)])
                 self.settle()
+            for late, missed in self.parked:  # for a next generation that there was not
+                self.take(late, (missed.round, missed.sync), None)
             hung = any(self.is_unfinished(branch) for branch in self.all_branches())
             if not hung:
                 final = self.leftovers(self.root)
@@ -599,9 +603,11 @@ class _Interpreter:
             return "open"
         if any(branch.at == goal and branch.state == "waiting" for branch in family):
             return "arrived"
-        for state in ("failed", "cancelled"):
-            if any(branch.state == state for branch in family):
-                return state
+        if any(branch.state == "failed" for branch in family):
+            return "failed"
+        # What a sync point further in cancelled is that one's to report.
+        if any(b.stopped is not None and b.stopped.owner not in family for b in family):
+            return "cancelled"
         return "dead"
 
     def can_arrive(self, branch: Branch, barrier: Barrier) -> bool:
@@ -751,11 +757,11 @@ class _Interpreter:
         family = self.family(member)
         stopped = [b for b in family if self.can_arrive(b, barrier)]
         stopped += [b for b in family if b.state == "waiting" and b.at == goal]
+        stopped += [
+            b for b in family if b.state == "forked" and any(c in stopped for c in subtree(b))
+        ]
         for branch in stopped:
-            branch.state = "cancelled"
-        for branch in family:
-            if branch.state == "forked" and any(b in stopped for b in subtree(branch)):
-                branch.state = "cancelled"
+            branch.state, branch.stopped = "cancelled", barrier.round
 
     # --- who is who ---
 

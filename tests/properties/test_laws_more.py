@@ -31,6 +31,9 @@ from tests.properties.programs import (
     Visit,
     Write,
 )
+from tests.properties.programs import (
+    END as FINISH,
+)
 from tests.properties.test_refinement import NOBODY_AT_THE_FIRST_STAGE, VirtualLoop, path_edges
 
 law = settings(deadline=None)
@@ -115,6 +118,35 @@ def test_a_sync_point_waits_for_what_comes_from_one_at_which_nobody_arrived(
     )
     done = {event.node for event in run.journal[:opened] if isinstance(event, NodeCompleted)}
     assert {"c", "d"} <= done
+
+
+@law
+@given(schedules)
+def test_what_an_inner_sync_point_cancelled_is_dead_to_the_outer_one(schedule: list[int]) -> None:
+    """Its owner took another way, and which of its branches were cancelled was said further in."""
+    nodes = (
+        Node("f"),
+        Node("a", (Visit(goto=(Sent("w"), Sent("w"))),), targets=("w",)),
+        *map(Node, "bwc"),
+    )
+    ways = Router("c", ((FINISH,), ("outer",)), (FINISH, "outer"))
+    edges = path_edges("START f a", "f b outer END", "w inner c")
+    syncs = (
+        SyncPoint("inner", Policy(timeout=3, minimum=0), fork="a"),
+        SyncPoint("outer", Policy(minimum=0), fork="f"),
+    )
+    program = Program(CHANNELS, nodes, (*edges, ways), syncs)
+    laws.check_refinement(drive(prepare(traced(program)), schedule, eager=True))
+
+
+@law
+@given(schedules)
+def test_who_comes_late_and_finds_no_next_round_is_left_out_whole(schedule: list[int]) -> None:
+    edges = path_edges("START f a s END", "f b s", "a c END")
+    policy = Policy(timeout=3, minimum=0, stragglers="detach", late="next_round")
+    syncs = (SyncPoint("s", policy, fork="f"),)
+    program = Program(CHANNELS, tuple(map(Node, "fabc")), edges, syncs)
+    laws.check_refinement(drive(prepare(traced(program)), schedule, eager=True))
 
 
 @law
