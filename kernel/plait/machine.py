@@ -963,10 +963,13 @@ class Machine:
 
     def _is_done(self, top: Branch) -> bool:
         """Whether no branch at or below ``top`` goes on by itself: all have ended, or wait at a
-        sync point of its own generation or further out."""
+        sync point of its own generation or further out, and none further in has yet to open."""
         assert top.generation is not None
         depth = len(top.generation.owner.path)
         for branch in subtree(top):
+            for inner in branch.forks:
+                if not all(barrier.opened for barrier in inner.barriers.values()):
+                    return False
             if branch.status in ("running", "routing", "held"):
                 return False
             if branch.status == "waiting":

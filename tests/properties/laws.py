@@ -226,11 +226,11 @@ class _Past:
         self.own[path].update(tokens)
         self.known[path].update(tokens)
 
-    def below(self, top: BranchPath) -> set[int]:
-        """All that branches at or below `top` wrote, but those that went to END."""
+    def below(self, top: BranchPath, *, ended: bool = False) -> set[int]:
+        """All that branches at or below `top` wrote, but those that ended; or with them."""
         found: set[int] = set()
         for path, tokens in self.own.items():
-            if path[: len(top)] == top and path not in self.ended:
+            if path[: len(top)] == top and (ended or path not in self.ended):
                 found |= tokens
         return found
 
@@ -276,7 +276,7 @@ class _Past:
         seen = set(self.of(path))
         for length in range(1, len(path) + 1):
             for sibling in self.before.get(path[:length], ()):
-                seen |= self.below(sibling)
+                seen |= self.below(sibling, ended=True)
         for late in self.late:
             seen |= self.below(late)
         return seen

@@ -190,9 +190,11 @@ KINDS: dict[str, Kind] = {
     "union": Kind(set, lambda old, new: old | new, lambda value: {value}),
     "maximum": Kind(None, max),
     "live": Kind(set, lambda old, new: old | new, lambda value: {value}),
+    "live sum": Kind(int, lambda old, new: old + new),
     "counts": Kind(dict, add_counts),
 }
-LATTICES = frozenset({"union", "maximum", "live"})
+LATTICES = frozenset({"union", "maximum"})
+LIVE_KINDS = frozenset({"live", "live sum"})
 
 
 def digest(value: Value) -> int:
@@ -292,6 +294,7 @@ def schema(program: Program) -> Any:
         "union": Annotated[set[int], reducers.union],
         "maximum": Annotated[int, reducers.maximum],
         "live": Annotated[set[int], reducers.live(reducers.union)],
+        "live sum": Annotated[int, reducers.live(reducers.total)],
         # Two channels that compile() has to refuse.
         "live list": Annotated[list[int], reducers.live(reducers.append)],
         "live lawless": Annotated[list[int], reducers.live(reducers.declare(operator.add))],
@@ -404,7 +407,7 @@ CHANNELS = (
     Channel("set", "union"),
     Channel("top", "maximum"),
 )
-LIVE = Channel("live", "live")
+LIVE = (Channel("live", "live"), Channel("meter", "live sum"))
 _ORDERED = ("list", "items", "sum", "set", "top")
 
 
@@ -434,7 +437,7 @@ class _Author:
         self.nodes: list[Node] = []
         self.links: list[Edge | Router] = []
         self.syncs: list[SyncPoint] = []
-        self.reckless = features.reckless and self.chance(8)
+        self.reckless = features.reckless and self.chance(4)
         self.live = features.live and depth == 0 and draw(st.booleans())
 
     def chance(self, odds: int) -> bool:
@@ -475,17 +478,28 @@ class _Author:
         if place.exclusive or self.reckless:
             names += ["one", "two"]
         if self.live:
-            names.append("live")
+            names += [channel.name for channel in LIVE]
         chosen = self.draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
         return tuple(self.write(name, place) for name in chosen)
 
     def write(self, name: str, place: _Place) -> Write:
-        replaces = name != "live" and (self.reckless or not place.forked) and self.chance(10)
+        may_replace = self.reckless or not place.forked
+        replaces = name not in {c.name for c in LIVE} and may_replace and self.chance(5)
         reads = self.draw(st.sampled_from((None, "list", "one", "sum", "set", VISITS)))
         return Write(name, self.draw(st.integers(0, 5)), overwrite=replaces, reads=reads)
 
     def edge(self, source: str, target: str) -> None:
         self.links.append(Edge(source, target))
+
+    def goes_on(self, sync: str, then: str, place: _Place, counter: str) -> None:
+        """The way on from a sync point: an edge, or a router that takes a detour at some times."""
+        if not self.chance(3):
+            self.edge(sync, then)
+            return
+        detour = self.step(then, place)
+        ways: tuple[tuple[Target, ...], ...] = ((then,), (detour,))
+        choices = self.draw(st.permutations(ways))
+        self.links.append(Router(sync, tuple(choices), (then, detour), counter))
 
     # The grammar. Each rule takes what comes next and gives back the block's first node.
 
@@ -537,9 +551,9 @@ class _Author:
         width = self.draw(st.integers(2, 3))
         policy = self.policy(then, place, width)
         sync = self.add_sync(policy)
-        self.edge(sync, then)
         owner = self.fresh()
         fork = self.add_node(replace(place, looped=True))
+        self.goes_on(sync, then, place, owner)
         heads = self.heads(sync, place, width, policy)
         if self.draw(st.booleans()):
             for head in heads:
@@ -590,7 +604,6 @@ class _Author:
         if size == 0 and (self.draw(st.booleans()) or not self.features.raising):
             policy = replace(policy, minimum=0)
         sync = self.add_sync(policy)
-        self.edge(sync, then)
         scripts = self.draw(st.integers(1, 3))
         hedged = place.hedged and policy.stragglers == "cancel"
         inside = _Place(True, False, place.looped, hedged=hedged)
@@ -607,13 +620,14 @@ class _Author:
         else:
             fork = self.add_node(place, visits=(Visit(goto=sends),), targets=(worker,))
         self.belongs(sync, fork)
+        self.goes_on(sync, then, place, fork)
         return fork
 
     def send(self, worker: str, number: int, ids: list[str]) -> Sent:
         arg = self.draw(st.none() | st.integers(0, 9))
         weight = self.draw(st.sampled_from((1.0, 0.5, 2.0)))
         after: tuple[str, ...] = ()
-        if ids and self.chance(4):
+        if ids and self.chance(2):
             # Anything in a fixed shuffle that comes earlier: no cycles, and not always path order.
             rank = [(7 * place) % (len(ids) + 1) for place in range(len(ids))]
             lower = [name for place, name in enumerate(ids) if rank[place] < rank[number]]
@@ -633,7 +647,8 @@ class _Author:
         if then == END:
             return self.step(then, place)
         name = self.add_node(place)
-        out = ((END,), (then,)) if self.draw(st.booleans()) else ((then,), (END,))
+        leave: tuple[Target, ...] = self.draw(st.sampled_from(((END,), ())))  # both end a branch
+        out = (leave, (then,)) if self.draw(st.booleans()) else ((then,), leave)
         self.links.append(Router(name, out, (then, END)))
         return name
 
@@ -680,8 +695,9 @@ class _Author:
             return Policy(minimum=self.draw(st.sampled_from((1, 0))))
         some = (ids or [])[:3]
         names = tuple((name, 0.5 if len(some) > 1 else 1.0) for name in some)
+        counts: tuple[Quorum, ...] = (1, width, AtLeast(1), AtLeast(2), AtLeast(width))
         quorum: Quorum = self.draw(
-            st.sampled_from(("all", "any", 1, width, 0.5, 0.75, AtLeast(2), Weights(names)))
+            st.sampled_from(("all", "any", *counts, 0.5, 0.75, Weights(names)))
         )
         if quorum == Weights(()):
             quorum = "any"
@@ -715,7 +731,7 @@ def _author(draw: Any, features: Features, prefix: str = "", depth: int = 0) -> 
     author = _Author(draw, features, prefix, depth)
     head = author.strand(END, _Place())
     author.edge(START, head)
-    channels = CHANNELS + ((LIVE,) if author.live else ())
+    channels = CHANNELS + (LIVE if author.live else ())
     given: tuple[Write, ...] = ()
     if depth == 0:
         given = tuple(

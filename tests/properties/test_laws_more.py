@@ -150,6 +150,27 @@ def test_who_comes_late_and_finds_no_next_round_is_left_out_whole(schedule: list
 
 
 @law
+@given(schedules)
+def test_a_branch_is_not_done_while_a_sync_point_further_in_has_yet_to_open(
+    schedule: list[int],
+) -> None:
+    """Nobody arrives at the inner one, which lets its owner go on, and write, all the same."""
+    nodes = (
+        Node("f", (Visit(goto=(Sent("a", "one"), Sent("d", "two", after=("one",)))),), ("a", "d")),
+        Node("a", (Visit(goto=(Sent("b"),)),), ("b",)),
+        Node("b", (Visit(failures=1),), on_error="record"),
+        Node("c", (Visit((Write("list", 1),)),)),
+        Node("d", (Visit((Write("list", 2, reads="list"),)),)),
+    )
+    syncs = (SyncPoint("inner", Policy(minimum=0), fork="a"), SyncPoint("outer", fork="f"))
+    edges = path_edges("START f", "b inner c outer END", "d outer")
+    run = drive(prepare(traced(Program(CHANNELS, nodes, edges, syncs))), schedule, eager=True)
+    laws.check_refinement(run)
+    assert run.state is not None
+    assert run.state["list"] == [1, 3]
+
+
+@law
 @given(st.lists(st.integers()), st.lists(st.integers(), min_size=1))
 def test_a_plain_function_folds_writes_in_their_order(start: list[int], writes: list[int]) -> None:
     plain = as_reducer(lambda old, new: [*old, new], list)
