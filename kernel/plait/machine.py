@@ -659,6 +659,8 @@ class Machine:
             delta = self._merger.take(top, leaves, _between(leaves, top))
         for leaf in leaves:
             self._forget(leaf)
+            if self._any_dependents:
+                self._done(leaf)
             self._prune(leaf)
         if late == "merge" and barrier.heir is not None:
             self._merge_late(barrier.heir, delta)
@@ -976,7 +978,8 @@ class Machine:
                 spec = self.plan.vertices[branch.place].sync_point
                 assert spec is not None
                 generation, _ = self._locate(branch, spec.bit)
-                if len(generation.owner.path) > depth:
+                # Where it has come too late, it is about to be dealt with as such.
+                if len(generation.owner.path) > depth or generation.barriers[spec.bit].opened:
                     return False
         return True
 

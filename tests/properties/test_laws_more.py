@@ -171,6 +171,27 @@ def test_a_branch_is_not_done_while_a_sync_point_further_in_has_yet_to_open(
 
 
 @law
+@given(schedules, st.booleans())
+def test_who_came_late_gives_nothing_to_those_behind_it_whether_it_forked_or_not(
+    schedule: list[int], forks: bool
+) -> None:
+    sends = (Sent("a", "one"), Sent("d", "two", after=("one",)))
+    nodes = (
+        Node("f", (Visit(goto=sends),), ("a", "d")),
+        Node("a", (Visit((Write("list", 1),)),)),
+        Node("d", (Visit((Write("list", 2, reads="list"),)),)),
+        *map(Node, "bc"),
+    )
+    edges = path_edges("START f", "outer END", "d END")
+    edges += path_edges("a b inner outer", "a c inner") if forks else path_edges("a outer")
+    nodes = nodes if forks else nodes[:3]
+    policy = Policy(timeout=3, minimum=0, stragglers="detach")
+    syncs = (SyncPoint("outer", policy, fork="f"), SyncPoint("inner"))[: 1 + forks]
+    run = drive(prepare(traced(Program(CHANNELS, nodes, edges, syncs))), schedule, eager=True)
+    laws.check_refinement(run)
+
+
+@law
 @given(st.lists(st.integers()), st.lists(st.integers(), min_size=1))
 def test_a_plain_function_folds_writes_in_their_order(start: list[int], writes: list[int]) -> None:
     plain = as_reducer(lambda old, new: [*old, new], list)
