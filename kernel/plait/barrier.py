@@ -31,6 +31,8 @@ class Barrier:
         guests: the branches on the way that carry no member: from another sync point at which
             nobody had arrived, or left over when the rest of a member was merged there.
         heir: the branch that went on when it opened.
+        parked: how many branches on the way wait for an answer.
+        timer_left: its clocks that stand still meanwhile, and the seconds each has left.
     """
 
     __slots__ = (
@@ -45,8 +47,10 @@ class Barrier:
         "number",
         "on_the_way",
         "opened",
+        "parked",
         "spec",
         "timer_due",
+        "timer_left",
         "total_weight",
     )
 
@@ -65,6 +69,13 @@ class Barrier:
         self.heir: Branch | None = None
         self.guests: set[Branch] = set()
         self.timer_due: dict[TimerKey, float] = {}
+        self.parked: int = 0
+        self.timer_left: dict[TimerKey, float] = {}
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether its clocks do not go on at present."""
+        return self.parked > 0 and self.spec.join.clock_on_interrupt == "pause"
 
     def arrive(self, branch: Branch, members: Sequence[Member]) -> None:
         """Count the arrival of a branch for the members that it carries."""
@@ -128,6 +139,6 @@ class Barrier:
         if self.quorum_met():
             if self.spec.join.grace == 0:
                 return "quorum"
-            if not any(key.kind == "grace" for key in self.timer_due):
+            if not any(key.kind == "grace" for key in (*self.timer_due, *self.timer_left)):
                 return "grace"
         return None

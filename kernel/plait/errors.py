@@ -12,10 +12,18 @@
     ├── MutationError         a node changed the state in place (debug=True finds it)
     ├── NodeError             a node failed for good; its own exception is the __cause__
     ├── SyncPointError        a sync point cannot go on: too late, or too few arrived
-    └── ThreadError           a thread cannot be run as asked
-        ├── ThreadNotFound
-        ├── ThreadBusy
-        └── ThreadUnfinished
+    ├── ThreadError           a thread cannot be run as asked
+    │   ├── ThreadNotFound
+    │   ├── ThreadExists
+    │   ├── ThreadBusy
+    │   ├── ThreadUnfinished
+    │   ├── InterruptError
+    │   ├── GraphChanged      the thread was begun by another graph
+    │   └── LeaseLost         another process has taken the thread over
+    ├── LimitError            a journal would outgrow what it may take
+    ├── StoreError            the store cannot do what it is asked
+    │   └── StoreUnavailable  it cannot at this moment; the outcome is unknown
+    └── CodecError            a value cannot be stored, or not be read (plait.codec)
 
 Each carries its facts as attributes, and says in its message what to do about it.
 """
@@ -29,17 +37,25 @@ if TYPE_CHECKING:
     from .events import BranchPath, Outcome
 
 __all__ = [
+    "CodecError",
     "ConflictError",
+    "GraphChanged",
     "GraphError",
     "InputError",
+    "InterruptError",
+    "LeaseLost",
+    "LimitError",
     "MutationError",
     "NodeError",
     "PlaitError",
     "ReducerError",
     "RoutingError",
+    "StoreError",
+    "StoreUnavailable",
     "SyncPointError",
     "ThreadBusy",
     "ThreadError",
+    "ThreadExists",
     "ThreadNotFound",
     "ThreadUnfinished",
     "WriteError",
@@ -246,9 +262,99 @@ class ThreadNotFound(ThreadError):
     """No journal is known under this ``thread_id``."""
 
 
+class ThreadExists(ThreadError):
+    """There is a thread with this id already."""
+
+
 class ThreadBusy(ThreadError):
-    """The thread is being run by somebody else at this moment."""
+    """The thread is being run by somebody else at this moment.
+
+    Attributes:
+        holder: who holds its lease: host, process and a number; ``None`` within one process.
+        expires: when the lease expires unless it is renewed, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        thread_id: str,
+        problem: str,
+        *,
+        holder: str | None = None,
+        expires: float | None = None,
+    ) -> None:
+        super().__init__(thread_id, problem)
+        self.holder = holder
+        self.expires = expires
 
 
 class ThreadUnfinished(ThreadError):
     """The thread's last run has not ended; it wants ``resume``, not a new ``run``."""
+
+
+class InterruptError(ThreadError):
+    """An answer is to no open interrupt of the thread. No answer was taken.
+
+    Attributes:
+        unknown: the ids to which nothing is open.
+        open: the ids of the interrupts that wait for an answer, in path order.
+    """
+
+    def __init__(
+        self, thread_id: str, problem: str, unknown: Sequence[str], open_: Sequence[str]
+    ) -> None:
+        self.unknown: tuple[str, ...] = tuple(unknown)
+        self.open: tuple[str, ...] = tuple(open_)
+        listed = ", ".join(map(repr, self.open[:10]))
+        more = f" and {len(self.open) - 10} more" if len(self.open) > 10 else ""
+        super().__init__(thread_id, f"{problem}; open are: {listed or 'none'}{more}")
+
+
+class GraphChanged(ThreadError):
+    """The thread's run was begun by a graph that this one does not merely add to.
+
+    Attributes:
+        differences: one sentence for each.
+    """
+
+    def __init__(self, thread_id: str, differences: Sequence[str]) -> None:
+        self.differences: tuple[str, ...] = tuple(differences)
+        lines = "".join(f"\n  - {difference}" for difference in self.differences)
+        super().__init__(
+            thread_id,
+            "has a run that another graph began, and nothing was done. Resume it with the graph "
+            f"that began it, or pass migrate=True to go on with this one:{lines}",
+        )
+
+
+class LeaseLost(ThreadError):
+    """Another process has taken the thread over, since this one did not renew its lease in time.
+
+    The run here is cancelled, and nothing more of it is stored; it goes on over there.
+    """
+
+
+class LimitError(PlaitError):
+    """Something would outgrow what it may take. What is stored stays as it is.
+
+    Attributes:
+        limit: the name of the option that raises it.
+    """
+
+    def __init__(self, limit: str, problem: str) -> None:
+        self.limit = limit
+        super().__init__(f"{problem}; the option {limit!r} raises the limit")
+
+
+class CodecError(PlaitError):
+    """A value cannot be stored, or a stored one cannot be read."""
+
+
+class StoreError(PlaitError):
+    """The store cannot do what it is asked to."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or is overloaded; trying again may help.
+
+    Whether what was asked for has happened is not known. The kernel tries again, up to a bound.
+    """

@@ -21,9 +21,14 @@ __all__ = [
     "ChannelName",
     "Emitted",
     "Event",
+    "GraphAdopted",
+    "Interrupt",
+    "InterruptId",
+    "InterruptsAnswered",
     "JournalEvent",
     "NodeCompleted",
     "NodeFailed",
+    "NodeInterrupted",
     "NodeName",
     "NodeRetried",
     "NodeStarted",
@@ -35,6 +40,7 @@ __all__ = [
     "Routed",
     "RunCompleted",
     "RunStarted",
+    "StateUpdated",
     "SyncPointOpened",
     "Target",
     "ThreadId",
@@ -50,6 +56,10 @@ BranchPath: TypeAlias = tuple[int, ...]
 NodeName: TypeAlias = str
 ChannelName: TypeAlias = str
 ThreadId: TypeAlias = str
+
+InterruptId: TypeAlias = str
+"""Names an interrupt in its thread: branch, step and number, as in ``0.3:2:0``. The number is
+``before`` or ``after`` for one that ``compile(interrupt_before=...)`` asked for."""
 
 Writes: TypeAlias = tuple[tuple[ChannelName, Any], ...]
 """What one node wrote: channels and values, in order, validated."""
@@ -98,6 +108,21 @@ class TimerKey(NamedTuple):
     kind: Literal["deadline", "grace"]
 
 
+class Interrupt(NamedTuple):
+    """A question for which a branch is parked until it is answered."""
+
+    id: InterruptId
+    """What ``Flow.resume`` wants its answer under."""
+    value: Any
+    """What the node passed to ``interrupt``; ``None`` before and after a node."""
+    branch: BranchPath
+    """The branch that is parked."""
+    node: NodeName
+    """The node at which it stands; ``outer/inner`` in a subgraph."""
+    when: Literal["within", "before", "after"] = "within"
+    """Whether the node asked, or its graph was compiled to stop before or after it."""
+
+
 # -- the journal ------------------------------------------------------------------------------
 
 
@@ -109,6 +134,8 @@ class RunStarted(NamedTuple):
     """The path of the run's first branch."""
     writes: Writes
     """The input, as a delta over the thread's state."""
+    plan: str = ""
+    """The fingerprint of the graph; empty where the journal does not outlive it."""
 
 
 class NodeCompleted(NamedTuple):
@@ -124,6 +151,8 @@ class NodeCompleted(NamedTuple):
     """Where the branch goes on: decided by edges, router and Command, so a replay calls none."""
     started: float
     """When this attempt began."""
+    interrupts: tuple[Interrupt, ...] = ()
+    """What must be answered before the branch goes on there (``interrupt_after``)."""
 
 
 class NodeRetried(NamedTuple):
@@ -150,6 +179,36 @@ class NodeFailed(NamedTuple):
     """A ``NodeError``, whose ``__cause__`` is the node's own exception."""
     handling: str
     """``"raise"``: the run fails; ``"record"``: the branch ends; else the node to go on to."""
+
+
+class NodeInterrupted(NamedTuple):
+    """A node asked, and its branch is parked: it is called again once all is answered."""
+
+    at: float
+    branch: BranchPath
+    node: NodeName
+    attempt: int
+    """The number of the attempt that asked, from 1; 0 before the first."""
+    interrupts: tuple[Interrupt, ...]
+    """What it asked and had no answer to, in the order in which it did."""
+
+
+class InterruptsAnswered(NamedTuple):
+    """Somebody answered."""
+
+    at: float
+    answers: tuple[tuple[InterruptId, Any], ...]
+
+
+class StateUpdated(NamedTuple):
+    """Somebody wrote to the state of a thread from outside a run."""
+
+    at: float
+    branch: BranchPath
+    """The branch that has the writes now; empty on a thread whose run is finished."""
+    node: NodeName
+    """Under whose name."""
+    writes: Writes
 
 
 class Routed(NamedTuple):
@@ -181,8 +240,26 @@ class QuorumJudged(NamedTuple):
     met: bool
 
 
+class GraphAdopted(NamedTuple):
+    """A run goes on with another graph than the one that began it."""
+
+    at: float
+    plan: str
+    """The fingerprint of the graph that it goes on with."""
+
+
 JournalEvent: TypeAlias = (
-    RunStarted | NodeCompleted | NodeRetried | NodeFailed | Routed | TimerFired | QuorumJudged
+    RunStarted
+    | NodeCompleted
+    | NodeRetried
+    | NodeFailed
+    | Routed
+    | TimerFired
+    | QuorumJudged
+    | GraphAdopted
+    | NodeInterrupted
+    | InterruptsAnswered
+    | StateUpdated
 )
 
 

@@ -13,16 +13,17 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from contextvars import copy_context
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import anyio
 import anyio.abc
 import anyio.from_thread
 import anyio.lowlevel
 
+from .backend import Transaction
 from .commands import (
     CancelBranch,
     Command,
@@ -35,15 +36,27 @@ from .commands import (
     StartTimer,
     StopTimer,
 )
-from .errors import MutationError, NodeError, RoutingError, format_path
+from .errors import (
+    CodecError,
+    LimitError,
+    MutationError,
+    NodeError,
+    RoutingError,
+    StoreError,
+    format_path,
+)
 from .events import (
     NO_ARGUMENT,
     BranchPath,
     Emitted,
     Event,
+    Interrupt,
+    InterruptId,
     JournalEvent,
     NodeCompleted,
     NodeFailed,
+    NodeInterrupted,
+    NodeName,
     NodeRetried,
     NodeStarted,
     QuorumJudged,
@@ -56,13 +69,21 @@ from .events import (
     Writes,
 )
 from .machine import INPUT, Machine
-from .node import NodeContext, NodeRunner, call_node, check_output, find_targets
+from .node import (
+    NodeContext,
+    NodeRunner,
+    Parked,
+    ParkedInVain,
+    call_node,
+    check_output,
+    find_targets,
+)
 from .plan import NodeSpec, Plan, Vertex
 from .state import Values, deep_copy
 from .store import Journal
-from .tree import Branch
+from .tree import LIVE, Branch
 
-__all__ = ["Executor", "Listener"]
+__all__ = ["Executor", "Interrupts", "Listener"]
 
 _STEPS_BETWEEN_CHECKPOINTS = 32
 """A branch whose nodes never suspend lets the event loop turn after this many of them. A turn costs
@@ -114,6 +135,23 @@ class Listener:
         return event
 
 
+_FAULTS_OF_THE_PROGRAM = (RoutingError, MutationError, ParkedInVain)
+"""What is not a matter of luck, and so not tried again."""
+
+
+class Interrupts(NamedTuple):
+    """Where a run stops to ask, and how much it may ask."""
+
+    before: Collection[NodeName] = ()
+    after: Collection[NodeName] = ()
+    limit: int = 2_000
+    """How many interrupts may wait for an answer at the same time."""
+
+
+_NOWHERE = Interrupts()
+_NO_ANSWERS: Mapping[InterruptId, Any] = {}
+
+
 class Executor:
     """Carries out one run, or what is left of it.
 
@@ -126,7 +164,10 @@ class Executor:
         max_concurrency: how many nodes may be running at the same time.
         pools: the limiters that nodes name.
         debug: log every event, and check that nodes leave their state as it was.
+        interrupts: where it stops to ask.
         prefix: what a subgraph's node names begin with in the stream.
+        scope: what the ids of a subgraph's interrupts begin with.
+        answers: what has been answered to a subgraph, which begins anew to hear it.
         runner: calls a node's function.
     """
 
@@ -141,7 +182,10 @@ class Executor:
         max_concurrency: int | None = None,
         pools: Mapping[str, anyio.CapacityLimiter] | None = None,
         debug: bool = False,
+        interrupts: Interrupts = _NOWHERE,
         prefix: str = "",
+        scope: str = "",
+        answers: Mapping[InterruptId, Any] = _NO_ANSWERS,
         runner: NodeRunner = call_node,
     ) -> None:
         self.machine = machine
@@ -152,7 +196,11 @@ class Executor:
         self.listener = listener
         self.pools: Mapping[str, anyio.CapacityLimiter] = pools or {}
         self.debug = debug
+        self.interrupts = interrupts
+        self._stops = bool(interrupts.before or interrupts.after)
         self.prefix = prefix
+        self.scope = scope
+        self.answers = answers
         self.runner = runner
         self.now: Callable[[], float] = _clock()
         self.log: Any | None = _logger(thread_id) if debug else None
@@ -167,11 +215,13 @@ class Executor:
         self._scopes: dict[BranchPath, anyio.CancelScope | _NoScope] = {}
         self._may_cancel = machine.plan.may_cancel
         self._timers: list[tuple[float, TimerKey]] = []
-        self._stopped: set[TimerKey] = set()
+        self._due: dict[TimerKey, float] = {}  # of the timers that are wanted
         self._timer_scope: anyio.CancelScope | None = None
         self._earlier_timer = anyio.Event()
         self._group: anyio.abc.TaskGroup
         self._error: BaseException | None = None
+        self._transactions: dict[BranchPath, _Held] = {}
+        self._alone: anyio.Event | None = None  # set when a commit in a transaction is over
 
     async def run(self, event: JournalEvent | None) -> None:
         """Run until the machine has finished. ``event`` begins; ``None`` goes on where it stands.
@@ -194,8 +244,22 @@ class Executor:
                 raise _only(group) from None
         if self._error is not None:
             raise self._error
-        if self.machine.running:
+        if self.machine.running and not self.machine.open_interrupts:
             raise self.machine.standstill()
+
+    async def record(self, *events: JournalEvent) -> None:
+        """Journal events that come from outside, and that the machine has taken in.
+
+        What follows from them is what it then has outstanding: ``run(None)``.
+        """
+        durable = [self.journal.append(event) for event in events]
+        with anyio.CancelScope(shield=True):
+            for each in durable:
+                if each is not None:
+                    await each
+        if not self._quiet:
+            for event in events:
+                self._tell(event)
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -212,6 +276,8 @@ class Executor:
                         await self._follow(command, scope)
         finally:
             self._workers -= 1
+            if self._timers and self._is_suspended():
+                self._earlier_timer.set()  # it need not wait any more
 
     async def _follow(
         self, command: RunNode | RouteBranch, scope: anyio.CancelScope | _NoScope
@@ -238,10 +304,14 @@ class Executor:
         finally:
             if self._scopes.get(path) is scope:
                 del self._scopes[path]
+            if self._transactions:
+                await self._roll_back(path)
 
     def _call_standby(self) -> None:
         """Have one worker start as soon as all others are suspended."""
         if not self._standby and self._workers < self._max_workers:
+            if self._timers and self._timer_scope is None:  # they were left alone for a while
+                self._watch()
             self._standby = True
             self._workers += 1
             self._group.start_soon(self._work)
@@ -255,7 +325,14 @@ class Executor:
         vertex = self.plan.vertices[command.node]
         spec = vertex.node
         assert spec is not None
-        attempt = 1
+        questions = branch.questions
+        attempt = 1 if questions is None else questions.attempt
+        if (
+            self._stops
+            and spec.name in self.interrupts.before
+            and not self._is_answered(command, "before")
+        ):
+            return await self._park(command, 0, (self._stop(command, "before"),))
         writes: Writes = ()
         goto: Any = ()
         while True:
@@ -265,15 +342,19 @@ class Executor:
             try:
                 writes, goto = await self._attempt(branch, spec, command.step, attempt)
                 break
+            except Parked as signal:
+                if not machine.expects(command):
+                    return None
+                return await self._park(command, attempt, tuple(signal.asked))
             except Exception as error:
                 if not machine.expects(command):
                     return None
                 delay = self._delay(spec, attempt, error)
                 if delay is None:
                     return await self._failed(command, spec, attempt, error)
-                event = NodeRetried(self.now(), branch.path, spec.name, attempt, error, delay)
-            await self._dispatch(event)
-            await anyio.sleep(event.delay)
+                retried = NodeRetried(self.now(), branch.path, spec.name, attempt, error, delay)
+            await self._dispatch(retried)
+            await anyio.sleep(retried.delay)
             attempt += 1
         if not machine.expects(command):
             return None
@@ -285,10 +366,133 @@ class Executor:
                 return await self._failed(command, spec, attempt, error)
             if not machine.expects(command):  # a router may have waited
                 return None
-        return await self._dispatch(
-            NodeCompleted(self.now(), branch.path, spec.name, attempt, writes, targets, started),
-            branch.path,
+        completed = NodeCompleted(
+            self.now(), branch.path, spec.name, attempt, writes, targets, started
         )
+        if (
+            self._stops
+            and spec.name in self.interrupts.after
+            and not self._is_answered(command, "after")
+        ):
+            if not self._may_ask(command, 1):
+                return None
+            completed = completed._replace(interrupts=(self._stop(command, "after"),))
+        try:
+            if branch.path in self._transactions:
+                return await self._complete_within(command, completed)
+            return await self._dispatch(completed, branch.path)
+        except CodecError as error:  # what it wrote cannot be stored, and is not in the journal
+            return await self._failed(command, spec, attempt, error)
+
+    # -- transactions -------------------------------------------------------------------------
+
+    async def begin(self, context: NodeContext) -> Any:
+        """The connection of the transaction in which the call's completion is recorded."""
+        held = self._transactions.get(context.branch)
+        if held is None:
+            stack = AsyncExitStack()
+            transaction = await stack.enter_async_context(self.journal.transaction())
+            held = self._transactions[context.branch] = _Held(transaction, stack)
+        return held.transaction.connection
+
+    async def _complete_within(
+        self, command: RunNode, completed: NodeCompleted
+    ) -> RunNode | RouteBranch | None:
+        """Commit what a node did in its transaction together with its completion."""
+        await self._wait_alone()
+        if not self.machine.expects(command):
+            return None
+        held = self._transactions[command.branch]
+        # Events enter the journal in the order in which the machine takes them in. This one may
+        # yet turn out not to happen, so that all others wait.
+        self._alone = anyio.Event()
+        stored = False
+        commands: list[Command] = []
+        try:
+            with anyio.CancelScope(shield=True):
+                stored = await self.journal.append_within(held.transaction, completed)
+                if stored:
+                    commands = self.machine.handle(completed)
+        finally:
+            self._alone.set()
+            self._alone = None
+            await self._roll_back(command.branch)
+        if not stored:  # nothing has happened: the node is called again
+            return command
+        return await self._dispatch(completed, command.branch, commands)
+
+    async def _roll_back(self, path: BranchPath) -> None:
+        """End the transaction of a branch, if it has one; what is not committed is undone."""
+        held = self._transactions.pop(path, None)
+        if held is not None:
+            with anyio.CancelScope(shield=True):
+                await held.stack.aclose()
+
+    async def _wait_alone(self) -> None:
+        """Wait until no commit in a transaction is under way."""
+        while self._alone is not None:
+            await self._alone.wait()
+
+    def _is_current(self, event: JournalEvent) -> bool:
+        """Whether an event that had to wait still fits where its branch stands."""
+        if isinstance(event, NodeCompleted | NodeRetried | NodeFailed | NodeInterrupted | Routed):
+            branch = self.machine.branches.get(event.branch)
+            return branch is not None and branch.status in LIVE and branch.place == event.node
+        return True
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def ask(self, context: NodeContext, value: Any) -> Any:
+        """Return the answer to what a call asks, or raise ``Parked``; on any thread."""
+        name = f"{self.scope}{format_path(context.branch)}:{context.step}:{context.asking}"
+        context.asking += 1
+        branch = self.machine.branches.get(context.branch)
+        if branch is not None:  # it may be cancelled, while its worker thread goes on
+            answers = self._given(branch)
+            if name in answers:
+                return answers[name]
+        asked = Interrupt(name, value, context.branch, self.prefix + context.node)
+        context.asked = (*context.asked, asked)
+        raise Parked(context.asked)
+
+    def _given(self, branch: Branch) -> Mapping[InterruptId, Any]:
+        """What has been answered to the node at which a branch stands."""
+        return self.answers if branch.questions is None else branch.questions.answers
+
+    def _stop(self, command: RunNode, when: Literal["before", "after"]) -> Interrupt:
+        """The interrupt for which a branch stops before or after a node."""
+        name = f"{self.scope}{format_path(command.branch)}:{command.step}:{when}"
+        return Interrupt(name, None, command.branch, self.prefix + command.node, when)
+
+    def _is_answered(self, command: RunNode, when: Literal["before", "after"]) -> bool:
+        branch = self.machine.branches[command.branch]
+        return self._stop(command, when).id in self._given(branch)
+
+    def _may_ask(self, command: RunNode, count: int) -> bool:
+        """Whether so many more interrupts may wait; if not, the run ends."""
+        pending, limit = self.machine.open_interrupts, self.interrupts.limit
+        if pending + count <= limit:
+            return True
+        self._fail(
+            LimitError(
+                "max_interrupts",
+                f"node {self.prefix + command.node!r} in branch {format_path(command.branch)} asks "
+                f"for {count} more, while {pending:,} interrupts of thread {self.thread_id!r} wait "
+                f"for an answer, and {limit:,} may: answer some by resume(thread_id, answers)",
+            )
+        )
+        return False
+
+    async def _park(
+        self, command: RunNode, attempt: int, asked: tuple[Interrupt, ...]
+    ) -> RunNode | RouteBranch | None:
+        """Journal what a node asks; its branch goes on when there is an answer."""
+        if not self._may_ask(command, len(asked)):
+            return None
+        event = NodeInterrupted(self.now(), command.branch, command.node, attempt, asked)
+        return await self._dispatch(event, command.branch)
+
+    # -- within a step ------------------------------------------------------------------------
 
     async def _choose(
         self, branch: Branch, vertex: Vertex, writes: Writes, goto: Any
@@ -323,13 +527,30 @@ class Executor:
             self.context,
             branch.outcome,
             branch.error,
-            self._emit,
+            self,
         )
-        if spec.pool is None:
-            output = await self.runner(spec, state, context, self._variables.copy())
-        else:
-            async with _place(self.pools[spec.pool]):
+        try:
+            if spec.pool is None:
                 output = await self.runner(spec, state, context, self._variables.copy())
+            else:
+                async with _place(self.pools[spec.pool]):
+                    output = await self.runner(spec, state, context, self._variables.copy())
+        except BaseException as error:
+            if self._transactions:
+                await self._roll_back(branch.path)
+            if not isinstance(error, BaseExceptionGroup):
+                raise
+            # A node may ask in tasks of its own.
+            group: BaseExceptionGroup[BaseException] = error
+            signals, failures = group.split(Parked)
+            if signals is None:
+                raise
+            raise Parked(context.asked) if failures is None else failures from group
+        if context.asked:
+            raise ParkedInVain(
+                "the node caught the signal by which interrupt() parks its branch, and went on: "
+                "catch Exception, not BaseException"
+            )
         if before is not None:
             self.plan.schema.check_unchanged(spec.name, before, shown)
         return check_output(self.plan.schema, spec, output)
@@ -359,10 +580,15 @@ class Executor:
             max_concurrency=spec.fn.max_concurrency,  # type: ignore[attr-defined]
             pools=spec.fn.pools,  # type: ignore[attr-defined]
             debug=self.debug,
+            interrupts=spec.fn.interrupts,  # type: ignore[attr-defined]
             prefix=f"{self.prefix}{spec.name}/",
+            scope=f"{self.scope}{format_path(branch.path)}:{step}/",
+            answers=self._given(branch),
             runner=self.runner,
         )
         await inner.run(RunStarted(self.now(), (*branch.path, 0), writes))
+        if machine.running:
+            raise Parked(machine.interrupts)
         known = self.plan.schema.channels
         return tuple(
             [
@@ -379,13 +605,15 @@ class Executor:
         retry = spec.retry
         if retry is None or attempt >= retry.attempts:
             return None
-        if isinstance(error, (RoutingError, MutationError)):  # a fault of the program, not of luck
+        if isinstance(error, _FAULTS_OF_THE_PROGRAM):
             return None
         return retry.delay(attempt, random.random) if retry.repeats(error) else None
 
     async def _failed(
         self, command: RunNode, spec: NodeSpec, attempt: int, cause: Exception
     ) -> RunNode | RouteBranch | None:
+        if self._transactions:
+            await self._roll_back(command.branch)
         if not self.machine.expects(command):
             return None
         error = NodeError(self.prefix + spec.name, command.branch, attempt, cause)
@@ -405,24 +633,41 @@ class Executor:
             return None
         if not self.machine.expects(command):
             return None
-        return await self._dispatch(
-            Routed(self.now(), command.branch, command.node, targets), command.branch
-        )
+        routed = Routed(self.now(), command.branch, command.node, targets)
+        try:
+            return await self._dispatch(routed, command.branch)
+        except CodecError as error:
+            self._fail(NodeError(self.prefix + command.node, command.branch, 1, error))
+            return None
 
     # -- events and commands ------------------------------------------------------------------
 
     async def _dispatch(
-        self, event: JournalEvent, own: BranchPath | None = None
+        self,
+        event: JournalEvent,
+        own: BranchPath | None = None,
+        commands: list[Command] | None = None,
     ) -> RunNode | RouteBranch | None:
         """Journal an event, let the machine decide, and carry out what it decides.
 
-        Returns the command with which the branch ``own`` goes on, if it does.
+        Args:
+            event: what has happened.
+            own: the branch of whoever calls.
+            commands: what the machine has decided, where that is done already.
+
+        Returns:
+            The command with which the branch ``own`` goes on, if it does.
         """
-        durable = self.journal.append(event)
-        commands = self.machine.handle(event)
-        if durable is not None:
-            with anyio.CancelScope(shield=True):  # what is in the journal is carried out
-                await durable
+        if commands is None:
+            if self._alone is not None:
+                await self._wait_alone()
+                if not self._is_current(event):
+                    return None
+            durable = self.journal.append(event)
+            commands = self.machine.handle(event)
+            if durable is not None:
+                with anyio.CancelScope(shield=True):  # what is in the journal is carried out
+                    await durable
         if not self._quiet:
             self._tell(event, commands)
         mine = await self._carry_out(commands, own)
@@ -447,7 +692,7 @@ class Executor:
             elif isinstance(command, StartTimer):
                 self._start_timer(command)
             elif isinstance(command, StopTimer):
-                self._stopped.add(command.timer)
+                self._due.pop(command.timer, None)
             elif isinstance(command, JudgeQuorum):
                 mine = await self._judge(command, own) or mine
             elif isinstance(command, Fail):
@@ -484,31 +729,41 @@ class Executor:
     # -- timers -------------------------------------------------------------------------------
 
     def _start_timer(self, command: StartTimer) -> None:
+        self._due[command.timer] = command.due
         heapq.heappush(self._timers, (command.due, command.timer))
         if self._timer_scope is None:
-            self._timer_scope = anyio.CancelScope()
-            self._group.start_soon(self._watch_timers)
+            self._watch()
         elif self._timers[0][1] == command.timer:
             self._earlier_timer.set()
+
+    def _watch(self) -> None:
+        self._timer_scope = anyio.CancelScope()
+        self._group.start_soon(self._watch_timers)
 
     async def _watch_timers(self) -> None:
         assert self._timer_scope is not None
         with self._timer_scope:
             while self._timers:
                 due, timer = self._timers[0]
-                if timer in self._stopped:
+                if self._due.get(timer) != due:  # stopped, or started anew since
                     heapq.heappop(self._timers)
-                    self._stopped.discard(timer)
                     continue
                 remaining = due - self.now()
                 if remaining > 0:
+                    if self._is_suspended():
+                        break
                     self._earlier_timer = anyio.Event()
                     with anyio.move_on_after(remaining):
                         await self._earlier_timer.wait()
                     continue
                 heapq.heappop(self._timers)
+                del self._due[timer]
                 await self._dispatch(TimerFired(max(due, self.now()), timer))
         self._timer_scope = None
+
+    def _is_suspended(self) -> bool:
+        """Whether nothing goes on in this run before somebody answers."""
+        return self._workers == 0 and not self._ready and self.machine.open_interrupts > 0
 
     # -- telling ------------------------------------------------------------------------------
 
@@ -527,7 +782,7 @@ class Executor:
             event = event._replace(node=self.prefix + event.node)
         return event  # type: ignore[no-any-return]
 
-    def _emit(self, context: NodeContext, value: Any) -> Awaitable[None]:
+    def emit(self, context: NodeContext, value: Any) -> Awaitable[None]:
         if threading.get_ident() != self._thread:  # a `def` node: it waits itself
             return anyio.from_thread.run(self._emit_here, context, value)
         event = Emitted(self.now(), context.branch, self.prefix + context.node, value)
@@ -539,7 +794,7 @@ class Executor:
         return _Room(self.listener)
 
     async def _emit_here(self, context: NodeContext, value: Any) -> Awaitable[None]:
-        await self._emit(context, value)
+        await self.emit(context, value)
         return _READY
 
 
@@ -569,13 +824,30 @@ class _NoScope:
         raise AssertionError("this plan cannot cancel a branch")
 
 
+class _Held(NamedTuple):
+    """A transaction that a node has opened."""
+
+    transaction: Transaction
+    stack: AsyncExitStack
+    """Rolls it back, unless it has been committed, and gives the connection back."""
+
+
 class _NoJournal:
     """The journal of a subgraph: its node counts as a whole, and is repeated as a whole."""
 
-    events: tuple[JournalEvent, ...] = ()
+    status = "running"
 
     def append(self, event: JournalEvent) -> None:
         return None
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        raise StoreError(
+            "a node of a subgraph has no place of its own in the journal, with which its "
+            "transaction could be committed: make it a node of the graph itself"
+        )
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        raise AssertionError("there are no transactions here")
 
 
 class _Room:

@@ -4,31 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 import anyio
 import anyio.abc
 from typing_extensions import TypeVar
 
+from .blame import Blame, Blamer
+from .commands import Command, StartTimer
 from .draw import draw_mermaid
-from .errors import ThreadNotFound, ThreadUnfinished
+from .errors import (
+    GraphChanged,
+    InterruptError,
+    PlaitError,
+    StoreError,
+    ThreadError,
+    ThreadNotFound,
+    ThreadUnfinished,
+    format_path,
+)
 from .events import (
     BranchPath,
+    ChannelName,
     Event,
+    GraphAdopted,
+    Interrupt,
+    InterruptId,
+    InterruptsAnswered,
     JournalEvent,
+    NodeCompleted,
+    NodeInterrupted,
     NodeName,
     Outcomes,
     RunCompleted,
     RunStarted,
+    StateUpdated,
     ThreadId,
+    TimerFired,
+    Writes,
 )
-from .executor import Executor, Listener
-from .machine import Machine
+from .executor import Executor, Interrupts, Listener
+from .machine import UPDATE, Machine
+from .node import check_declared
 from .plan import Plan
-from .store import UNNAMED, Journal, MemoryStore, Store
+from .store import (
+    UNNAMED,
+    Durability,
+    Journal,
+    JournalFormat,
+    LeasedJournal,
+    MemoryStore,
+    Past,
+    Store,
+)
+
+if TYPE_CHECKING:
+    from .codec import Codec, TypeRegistry
 
 __all__ = ["BranchView", "Flow", "RunResult", "RunStream", "Snapshot"]
 
@@ -40,14 +75,16 @@ class RunResult(Generic[S]):
     """What a run came to."""
 
     state: S
-    """The final state: an instance of the schema; a dict for a TypedDict."""
+    """The final state: an instance of the schema; a dict for a TypedDict. Of a suspended run, what
+    all that finished nodes wrote makes so far."""
     status: Literal["completed", "suspended"]
+    """``"suspended"``: nothing goes on before somebody answers; ``resume`` with the answers."""
     outcomes: Mapping[NodeName, Outcomes]
     """For each sync point that opened, its outcomes, one for each generation. ``END`` is among them
     if a branch failed that no sync point has named."""
     thread_id: ThreadId
-    interrupts: tuple[Any, ...] = ()
-    """The questions that wait for an answer."""
+    interrupts: tuple[Interrupt, ...] = ()
+    """What waits for an answer: in path order, then in the order in which it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +95,7 @@ class BranchView:
     node: NodeName
     """Where it stands."""
     status: str
-    """``"running"``, ``"routing"``, ``"held"`` or ``"waiting"``."""
+    """``"running"``, ``"routing"``, ``"held"``, ``"waiting"`` or ``"parked"``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +107,16 @@ class Snapshot(Generic[S]):
     """How many events of the journal led here."""
     state: S
     """What the run would return if it ended here: all that finished nodes wrote, in path order."""
-    status: Literal["completed", "running"]
-    """``"running"``: the run is not finished here (it may be going on, or have failed)."""
+    status: Literal["completed", "running", "suspended"]
+    """``"running"``: the run is not finished here (it may be going on, or have failed);
+    ``"suspended"``: nor does it go on before somebody answers."""
     branches: tuple[BranchView, ...] = ()
     """The branches that are alive, in path order."""
     outcomes: Mapping[NodeName, Outcomes] = field(default_factory=dict)
     event: JournalEvent | None = None
     """The last event before this position."""
+    interrupts: tuple[Interrupt, ...] = ()
+    """What waits for an answer, in path order."""
 
     @property
     def next(self) -> tuple[NodeName, ...]:
@@ -95,21 +135,55 @@ class Flow(Generic[S]):
     def __init__(
         self,
         plan: Plan,
-        store: Store | None = None,
+        store: Store | str | None = None,
         *,
+        durability: Durability = "sync",
+        types: Sequence[type] | TypeRegistry = (),
+        interrupt_before: Collection[NodeName] = (),
+        interrupt_after: Collection[NodeName] = (),
+        max_interrupts: int = 2_000,
         max_concurrency: int | None = None,
         pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
         debug: bool = False,
     ) -> None:
         self.plan = plan
         self.name: str = plan.name
-        self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS) if store is None else store
+        if store is None:
+            self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS)
+        elif isinstance(store, str):
+            from .durable import open_store
+
+            self.store = open_store(store)
+        else:
+            self.store = store
+        self._shares = store is not None  # whether other graphs may use the store, or later code
+        self._owns = isinstance(store, str)
+        self._past = _PastReader(plan, self.store, durability, types)
+        if not self._shares:
+            self._past.format = JournalFormat(plan.name)
+        self.interrupts = Interrupts(interrupt_before, interrupt_after, max_interrupts)
         self.max_concurrency = max_concurrency
         self.pools: dict[str, anyio.CapacityLimiter] = {
             name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)
             for name, pool in (pools or {}).items()
         }
         self.debug = debug
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the store, if it was given as a URL; whoever passed one in closes it."""
+        if self._owns:
+            await self.store.close()
 
     # -- running ------------------------------------------------------------------------------
 
@@ -134,18 +208,42 @@ class Flow(Generic[S]):
             ConflictError, ReducerError: branches that met cannot be merged.
             SyncPointError: a sync point cannot go on.
             ThreadBusy: another run holds the thread.
-            ThreadUnfinished: the thread's last run has failed or was cut off: ``resume`` it.
+            ThreadUnfinished: the thread's last run has failed, was cut off or waits for an answer:
+                ``resume`` it.
+            LimitError: more would wait for an answer than may (``compile(max_interrupts=...)``).
         """
         return await self._run(input, thread_id, context, None)
 
-    async def resume(self, thread_id: ThreadId, context: Any = None) -> RunResult[S]:
-        """Go on with a run that failed or was cancelled; what has finished is not done again.
+    async def resume(
+        self,
+        thread_id: ThreadId,
+        answers: Mapping[InterruptId, Any] | None = None,
+        context: Any = None,
+        *,
+        migrate: bool = False,
+    ) -> RunResult[S]:
+        """Go on with a run that is suspended, has failed, was cancelled, or whose process has died.
+
+        A node whose completion is durable is never called again. One that was running is called
+        again, with the same ``ctx.idempotency_key``; so is one that has asked for something, from
+        its top, when all that it asked is answered.
+
+        Args:
+            answers: by the ids of ``RunResult.interrupts``, one or several; what is not answered
+                stays open. All are taken, or none. Deadlines that passed in the meantime
+                (``clock_on_interrupt="run"``) come before the answers.
+            context: for the nodes, as ``ctx.context``.
+            migrate: go on although the graph has changed by more than additions; the run is
+                replayed on this graph, which may turn out to be impossible.
 
         Raises:
             ThreadNotFound: no run is known under this id.
+            InterruptError: an id is not open: it has been answered, its branch is gone, or there
+                was none. Nothing has changed.
+            GraphChanged: another graph began the run; says what differs.
             and what ``run`` raises.
         """
-        return await self._resume(thread_id, context, None)
+        return await self._resume(thread_id, answers, context, None, migrate=migrate)
 
     def stream(
         self,
@@ -171,32 +269,45 @@ class Flow(Generic[S]):
     ) -> RunResult[S]:
         if thread_id is None:
             thread_id = UNNAMED + uuid.uuid4().hex
-        async with self.store.lease(thread_id) as journal:
-            machine = self._replay(journal.events)
+        fingerprint = await self._past.fingerprint() if self._shares else ""
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            machine, _ = await self._past.replay(journal.past)
             if machine.running:
-                raise ThreadUnfinished(
-                    thread_id,
-                    "has a run that is not finished: go on with it by resume(thread_id), or "
-                    "begin another thread",
-                )
+                raise _unfinished(thread_id, machine)
+            machine.plan = self.plan
             writes = self.plan.schema.check_input(machine.values, given)
             executor = self._executor(machine, journal, thread_id, context, listener)
-            started = RunStarted(executor.now(), (machine.runs,), writes)
-            return await self._finish(executor, started)
+            started = RunStarted(executor.now(), (machine.runs,), writes, fingerprint)
+            return await self._finish(executor, journal, started)
 
     async def _resume(
-        self, thread_id: ThreadId, context: Any, listener: Listener | None
+        self,
+        thread_id: ThreadId,
+        answers: Mapping[InterruptId, Any] | None,
+        context: Any,
+        listener: Listener | None,
+        *,
+        migrate: bool,
     ) -> RunResult[S]:
-        async with self.store.lease(thread_id) as journal:
-            if not journal.events:
+        fingerprint = await self._past.fingerprint() if self._shares else ""
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            past = journal.past
+            if past.snapshot is None and not past.events:
                 raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-            machine = self._replay(journal.events)
+            machine, begun_by = await self._past.replay(past)
+            changed = machine.running and begun_by and begun_by != fingerprint
+            if changed:
+                machine = await self._past.adopt(thread_id, past, begun_by, migrate=migrate)
             if machine.failure is not None:
                 raise machine.failure
             executor = self._executor(machine, journal, thread_id, context, listener)
+            if changed:
+                await executor.record(GraphAdopted(executor.now(), fingerprint))
+            if answers:
+                await self._answer(executor, answers, past.events)
             if not machine.running:
                 return self._result(executor)
-            return await self._finish(executor, None)
+            return await self._finish(executor, journal, None)
 
     def _executor(
         self,
@@ -215,11 +326,43 @@ class Flow(Generic[S]):
             max_concurrency=self.max_concurrency,
             pools=self.pools,
             debug=self.debug,
+            interrupts=self.interrupts,
         )
 
-    async def _finish(self, executor: Executor, event: JournalEvent | None) -> RunResult[S]:
+    async def _answer(
+        self,
+        executor: Executor,
+        answers: Mapping[InterruptId, Any],
+        events: Sequence[JournalEvent],
+    ) -> None:
+        """Check answers and take them; what has come to pass before them comes first."""
+        machine, now = executor.machine, executor.now()
+        news: list[JournalEvent] = []
+        while overdue := _overdue(machine, now):
+            news.append(overdue)
+            machine.handle(overdue)
+        if machine.failure is not None:
+            await executor.record(*news)
+            raise machine.failure
+        known = [interrupt.id for interrupt in machine.interrupts]
+        unknown = [name for name in answers if name not in known]
+        if unknown:
+            raise InterruptError(executor.thread_id, _why_not_open(unknown, events), unknown, known)
+        news.append(InterruptsAnswered(now, tuple(answers.items())))
+        machine.handle(news[-1])
+        await executor.record(*news)
+        if machine.failure is not None:
+            raise machine.failure
+
+    async def _finish(
+        self, executor: Executor, journal: LeasedJournal, event: JournalEvent | None
+    ) -> RunResult[S]:
+        if self._past.format.codec is not None:
+            journal.watch(lambda: self._past.snapshot(executor.machine))
+        journal.status = "running"
         await executor.run(event)
         result = self._result(executor)
+        journal.status = result.status
         if executor.listener is not None:
             executor.listener.put(
                 RunCompleted(executor.now(), executor.thread_id, result.status, result.state)
@@ -229,19 +372,116 @@ class Flow(Generic[S]):
     def _result(self, executor: Executor) -> RunResult[S]:
         machine = executor.machine
         return RunResult(
-            state=self.plan.schema.instance(machine.values),
-            status="completed",
+            state=self.plan.schema.instance(machine.current_values()),
+            status="suspended" if machine.running else "completed",
             outcomes=dict(machine.outcomes),
             thread_id=executor.thread_id,
+            interrupts=machine.interrupts if machine.running else (),
         )
 
-    def _replay(self, events: Sequence[JournalEvent]) -> Machine:
-        machine = Machine(self.plan)
-        for event in events:
-            machine.handle(event)
-        return machine
+    # -- changing a thread from outside -------------------------------------------------------
+
+    async def update(
+        self,
+        thread_id: ThreadId,
+        values: Mapping[ChannelName, Any],
+        as_node: NodeName | None = None,
+        *,
+        branch: BranchPath | None = None,
+    ) -> Snapshot[S]:
+        """Write to the state of a thread that is not running, through the reducers.
+
+        On a finished thread, the writes are folded over its final state, from which its next run
+        begins. On an unfinished one (suspended, failed or cut off) they are those of one of its
+        branches: its node sees them when the run is resumed, and they are merged like its own.
+
+        Args:
+            values: what a node would return: channels and values, ``Overwrite`` to replace.
+            as_node: the node in whose name it is recorded; what it may write is then checked.
+            branch: the path of the branch that is to have the writes, where several are alive.
+
+        Returns:
+            The thread behind the update. Without values, nothing is recorded.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadError: it is not clear which branch is meant; names those that are alive.
+            WriteError, ReducerError: the state cannot take the values.
+            ThreadBusy: somebody is running the thread.
+            ValueError: ``as_node`` is no node.
+        """
+        writes = self._check_update(values, as_node)
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            past = journal.past
+            if past.snapshot is None and not past.events:
+                raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            machine, _ = await self._past.replay(past)
+            if machine.failure is not None:
+                raise machine.failure
+            path = _branch_to_update(machine, thread_id, branch)
+            executor = self._executor(machine, journal, thread_id, None, None)
+            position = past.position + len(past.events)
+            event: JournalEvent | None = past.events[-1] if past.events else None
+            if writes:
+                event = StateUpdated(executor.now(), path, as_node or UPDATE, writes)
+                position += 1
+                machine.handle(event)
+                machine.current_values()  # a reducer that raises does so before it is recorded
+                if machine.failure is not None:
+                    raise machine.failure
+                await executor.record(event)
+            return self._snapshot(machine, thread_id, position, event)
+
+    def _check_update(self, values: Mapping[ChannelName, Any], as_node: NodeName | None) -> Writes:
+        writes = self.plan.schema.check_writes(as_node or UPDATE, values)
+        if as_node is not None:
+            vertex = self.plan.vertices.get(as_node)
+            if vertex is None or vertex.node is None:
+                raise ValueError(f"as_node={as_node!r} is no node of graph {self.name!r}")
+            check_declared(vertex.node, writes)
+        return writes
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> Snapshot[S]:
+        """Begin a thread with what another one was at a position of its journal.
+
+        From there on they have nothing to do with each other. A run that was not finished at that
+        position goes on in the new thread with ``resume``.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadExists: there is a thread with the new id.
+            ValueError: the journal has no such position; the first is 1.
+        """
+        last = (await self.state(thread_id)).position
+        if not 1 <= at <= last:
+            raise ValueError(f"thread {thread_id!r} has positions 1 to {last}, not {at}")
+        await self.store.fork(thread_id, at, new_thread_id)
+        return await self.state(new_thread_id)
 
     # -- looking back -------------------------------------------------------------------------
+
+    async def blame(
+        self, thread_id: ThreadId, channel: ChannelName, at: int | None = None
+    ) -> tuple[Blame, ...]:
+        """Who wrote to a channel, and what became of it; by default at the end of the journal.
+
+        Returns:
+            Every write to the channel up to there that was not pruned, oldest first: those that
+            make its value, those that later ones replaced, and those that were dropped with their
+            branch.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: there is no such position or channel.
+        """
+        if channel not in self.plan.schema.channels:
+            known = ", ".join(map(repr, self.plan.schema.channels))
+            raise ValueError(f"graph {self.name!r} has no channel {channel!r}; it has {known}")
+        past = await self._read(thread_id, at, whole=True)
+        exclusive = channel in self.plan.schema.exclusive
+        blamer = Blamer(channel, exclusive=exclusive, start=past.position)
+        machine, _ = await self._past.replay(past, blamer.note, keep_delta=True)
+        return blamer.result(machine)
 
     async def state(self, thread_id: ThreadId, at: int | None = None) -> Snapshot[S]:
         """The thread at a position of its journal; by default at its end.
@@ -250,53 +490,100 @@ class Flow(Generic[S]):
             ThreadNotFound: no run is known under this id.
             ValueError: the journal has no such position.
         """
-        events = await self._events(thread_id)
-        position = len(events) if at is None else at
-        if not 0 <= position <= len(events):
-            raise ValueError(f"thread {thread_id!r} has positions 0 to {len(events)}, not {at}")
-        machine = self._replay(events[:position])
-        return self._snapshot(machine, thread_id, position, events)
+        past = await self._read(thread_id, at)
+        end = past.position + len(past.events)
+        machine, _ = await self._past.replay(past)
+        return self._snapshot(machine, thread_id, end, past.events[-1] if past.events else None)
 
     async def history(self, thread_id: ThreadId) -> AsyncIterator[Snapshot[S]]:
-        """The thread at each position of its journal, newest first.
+        """The thread at each position of its journal that is kept, newest first.
 
         Raises:
             ThreadNotFound: no run is known under this id.
         """
-        events = await self._events(thread_id)
-        machine = Machine(self.plan)
-        snapshots = []
-        for position, event in enumerate(events, 1):
-            machine.handle(event)
-            snapshots.append(self._snapshot(machine, thread_id, position, events))
+        past = await self._read(thread_id, None, whole=True)
+        snapshots: list[Snapshot[S]] = []
+        position = past.position
+
+        def note(machine: Machine, event: JournalEvent, commands: object) -> None:
+            nonlocal position
+            position += 1
+            snapshots.append(self._snapshot(machine, thread_id, position, event))
+
+        await self._past.replay(past, note)
         for snapshot in reversed(snapshots):
             yield snapshot
 
-    async def _events(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
-        events = await self.store.read(thread_id)
-        if not events:
+    async def prune(
+        self, thread_id: ThreadId, keep: int | None = None, *, keep_bytes: int | None = None
+    ) -> int:
+        """Give up the older history of a thread; what is kept stays loadable, position by position.
+
+        Args:
+            keep: how many of the last events to keep.
+            keep_bytes: how many bytes of events to keep at most; with both, the smaller counts.
+
+        Returns:
+            The first position that can still be looked at.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadBusy: a run holds the thread.
+            StoreError: a fork begins in what would be given up, or the store is in memory.
+            ValueError: neither is given, or one is below 0.
+        """
+        for name, value in (("keep", keep), ("keep_bytes", keep_bytes)):
+            if value is not None and value < 0:
+                raise ValueError(f"{name}={value!r} must be 0 or more")
+        if keep is None and keep_bytes is None:
+            raise ValueError("say how much to keep: keep=..., keep_bytes=... or both")
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            return await self._prune(journal, thread_id, keep, keep_bytes)
+
+    async def _prune(
+        self, journal: LeasedJournal, thread_id: ThreadId, keep: int | None, keep_bytes: int | None
+    ) -> int:
+        cut = await journal.find_cut(keep, keep_bytes)
+        past = await self.store.past(thread_id, self._past.format, cut)
+        if past is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-        return events
+        if past.events:
+            machine, begun_by = await self._past.replay(past)
+            await journal.prune(cut, self._past.snapshot(machine, begun_by))
+        elif past.snapshot is not None:
+            await journal.prune(cut, past.snapshot)
+        return cut
+
+    async def _read(self, thread_id: ThreadId, upto: int | None, *, whole: bool = False) -> Past:
+        past = await self.store.past(thread_id, self._past.format, upto, whole=whole)
+        if past is None:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if upto is not None and upto != past.position + len(past.events):
+            everything = await self._read(thread_id, None)
+            last = everything.position + len(everything.events)
+            raise ValueError(f"thread {thread_id!r} has positions 0 to {last}, not {upto}")
+        return past
 
     def _snapshot(
         self,
         machine: Machine,
         thread_id: ThreadId,
         position: int,
-        events: Sequence[JournalEvent],
+        event: JournalEvent | None,
     ) -> Snapshot[S]:
         return Snapshot(
             thread_id=thread_id,
             position=position,
             state=self.plan.schema.instance(machine.current_values()),
-            status="running" if machine.running else "completed",
+            status=_status(machine),
             branches=tuple(
                 BranchView(path, branch.place, branch.status)
                 for path, branch in sorted(machine.branches.items())
                 if branch.is_leaf
             ),
             outcomes={name: Outcomes(found) for name, found in machine.outcomes.items()},
-            event=events[position - 1] if position else None,
+            event=event,
+            interrupts=machine.interrupts,
         )
 
     def draw_mermaid(self) -> str:
@@ -305,6 +592,242 @@ class Flow(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}: {len(self.plan.vertices) - 2} vertices>"
+
+
+class _PastReader:
+    """Makes a machine of what a store has kept, whatever graphs wrote it."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        durability: Durability,
+        types: Sequence[type] | TypeRegistry,
+    ) -> None:
+        self.plan = plan
+        self._store = store
+        self._durability: Durability = durability
+        self._types = types
+        self._snapshot_codec: Codec | None = None
+        self._fingerprint = ""
+        self._description = b""
+        self._plans: dict[str, Plan] = {"": plan}
+
+    @cached_property
+    def format(self) -> JournalFormat:
+        """How the journals of this graph are kept. Raises ``RegistrationError``."""
+        codec = self._store.make_codec(self._registry)
+        if codec is not None:  # a snapshot's size is bounded by that of the thread
+            self._snapshot_codec = type(codec)(codec.registry, max_value_bytes=_UNBOUNDED)
+        return JournalFormat(self.plan.name, codec, self._durability)
+
+    def _registry(self) -> TypeRegistry:
+        from .codec import TypeRegistry
+        from .snapshots import register_types
+
+        types = self._types
+        registry = types if isinstance(types, TypeRegistry) else TypeRegistry()
+        register_types(registry)
+        if not isinstance(types, TypeRegistry):
+            for type_ in types:
+                registry.register(type_)
+        functions = [vertex.node.fn for vertex in self.plan.vertices.values() if vertex.node]
+        registry.register_annotations(self.plan.schema.type, *functions)
+        return registry
+
+    async def fingerprint(self) -> str:
+        """What journals call this graph; its description is in the store from then on."""
+        if not self._fingerprint:
+            from .fingerprint import describe, fingerprint_of
+
+            self._description = describe(self.plan)
+            fingerprint = fingerprint_of(self._description)
+            await self._store.save_plan(fingerprint, self._description)
+            self._fingerprint = fingerprint
+            self._plans[fingerprint] = self.plan
+        return self._fingerprint
+
+    async def _plan(self, fingerprint: str) -> Plan:
+        plan = self._plans.get(fingerprint)
+        if plan is None:
+            from .fingerprint import rebuild
+
+            plan = self._plans[fingerprint] = rebuild(
+                await self._description_of(fingerprint), self.plan.schema
+            )
+        return plan
+
+    async def _description_of(self, fingerprint: str) -> bytes:
+        description = await self._store.load_plan(fingerprint)
+        if description is None:
+            raise StoreError(
+                f"a journal names graph {fingerprint}, and the store does not have its description"
+            )
+        return description
+
+    async def replay(
+        self,
+        past: Past,
+        note: Callable[[Machine, JournalEvent, Sequence[Command]], None] | None = None,
+        *,
+        last: Plan | None = None,
+        keep_delta: bool = False,
+    ) -> tuple[Machine, str]:
+        """Replay a journal, each run on the graph that carried it out.
+
+        Args:
+            past: what is to be replayed.
+            note: called after every event, with what the machine made of it.
+            keep_delta: as for ``Machine``.
+            last: the graph for the last run, in place of its own.
+
+        Returns:
+            The machine, and the fingerprint of the graph of the last run.
+        """
+        machine = Machine(self.plan, keep_delta=keep_delta)
+        if past.snapshot is None and not past.events:  # a new thread
+            return machine, ""
+        begins = [number for number, event in enumerate(past.events) if type(event) is RunStarted]
+        begun_by = ""
+        if past.snapshot is not None:
+            machine, begun_by = await self._restore(
+                past.snapshot, None if begins else last, keep_delta=keep_delta
+            )
+        graphs = self._graphs(past.events, begun_by)
+        begun_by = graphs[-1] if graphs else begun_by
+        for number, event in enumerate(past.events):
+            if type(event) is RunStarted:
+                final = number == begins[-1]
+                machine.plan = last if final and last else await self._plan(graphs[number])
+            commands = machine.handle(event)
+            if note is not None:
+                note(machine, event, commands)
+        return machine, begun_by
+
+    async def _restore(
+        self, snapshot: bytes, plan: Plan | None, *, keep_delta: bool
+    ) -> tuple[Machine, str]:
+        from .snapshots import header_of, restore
+
+        assert self._snapshot_codec is not None
+        content = self._snapshot_codec.decode(snapshot)
+        header = header_of(content)
+        if plan is None:
+            plan = await self._plan(header.plan)
+        if header.bits != {spec.name: spec.bit for spec in plan.sync_points.values()}:
+            raise StoreError("its last snapshot was taken with other sync points")
+        return restore(content, plan, keep_delta=keep_delta), header.plan
+
+    @staticmethod
+    def _graphs(events: Sequence[JournalEvent], begun_by: str) -> list[str]:
+        """For each event, the graph that carried out its run in the end."""
+        found: list[str] = []
+        graph: str | None = None
+        for event in reversed(events):
+            if graph is None and isinstance(event, RunStarted | GraphAdopted):
+                graph = event.plan
+            found.append(graph or "")
+            if type(event) is RunStarted:
+                graph = None
+        return found[::-1]
+
+    async def adopt(
+        self, thread_id: ThreadId, past: Past, begun_by: str, *, migrate: bool
+    ) -> Machine:
+        """Replay a journal so that its last run goes on with this graph.
+
+        Raises ``GraphChanged`` where it cannot, or should not without ``migrate``.
+        """
+        from .fingerprint import differences
+
+        old = await self._description_of(begun_by)
+        changed = differences(old, self._description)
+        if changed and not migrate:
+            raise GraphChanged(thread_id, changed)
+        try:
+            machine, _ = await self.replay(past, last=self.plan)
+        except (KeyError, AssertionError, TypeError, PlaitError) as error:
+            problem = f"it cannot be replayed on this graph: {type(error).__name__}: {error}"
+            raise GraphChanged(thread_id, [*changed, problem]) from error
+        return machine
+
+    def snapshot(self, machine: Machine, begun_by: str | None = None) -> bytes:
+        """The machine as bytes, for a store that wants a snapshot."""
+        from .snapshots import take
+
+        assert self._snapshot_codec is not None
+        return take(machine, begun_by or self._fingerprint, self._snapshot_codec)
+
+
+_UNBOUNDED = 1 << 40
+
+
+def _branch_to_update(
+    machine: Machine, thread_id: ThreadId, branch: BranchPath | None
+) -> BranchPath:
+    """The branch that is to have an update; empty on a finished thread."""
+    alive = [path for path, each in sorted(machine.branches.items()) if each.is_leaf]
+    if branch is None and len(alive) < 2:
+        return alive[0] if alive else ()
+    if branch in alive:
+        return branch
+    if not alive:
+        problem = "has no run that is not finished, and so no branch to update: leave branch= out"
+    else:
+        listed = ", ".join(f"{path} at {machine.branches[path].place!r}" for path in alive[:10]) + (
+            f" and {len(alive) - 10} more" if len(alive) > 10 else ""
+        )
+        named = "" if branch is None else f", and {format_path(branch)} is none of them"
+        problem = f"has these branches alive{named}; say which is meant with branch=: {listed}"
+    raise ThreadError(thread_id, problem)
+
+
+def _status(machine: Machine) -> Literal["completed", "running", "suspended"]:
+    if not machine.running:
+        return "completed"
+    return "suspended" if machine.suspended else "running"
+
+
+def _unfinished(thread_id: ThreadId, machine: Machine) -> ThreadUnfinished:
+    names = [interrupt.id for interrupt in machine.interrupts]
+    if not names:
+        way_out = "is not finished: go on with it by resume(thread_id)"
+    else:
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        way_out = f"waits for an answer: resume(thread_id, {{{names[0]!r}: ...}}){more}"
+    return ThreadUnfinished(thread_id, f"has a run that {way_out}, or begin another thread")
+
+
+def _overdue(machine: Machine, now: float) -> TimerFired | None:
+    """The deadline that has passed, the first of them, if one has."""
+    timers = [each for each in machine.outstanding() if isinstance(each, StartTimer)]
+    first = min(timers, key=lambda timer: timer.due, default=None)
+    return TimerFired(now, first.timer) if first is not None and first.due <= now else None
+
+
+def _why_not_open(unknown: Sequence[InterruptId], events: Sequence[JournalEvent]) -> str:
+    """Why there is nothing to answer under these ids."""
+    answered = {
+        name
+        for event in events
+        if isinstance(event, InterruptsAnswered)
+        for name, _ in event.answers
+    }
+    asked = {
+        interrupt.id
+        for event in events
+        if isinstance(event, (NodeInterrupted, NodeCompleted))
+        for interrupt in event.interrupts
+    }
+    reasons = []
+    for name in unknown:
+        if name in answered:
+            reasons.append(f"interrupt {name!r} has been answered already")
+        elif name in asked:
+            reasons.append(f"interrupt {name!r} is gone with its branch")
+        else:
+            reasons.append(f"there is no interrupt {name!r}")
+    return "takes no answer: " + "; ".join(reasons)
 
 
 class RunStream(Generic[S]):

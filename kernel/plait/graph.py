@@ -23,8 +23,9 @@ from .state import Schema
 if TYPE_CHECKING:
     import anyio
 
+    from .codec import TypeRegistry
     from .flow import Flow
-    from .store import Store
+    from .store import Durability, Store
 
 __all__ = ["Graph"]
 
@@ -180,8 +181,13 @@ class Graph(Generic[S]):
 
     def compile(
         self,
-        store: Store | None = None,
+        store: Store | str | None = None,
         *,
+        durability: Durability = "sync",
+        types: Sequence[type] | TypeRegistry = (),
+        interrupt_before: NodeName | Iterable[NodeName] = (),
+        interrupt_after: NodeName | Iterable[NodeName] = (),
+        max_interrupts: int = 2_000,
         max_concurrency: int | None = None,
         pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
         debug: bool = False,
@@ -189,7 +195,19 @@ class Graph(Generic[S]):
         """Check the graph and make it runnable.
 
         Args:
-            store: where threads are kept; by default in memory, for as long as the Flow lives.
+            store: where threads are kept, or its URL; by default in memory, for as long as the
+                Flow lives.
+            durability: when an event is durable: ``"sync"``, before anything follows from it;
+                ``"async"``, soon after, while the run goes on; ``"exit"``, when the run ends,
+                whatever its end.
+            types: what a durable store may keep beside Python's own types and those that the
+                schema and the nodes' annotations name: types, or a registry of them.
+            interrupt_before: nodes before which a branch is parked until somebody has answered; the
+                answer may be anything, and nobody gets it.
+            interrupt_after: nodes after which it is, when they have written and where they lead
+                is decided.
+            max_interrupts: how many interrupts of one thread may wait for an answer at the same
+                time; one more is a ``LimitError``.
             max_concurrency: how many nodes of one run may be running at the same time.
             pools: how many nodes may be in each named pool at the same time, over all runs.
             debug: log every event, and check after each call that the node did not change the
@@ -200,13 +218,33 @@ class Graph(Generic[S]):
         """
         from .flow import Flow
 
-        plan = self.plan(pools=tuple(pools or ()))
-        return Flow(plan, store, max_concurrency=max_concurrency, pools=pools, debug=debug)
+        stops = {
+            "interrupt_before": _names(interrupt_before),
+            "interrupt_after": _names(interrupt_after),
+        }
+        faults = [
+            _unknown(option, name, self._nodes)
+            for option, names in stops.items()
+            for name in sorted(names - self._nodes.keys())
+        ]
+        if max_interrupts < 1:
+            faults.append(f"max_interrupts={max_interrupts} must be a count, 1 or more")
+        return Flow(
+            self.plan(pools=tuple(pools or ()), faults=faults),
+            store,
+            durability=durability,
+            types=types,
+            **stops,
+            max_interrupts=max_interrupts,
+            max_concurrency=max_concurrency,
+            pools=pools,
+            debug=debug,
+        )
 
-    def plan(self, *, pools: Sequence[str] = ()) -> Plan:
-        """Check the graph and work out its plan. Raises ``GraphError``."""
+    def plan(self, *, pools: Sequence[str] = (), faults: Sequence[str] = ()) -> Plan:
+        """Check the graph and work out its plan. Raises ``GraphError``, for ``faults`` as well."""
         schema = Schema(self.schema, self.name)
-        faults = [*self._faults, *self._name_faults(), *_schema_faults(schema)]
+        faults = [*self._faults, *self._name_faults(), *_schema_faults(schema), *faults]
         faults += self._policy_faults(schema, pools)
         if faults:  # the rest supposes that every name is known
             raise GraphError(self.name, faults)
@@ -340,6 +378,10 @@ class Graph(Generic[S]):
                 yield _unknown(
                     f"node {spec.name!r} declares that it writes", channel, schema.channels
                 )
+
+
+def _names(given: NodeName | Iterable[NodeName]) -> frozenset[NodeName]:
+    return frozenset((given,) if isinstance(given, str) else given)
 
 
 def _unknown(what: str, name: str | None, known: Iterable[str]) -> str:

@@ -35,9 +35,14 @@ from .events import (
     NO_ARGUMENT,
     BranchForked,
     BranchPath,
+    GraphAdopted,
+    Interrupt,
+    InterruptId,
+    InterruptsAnswered,
     JournalEvent,
     NodeCompleted,
     NodeFailed,
+    NodeInterrupted,
     NodeName,
     NodeRetried,
     Outcome,
@@ -47,6 +52,7 @@ from .events import (
     QuorumJudged,
     Routed,
     RunStarted,
+    StateUpdated,
     SyncPointOpened,
     Target,
     TimerFired,
@@ -64,6 +70,7 @@ from .tree import (
     Branch,
     Generation,
     Member,
+    Questions,
     all_entries,
     as_participant,
     bits_of,
@@ -73,10 +80,13 @@ from .tree import (
     upwards,
 )
 
-__all__ = ["INPUT", "Machine"]
+__all__ = ["INPUT", "UPDATE", "Machine"]
 
 INPUT: Final = "the input"
 """Stands for a node where an input is written."""
+
+UPDATE: Final = "an update"
+"""The same for what is written from outside a run, in nobody's name."""
 
 
 class Machine:
@@ -106,6 +116,7 @@ class Machine:
         self._merger = Merger(plan.schema)
         self._root: Branch | None = None
         self._alive = 0  # leaves
+        self._asked: dict[InterruptId, Branch] = {}  # those that wait for an answer
         self._at = 0.0
         self._commands: list[Command] = []
         self._dirty: dict[int, tuple[Generation, Barrier]] = {}
@@ -114,6 +125,11 @@ class Machine:
         self._ended: list[Branch] = []
         self.failure: PlaitError | None = None
         """Why the run cannot go on at all, if a merge or a sync point failed it."""
+
+    @property
+    def after(self) -> dict[BranchPath, frozenset[BranchPath]]:
+        """For each branch with ``after=``, the siblings that it depends on, directly or not."""
+        return self._merger.after
 
     def handle(self, event: JournalEvent) -> list[Command]:
         """Take in what happened, and say what is to be done about it."""
@@ -146,7 +162,13 @@ class Machine:
             self._timer_fired(event)  # type: ignore[arg-type]
         elif kind is QuorumJudged:
             self._quorum_judged(event)  # type: ignore[arg-type]
-        elif kind is not NodeRetried:  # a retry changes nothing
+        elif kind is NodeInterrupted:
+            self._node_interrupted(event)  # type: ignore[arg-type]
+        elif kind is InterruptsAnswered:
+            self._interrupts_answered(event)  # type: ignore[arg-type]
+        elif kind is StateUpdated:
+            self._state_updated(event)  # type: ignore[arg-type]
+        elif kind is not NodeRetried and kind is not GraphAdopted:  # these change nothing
             raise TypeError(f"not an event of the journal: {event!r}")
 
     # -- what the driver asks -----------------------------------------------------------------
@@ -197,6 +219,33 @@ class Machine:
                         commands.append(self._judge(generation, barrier))
         return commands
 
+    @property
+    def open_interrupts(self) -> int:
+        """How many interrupts wait for an answer."""
+        return len(self._asked)
+
+    @property
+    def interrupts(self) -> tuple[Interrupt, ...]:
+        """What waits for an answer: in path order, then in the order in which it was asked."""
+        branches = dict.fromkeys(sorted(self._asked.values(), key=by_path))
+        return tuple(
+            [
+                interrupt
+                for branch in branches
+                if branch.questions is not None
+                for interrupt in branch.questions.open.values()
+            ]
+        )
+
+    @property
+    def suspended(self) -> bool:
+        """Whether nothing goes on before somebody answers (or, perhaps, a deadline passes)."""
+        return (
+            bool(self._asked)
+            and self.failure is None
+            and all(isinstance(command, StartTimer) for command in self.outstanding())
+        )
+
     def standstill(self) -> SyncPointError:
         """Why nothing is left to be done though the run is not finished.
 
@@ -219,6 +268,13 @@ class Machine:
         entries = [*self._root.unfolded, *all_entries(self._root)[len(self._root.delta) :]]
         values = self.schema.fold(self._root.values, entries)
         return {**values, **self.live_values}
+
+    def delta_so_far(self) -> list[NodeWrites]:
+        """What the run that is going on has written, in the order in which it is folded.
+
+        Only with ``keep_delta``; writes to live channels come first.
+        """
+        return [*self.delta, *all_entries(self._root)] if self._root is not None else []
 
     # -- events -------------------------------------------------------------------------------
 
@@ -243,7 +299,10 @@ class Machine:
             self._write(branch, event.node, event.writes)
         branch.outcome = branch.error = None
         branch.argument = NO_ARGUMENT
-        self._go(branch, self.plan.vertices[event.node], event.targets)
+        if event.interrupts:
+            self._park(branch, event.interrupts).targets = event.targets
+        else:
+            self._go(branch, self.plan.vertices[event.node], event.targets)
 
     def _write(self, branch: Branch, node: NodeName, writes: Writes) -> None:
         live = self.schema.live
@@ -306,6 +365,32 @@ class Machine:
             barrier.met = event.met
             self._touch(generation, barrier)
 
+    def _node_interrupted(self, event: NodeInterrupted) -> None:
+        self._park(self.branches[event.branch], event.interrupts).attempt = max(1, event.attempt)
+
+    def _interrupts_answered(self, event: InterruptsAnswered) -> None:
+        for name, answer in event.answers:
+            branch = self._asked.get(name)
+            if branch is None:  # its branch is gone
+                continue
+            questions = branch.questions
+            assert questions is not None
+            questions.answers[name] = answer
+            del questions.open[name], self._asked[name]
+            if not questions.open:
+                self._unpark(branch)
+                if questions.targets is not None:
+                    self._go(branch, self.plan.vertices[branch.place], questions.targets)
+                else:
+                    branch.status = "running"
+                    self._commands.append(RunNode(branch.path, branch.place, branch.step))
+
+    def _state_updated(self, event: StateUpdated) -> None:
+        if event.branch:
+            self._write(self.branches[event.branch], event.node, event.writes)
+        else:
+            self.values = self.schema.fold(self.values, [NodeWrites(event.node, event.writes)])
+
     def _find_barrier(
         self, path: BranchPath, number: int, name: NodeName
     ) -> tuple[Generation, Barrier] | None:
@@ -318,6 +403,37 @@ class Machine:
             if barrier is not None and barrier.number == number:
                 return None if barrier.opened else (generation, barrier)
         return None
+
+    # -- parking ------------------------------------------------------------------------------
+
+    def _park(self, branch: Branch, asked: Sequence[Interrupt]) -> Questions:
+        """Keep a branch where it stands until somebody has answered."""
+        questions = branch.questions = branch.questions or Questions()
+        branch.status = "parked"
+        for interrupt in asked:
+            questions.open[interrupt.id] = interrupt
+            self._asked[interrupt.id] = branch
+        for bit in branch.bits:
+            generation, _ = self._locate(branch, bit)
+            barrier = generation.barriers[bit]
+            barrier.parked += 1
+            if barrier.stands_still:
+                for key, due in barrier.timer_due.items():
+                    barrier.timer_left[key] = max(0.0, due - self._at)
+                    self._commands.append(StopTimer(key))
+                barrier.timer_due = {}
+        return questions
+
+    def _unpark(self, branch: Branch) -> None:
+        """A branch that was parked goes on, or is dropped; clocks that stood still go on."""
+        for bit in branch.bits:
+            generation, _ = self._locate(branch, bit)
+            barrier = generation.barriers[bit]
+            barrier.parked -= 1
+            if barrier.parked == 0 and not barrier.opened:
+                left, barrier.timer_left = barrier.timer_left, {}
+                for key, seconds in left.items():
+                    self._run_timer(barrier, key, seconds)
 
     # -- moving -------------------------------------------------------------------------------
 
@@ -333,6 +449,7 @@ class Machine:
     def _go(self, branch: Branch, vertex: Vertex, targets: Sequence[Target]) -> None:
         """Go on from a vertex to its targets."""
         branch.step += 1
+        branch.questions = None
         if len(targets) == 1 and not vertex.owns:
             self._enter(branch, targets[0])
         elif targets or vertex.owns:
@@ -371,6 +488,10 @@ class Machine:
 
     def _drop(self, branch: Branch) -> None:
         """A leaf failed, was cancelled or came too late: what it wrote is void."""
+        if branch.status == "parked":
+            self._unpark(branch)
+            for name in branch.questions.open if branch.questions is not None else ():
+                del self._asked[name]
         self._lose(branch, branch.hopes)
         self._alive -= 1
         self._forget(branch)
@@ -522,6 +643,12 @@ class Machine:
         seconds: float,
     ) -> None:
         key = TimerKey(generation.owner.path, barrier.number, barrier.spec.name, kind)
+        if barrier.stands_still:
+            barrier.timer_left[key] = seconds
+        else:
+            self._run_timer(barrier, key, seconds)
+
+    def _run_timer(self, barrier: Barrier, key: TimerKey, seconds: float) -> None:
         barrier.timer_due[key] = self._at + seconds
         self._commands.append(StartTimer(key, self._at + seconds))
 
@@ -705,6 +832,7 @@ class Machine:
         self, generation: Generation, barrier: Barrier, member: Member, delta: list[NodeWrites]
     ) -> None:
         branch = Branch(member.path, generation, generation.owner.values, barrier.spec.name)
+        branch.step = member.branch.step  # no two calls of one path have the same step
         branch.status = "waiting"
         branch.delta = delta
         branch.members = (member,)
@@ -722,8 +850,7 @@ class Machine:
         spec = barrier.spec
         join = spec.join
         barrier.opened = True
-        self._commands += [StopTimer(key) for key in barrier.timer_due]
-        barrier.timer_due = {}
+        self._stop_timers(barrier)
         stragglers = self._stragglers(barrier)
         outcome = self._outcome(generation, barrier, status, stragglers)
         self.outcomes.setdefault(spec.name, Outcomes()).append(outcome)
@@ -944,8 +1071,12 @@ class Machine:
         """All that could arrive here is being cancelled: it will not open in this generation."""
         if not barrier.opened:
             barrier.opened = True
-            self._commands += [StopTimer(key) for key in barrier.timer_due]
-            barrier.timer_due = {}
+            self._stop_timers(barrier)
+
+    def _stop_timers(self, barrier: Barrier) -> None:
+        self._commands += [StopTimer(key) for key in barrier.timer_due]
+        barrier.timer_due = {}
+        barrier.timer_left = {}
 
     # -- branches that wait for siblings ------------------------------------------------------
 
@@ -972,7 +1103,7 @@ class Machine:
             for inner in branch.forks:
                 if not all(barrier.opened for barrier in inner.barriers.values()):
                     return False
-            if branch.status in ("running", "routing", "held"):
+            if branch.status in ("running", "routing", "held", "parked"):
                 return False
             if branch.status == "waiting":
                 spec = self.plan.vertices[branch.place].sync_point
@@ -993,9 +1124,8 @@ class Machine:
         place = {each: number for number, each in enumerate(paths)}
         waits = [generation.waits.get(each, ()) for each in paths]
         order = in_order([[place[each] for each in before] for before in waits])
-        held.unfolded = self._merger.join(
-            [generation.finished.get(paths[number], []) for number in order]
-        )
+        base = self._merger.join([generation.finished.get(paths[number], []) for number in order])
+        held.unfolded = [*base, *held.unfolded]  # an update may have written to it
         held.held_for = None
         held.status = "running"
         self._enter(held, held.target)

@@ -10,20 +10,107 @@ import asyncio
 import inspect
 import math
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
-from contextvars import Context
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Sequence,
+)
+from contextvars import Context, ContextVar
 from typing import Any, Protocol, cast
 
 import anyio
 import anyio.to_thread
 
 from .errors import PlaitError, RoutingError, WriteError, format_path, shorten
-from .events import NO_ARGUMENT, BranchPath, NodeName, Outcome, Target, ThreadId, Writes
+from .events import (
+    NO_ARGUMENT,
+    BranchPath,
+    Interrupt,
+    NodeName,
+    Outcome,
+    Target,
+    ThreadId,
+    Writes,
+)
 from .plan import NodeSpec, Plan, Router, Vertex
 from .policy import END, START, Command, Send
 from .state import Schema
 
-__all__ = ["NodeContext", "NodeRunner", "call_node", "check_output", "find_targets"]
+__all__ = [
+    "Host",
+    "NodeContext",
+    "NodeRunner",
+    "Parked",
+    "ParkedInVain",
+    "call_node",
+    "check_declared",
+    "check_output",
+    "find_targets",
+    "interrupt",
+]
+
+_call: ContextVar[NodeContext] = ContextVar("plait.call")
+"""The call that is under way: how ``interrupt`` finds it, however deep in the user's code."""
+
+
+class Parked(BaseException):
+    """Ends a call that has asked for something; let it pass.
+
+    No ``Exception``, so that ``except Exception`` in a node does not take it for a failure.
+    """
+
+    def __init__(self, asked: Sequence[Interrupt]) -> None:
+        super().__init__("the node has asked, and is called again once there is an answer")
+        self.asked: Sequence[Interrupt] = asked
+
+
+class ParkedInVain(RuntimeError):
+    """A node has caught the signal by which ``interrupt`` parks its branch, and has returned."""
+
+
+def interrupt(value: Any = None) -> Any:
+    """Ask somebody outside the run, and return the answer; from within a node.
+
+    The first time, there is no answer: the branch is parked there and its siblings go on. When
+    nothing else can go on, the run is *suspended*: it returns, and lists ``value`` with the id of
+    this interrupt in ``RunResult.interrupts``. Once ``Flow.resume(thread_id, {id: answer})`` has
+    answered, the node **runs again from its top**, and this call returns the answer. So what the
+    node does before it asks is done again: do it afterwards, or so that twice is as good as once
+    (``ctx.idempotency_key`` is the same).
+
+    A node may ask several times. Its answers are matched by the order of the calls, so ask in the
+    same order whenever the same answers have been given.
+
+    A plain call, not awaited; it works in ``def`` nodes too. It parks the branch by raising what
+    ``except Exception`` does not catch; a node that catches it all the same, and returns, fails.
+    Time limits and retries do not go on while a branch is parked, and its place in a pool is free.
+
+    Raises:
+        RuntimeError: no node is running here.
+    """
+    context = _call.get(None)
+    if context is None:
+        raise RuntimeError("interrupt() parks the branch of a node: call it in a node")
+    return context.interrupt(value)
+
+
+class Host(Protocol):
+    """What carries out calls, as their contexts see it."""
+
+    def emit(self, context: NodeContext, value: Any) -> Awaitable[None]:
+        """Put a value into the stream."""
+        ...
+
+    def ask(self, context: NodeContext, value: Any) -> Any:
+        """Return the answer to what the call asks, or raise ``Parked``."""
+        ...
+
+    async def begin(self, context: NodeContext) -> Any:
+        """The connection of the transaction in which the call's completion is recorded."""
+        ...
 
 
 class NodeContext:
@@ -40,11 +127,15 @@ class NodeContext:
         context: what was passed to ``run(context=...)``.
         outcome: what the sync point reported, for the node after it; else ``None``.
         error: why the node before failed, for the node that ``on_error`` names; else ``None``.
+        step: how many places the branch has passed before: with its path, it names the call.
+        asking: how often the call has asked (``interrupt``).
+        asked: what it has asked and had no answer to.
     """
 
     __slots__ = (
-        "_emit",
-        "_step",
+        "_host",
+        "asked",
+        "asking",
         "attempt",
         "branch",
         "context",
@@ -52,6 +143,7 @@ class NodeContext:
         "id",
         "node",
         "outcome",
+        "step",
         "thread_id",
     )
 
@@ -66,7 +158,7 @@ class NodeContext:
         context: Any,
         outcome: Outcome | None,
         error: PlaitError | None,
-        emit: Callable[[NodeContext, Any], Awaitable[None]],
+        host: Host,
     ) -> None:
         self.thread_id: ThreadId = thread_id
         self.branch: BranchPath = branch
@@ -76,13 +168,15 @@ class NodeContext:
         self.context: Any = context
         self.outcome: Outcome | None = outcome
         self.error: PlaitError | None = error
-        self._step = step
-        self._emit = emit
+        self.step = step
+        self.asking = 0
+        self.asked: tuple[Interrupt, ...] = ()
+        self._host = host
 
     @property
     def idempotency_key(self) -> str:
         """Names this call, the same for every attempt; see the class."""
-        return f"{self.thread_id}:{format_path(self.branch)}:{self._step}"
+        return f"{self.thread_id}:{format_path(self.branch)}:{self.step}"
 
     @property
     def log(self) -> Any:
@@ -102,7 +196,28 @@ class NodeContext:
         It is there as soon as the call returns; await the result to be held back while the
         stream's reader is slow. Also works from a ``def`` node, where the call itself waits.
         """
-        return self._emit(self, value)
+        return self._host.emit(self, value)
+
+    def interrupt(self, value: Any = None) -> Any:
+        """Ask somebody outside the run, and return the answer; see :func:`plait.interrupt`."""
+        return self._host.ask(self, value)
+
+    async def transaction(self) -> Any:
+        """Open the transaction in which the completion of this call will be recorded.
+
+        Returns the connection of the store's own driver (with PostgreSQL, asyncpg's), inside the
+        transaction. What the node does on it is committed together with the node's completion, or
+        neither is: exactly once, whatever crashes. It is rolled back when the node raises, is
+        parked by an interrupt, or its branch is cancelled. Leave committing to Plait.
+
+        The first call opens it, and later ones return the same connection. Journal events of the
+        run's other branches wait while it commits, so keep it short: call this last.
+
+        Raises:
+            StoreError: the store has no transactions, or the node belongs to a subgraph, whose
+                nodes have no place of their own in the journal.
+        """
+        return await self._host.begin(self)
 
 
 class NodeRunner(Protocol):
@@ -120,6 +235,7 @@ async def call_node(spec: NodeSpec, state: Any, context: NodeContext, variables:
 
     Raises whatever the node raises, and ``TimeoutError`` when the attempt takes too long.
     """
+    variables.run(_call.set, context)
     try:
         if spec.timeout is None:
             return await _in_context(_begin(spec, state, context), variables)
@@ -198,13 +314,20 @@ def check_output(schema: Schema, spec: NodeSpec, output: Any) -> tuple[Writes, A
         )
     writes = schema.check_writes(spec.name, output)
     if spec.writes is not None:
-        for channel, value in writes:
-            if channel not in spec.writes:
-                declared = ", ".join(sorted(map(repr, spec.writes))) or "nothing"
-                raise WriteError(
-                    spec.name, channel, f"writes to what it declares only ({declared})", value
-                )
+        check_declared(spec, writes)
     return writes, goto
+
+
+def check_declared(spec: NodeSpec, writes: Writes) -> None:
+    """Raise ``WriteError`` if a node has not declared what is written in its name."""
+    if spec.writes is None:
+        return
+    for channel, value in writes:
+        if channel not in spec.writes:
+            declared = ", ".join(sorted(map(repr, spec.writes))) or "nothing"
+            raise WriteError(
+                spec.name, channel, f"writes to what it declares only ({declared})", value
+            )
 
 
 # -- where it leads ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where journals live: the protocol, and the store in memory.
+"""Where journals live: the protocol that a Flow uses, and the store in memory.
 
 A store keeps one journal for each thread. Whoever runs a thread holds its lease, so that a
 thread has one writer at a time.
@@ -7,26 +7,64 @@ thread has one writer at a time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from .errors import ThreadBusy
+from .backend import ThreadRow, Transaction
+from .errors import StoreError, ThreadBusy, ThreadExists, ThreadNotFound
 from .events import JournalEvent, ThreadId
 
-__all__ = ["UNNAMED", "Journal", "MemoryStore", "Store"]
+if TYPE_CHECKING:
+    from .codec import Codec, TypeRegistry
+
+__all__ = [
+    "UNNAMED",
+    "Durability",
+    "Journal",
+    "JournalFormat",
+    "LeasedJournal",
+    "ListJournal",
+    "MemoryStore",
+    "Past",
+    "Store",
+]
 
 UNNAMED: Final = "run-"
 """What the ids begin with that a Flow makes up."""
 
+Durability: TypeAlias = Literal["sync", "async", "exit"]
+"""When an event is durable: before anything follows from it, soon after, or when the run ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFormat:
+    """How a Flow wants its journals kept."""
+
+    graph: str = ""
+    """The name of the graph."""
+    codec: Codec | None = None
+    """Makes bytes of events; ``None`` for a store that keeps them as they are."""
+    durability: Durability = "sync"
+
+
+class Past(NamedTuple):
+    """What a journal holds of a thread: a snapshot, if there is one, and what came after it."""
+
+    position: int
+    """The position of the snapshot; 0 without one, where a new thread begins."""
+    snapshot: bytes | None
+    events: Sequence[JournalEvent]
+    """All behind that position, in order."""
+
 
 class Journal(Protocol):
-    """The journal of a thread, as its one writer sees it."""
+    """What a run writes to."""
 
-    @property
-    def events(self) -> Sequence[JournalEvent]:
-        """All events so far, in order."""
-        ...
+    status: str
+    """How the thread stands: ``"completed"``, ``"suspended"``, or ``"running"`` as long as a run
+    is not finished. The writer sets it; the store shows it in its list of threads."""
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         """Add an event at the end.
@@ -34,6 +72,52 @@ class Journal(Protocol):
         The order of the calls is the order of the journal. Returns ``None`` if the event is as
         durable as it will get, else something to await before anything that follows from the
         event may be done.
+
+        Raises:
+            EncodingError: the event holds a value that cannot be stored; nothing was added.
+            LimitError: the thread would outgrow what it may take; nothing was added.
+            StoreError, LeaseLost: an earlier event could not be stored; nothing was added.
+        """
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of the store's own, for a node's statements; rolled back when left.
+
+        Raises ``StoreError`` if there are none here.
+        """
+        ...
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """Add an event at the end, and commit the transaction with it: both, or neither.
+
+        Nothing else may be added meanwhile. ``False``: neither, since the connection was lost.
+
+        Raises:
+            CodecError, LimitError, StoreError, LeaseLost: as ``append``; neither.
+        """
+        ...
+
+
+class LeasedJournal(Journal, Protocol):
+    """The journal of a thread, as its one writer holds it."""
+
+    @property
+    def past(self) -> Past:
+        """What was there when the lease was taken."""
+        ...
+
+    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+        """Give what makes a snapshot of the thread as of the last event that was added."""
+        ...
+
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        """The lowest position from which on at most so many events, and bytes, are kept."""
+        ...
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        """Put a snapshot in place of all events up to a position.
+
+        Raises ``StoreError`` if a fork begins before it, or the store keeps no snapshots.
         """
         ...
 
@@ -41,26 +125,123 @@ class Journal(Protocol):
 class Store(Protocol):
     """Where journals live."""
 
-    def lease(self, thread_id: ThreadId) -> AbstractAsyncContextManager[Journal]:
-        """Hold a thread for writing. Raises ``ThreadBusy`` if somebody else holds it."""
+    def make_codec(self, types: Callable[[], TypeRegistry]) -> Codec | None:
+        """What makes bytes of events for this store; ``None`` if it keeps them as they are."""
         ...
 
-    async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
-        """The events of a thread, in order; empty for a thread that is not known."""
+    def lease(
+        self, thread_id: ThreadId, format_: JournalFormat = ...
+    ) -> AbstractAsyncContextManager[LeasedJournal]:
+        """Hold a thread for writing.
+
+        Raises:
+            ThreadBusy: somebody else holds it.
+            LeaseLost: when the block is left: somebody has taken it over.
+            StoreError: the store cannot be reached, or, when the block is left, not all that was
+                added is durable.
+        """
+        ...
+
+    async def past(
+        self,
+        thread_id: ThreadId,
+        format_: JournalFormat = ...,
+        upto: int | None = None,
+        *,
+        whole: bool = False,
+    ) -> Past | None:
+        """What is known of a thread, up to a position; ``None`` for a thread that is not known.
+
+        ``whole``: from the first position that is kept, and not only from the last snapshot.
+
+        Raises ``StoreError`` if that position was pruned.
+        """
+        ...
+
+    async def threads(
+        self, *, limit: int = 100, before: ThreadRow | None = None
+    ) -> Sequence[ThreadRow]:
+        """The threads, the last updated first; ``before``: those that come after it."""
+        ...
+
+    async def delete(self, thread_id: ThreadId) -> None:
+        """Remove a thread and its journal.
+
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadBusy: somebody holds it.
+            StoreError: a fork begins in it.
+        """
+        ...
+
+    async def save_plan(self, fingerprint: str, description: bytes) -> None:
+        """Keep the description of a graph under its fingerprint."""
+        ...
+
+    async def load_plan(self, fingerprint: str) -> bytes | None:
+        """The description of a graph; ``None`` if there is none."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the store holds: connections, files."""
+        ...
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another up to position ``at``.
+
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadExists: there is a thread of the new name.
+            StoreError: the thread has no such position.
+        """
         ...
 
 
-class _MemoryJournal:
-    """A list of events."""
+class ListJournal:
+    """A journal that is a list of events, in this process alone."""
 
-    __slots__ = ("events", "leased")
+    __slots__ = ("events", "status")
 
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
-        self.leased = False
+        self.status = "running"
 
     def append(self, event: JournalEvent) -> None:
+        """Add an event at the end."""
         self.events.append(event)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Raises ``StoreError``: there are none."""
+        raise StoreError(
+            "a store in memory has no transactions for a node's own statements: use PostgreSQL"
+        )
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """Never called, since there are no transactions."""
+        raise AssertionError("there are no transactions here")
+
+
+class _MemoryJournal(ListJournal):
+    """The journal of one thread in memory."""
+
+    leased: bool = False
+    graph: str = ""
+
+    @property
+    def past(self) -> Past:
+        return Past(0, None, tuple(self.events))
+
+    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+        return None
+
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        raise StoreError("a store in memory keeps whole journals: delete the thread instead")
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        raise StoreError("a store in memory keeps no snapshots")
+
+
+_PLAIN: Final = JournalFormat()
 
 
 class MemoryStore:
@@ -73,17 +254,24 @@ class MemoryStore:
 
     def __init__(self, *, unnamed: int | None = None) -> None:
         self._journals: dict[ThreadId, _MemoryJournal] = {}
+        self._plans: dict[str, bytes] = {}
         self._unnamed = unnamed
         self._finished: deque[ThreadId] = deque()
 
+    def make_codec(self, types: Callable[[], TypeRegistry]) -> None:
+        """None: events are kept as they are."""
+
     @asynccontextmanager
-    async def lease(self, thread_id: ThreadId) -> AsyncIterator[Journal]:
+    async def lease(
+        self, thread_id: ThreadId, format_: JournalFormat = _PLAIN
+    ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
-            raise ThreadBusy(thread_id, "is being run at this moment: wait for that run to end")
+            raise _busy(thread_id)
         self._journals[thread_id] = journal
         journal.leased = True
+        journal.graph = format_.graph
         try:
             yield journal
             if self._unnamed is not None and thread_id.startswith(UNNAMED):
@@ -95,7 +283,89 @@ class MemoryStore:
             if not journal.events:  # nothing has happened, so there is no such thread
                 del self._journals[thread_id]
 
+    async def past(
+        self,
+        thread_id: ThreadId,
+        format_: JournalFormat = _PLAIN,
+        upto: int | None = None,
+        *,
+        whole: bool = False,
+    ) -> Past | None:
+        """What is known of a thread; ``None`` for one that is not known."""
+        journal = self._journals.get(thread_id)
+        if journal is None or not journal.events:
+            return None
+        return Past(0, None, tuple(journal.events[: None if upto is None else max(0, upto)]))
+
     async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
         """The events of a thread, in order; empty for a thread that is not known."""
+        past = await self.past(thread_id)
+        return past.events if past is not None else ()
+
+    async def threads(
+        self, *, limit: int = 100, before: ThreadRow | None = None
+    ) -> Sequence[ThreadRow]:
+        """The threads, the last updated first."""
+        rows = [_row_of(thread_id, journal) for thread_id, journal in self._journals.items()]
+        rows.sort(key=_newest_first)
+        if before is not None:
+            rows = [row for row in rows if _newest_first(row) > _newest_first(before)]
+        return rows[:limit]
+
+    async def delete(self, thread_id: ThreadId) -> None:
+        """Remove a thread and its journal. Raises ``ThreadNotFound`` or ``ThreadBusy``."""
         journal = self._journals.get(thread_id)
-        return tuple(journal.events) if journal is not None else ()
+        if journal is None:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if journal.leased:
+            raise _busy(thread_id)
+        del self._journals[thread_id]
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another; see :class:`Store`."""
+        source = self._journals.get(thread_id)
+        if source is None or not source.events:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if not 1 <= at <= len(source.events):
+            raise StoreError(f"thread {thread_id!r} has positions 1 to {len(source.events)}: {at}")
+        if new_thread_id in self._journals:
+            raise ThreadExists(new_thread_id, "exists: give the fork an id of its own")
+        fork = self._journals[new_thread_id] = _MemoryJournal()
+        fork.events += source.events[:at]
+
+    async def save_plan(self, fingerprint: str, description: bytes) -> None:
+        """Keep the description of a graph under its fingerprint."""
+        self._plans.setdefault(fingerprint, description)
+
+    async def load_plan(self, fingerprint: str) -> bytes | None:
+        """The description of a graph."""
+        return self._plans.get(fingerprint)
+
+    async def close(self) -> None:
+        """Nothing is held; the journals stay."""
+
+
+def _busy(thread_id: ThreadId) -> ThreadBusy:
+    return ThreadBusy(thread_id, "is being run at this moment: wait for that run to end")
+
+
+def _row_of(thread_id: ThreadId, journal: _MemoryJournal) -> ThreadRow:
+    events = journal.events
+    created, updated = (events[0].at, events[-1].at) if events else (0.0, 0.0)
+    return ThreadRow(
+        thread_id=thread_id,
+        position=len(events),
+        pruned=0,
+        size=0,
+        status=journal.status,
+        graph=journal.graph,
+        holder="this process" if journal.leased else None,
+        expires=None,
+        created=created,
+        updated=updated,
+        origin=None,
+    )
+
+
+def _newest_first(row: ThreadRow) -> tuple[float, ThreadId]:
+    return -row.updated, row.thread_id

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 from .barrier import Barrier
 from .errors import PlaitError
-from .events import NO_ARGUMENT, BranchPath, NodeName, Outcome, Participant, Target, Writes
+from .events import (
+    NO_ARGUMENT,
+    BranchPath,
+    Interrupt,
+    InterruptId,
+    NodeName,
+    Outcome,
+    Participant,
+    Target,
+    Writes,
+)
 from .plan import Vertex
 from .policy import START
 from .state import NodeWrites, Values
@@ -17,6 +27,7 @@ __all__ = [
     "Branch",
     "Generation",
     "Member",
+    "Questions",
     "Status",
     "all_entries",
     "as_participant",
@@ -27,7 +38,9 @@ __all__ = [
     "upwards",
 ]
 
-Status: TypeAlias = Literal["running", "routing", "held", "waiting", "forked", "ended", "gone"]
+Status: TypeAlias = Literal[
+    "running", "routing", "held", "waiting", "parked", "forked", "ended", "gone"
+]
 
 
 class Branch:
@@ -50,6 +63,7 @@ class Branch:
         passages: by sync point, how many generations of it the branch has opened, less one.
         latecomers: by bit, those that came too late and wait for the next generation.
         heir: the branch into which it was merged.
+        questions: what was asked where it stands, if anything was.
         apart: it goes on in its own place from a sync point, so that what it wrote no longer
             belongs with what the branches below it wrote.
     """
@@ -75,6 +89,7 @@ class Branch:
         "path",
         "place",
         "preview",
+        "questions",
         "status",
         "step",
         "target",
@@ -109,6 +124,7 @@ class Branch:
         self.held_for: set[BranchPath] | None = None
         self.target: Target | None = None
         self.preview: tuple[Writes, Values] | None = None
+        self.questions: Questions | None = None
         self.latecomers: dict[int, list[tuple[Member, list[NodeWrites]]]] | None = None
 
     @property
@@ -125,7 +141,26 @@ class Branch:
         return f"<Branch {self.path} {self.status} at {self.place!r}>"
 
 
-LIVE = frozenset({"running", "routing", "held", "waiting"})
+LIVE = frozenset({"running", "routing", "held", "waiting", "parked"})
+
+
+class Questions:
+    """What was asked in one call of a node, and what was answered.
+
+    Attributes:
+        attempt: the attempt at which the call goes on.
+        open: what waits for an answer, in the order of the asking.
+        answers: what has been answered.
+        targets: where the branch goes on once all is answered; ``None``: its node is called.
+    """
+
+    __slots__ = ("answers", "attempt", "open", "targets")
+
+    def __init__(self) -> None:
+        self.attempt: int = 1
+        self.open: dict[InterruptId, Interrupt] = {}
+        self.answers: dict[InterruptId, Any] = {}
+        self.targets: Sequence[Target] | None = None
 
 
 class Generation:

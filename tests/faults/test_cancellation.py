@@ -33,8 +33,9 @@ from plait import (
     Send,
 )
 from plait.events import BranchPath, JournalEvent
-from plait.store import Journal
+from plait.store import JournalFormat, LeasedJournal
 from tests.faults.points import Calls, Points, completions, rows
+from tests.journals import WrappedJournal
 from tests.kernel.build import Work, build, other_tasks
 
 Program = Callable[[Calls], Graph]
@@ -176,12 +177,17 @@ async def reader(flow: Flow[Any]) -> RunResult[Any]:
     return events.result
 
 
+PLAIN = JournalFormat()
+
+
 class SlowStore(MemoryStore):
     """A store whose rows take a moment to be safe, and are written in their order."""
 
     @asynccontextmanager
-    async def lease(self, thread_id: str) -> AsyncIterator[Journal]:
-        async with super().lease(thread_id) as journal:
+    async def lease(
+        self, thread_id: str, format_: JournalFormat = PLAIN
+    ) -> AsyncIterator[LeasedJournal]:
+        async with super().lease(thread_id, format_) as journal:
             slow = SlowJournal(journal)
             try:
                 yield slow
@@ -189,10 +195,11 @@ class SlowStore(MemoryStore):
                 slow.write()
 
 
-class SlowJournal:
-    def __init__(self, rows: Journal) -> None:
-        self._rows = rows
-        self.events = list(rows.events)
+class SlowJournal(WrappedJournal):
+    def __init__(self, rows: LeasedJournal) -> None:
+        super().__init__(rows)
+        self.events: list[JournalEvent] = []
+        self._written = 0
 
     def append(self, event: JournalEvent) -> Awaitable[None]:
         self.events.append(event)
@@ -203,8 +210,9 @@ class SlowJournal:
         self.write()
 
     def write(self) -> None:
-        for event in self.events[len(self._rows.events) :]:
-            self._rows.append(event)
+        for event in self.events[self._written :]:
+            self.inner.append(event)
+        self._written = len(self.events)
 
 
 # -- the experiment ---------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,8 +23,9 @@ from plait.events import (
     TimerFired,
 )
 from plait.machine import Machine
-from plait.store import Journal
+from plait.store import JournalFormat, LeasedJournal
 from plait.testing import VirtualClock
+from tests.journals import WrappedJournal, events_in
 from tests.kernel.build import Log, Work, build, does, fan
 
 GRAPHS: dict[str, Graph] = {
@@ -49,7 +50,7 @@ GRAPHS: dict[str, Graph] = {
 
 async def cut_off(flow: Flow[Any], thread_id: str, at: int) -> Flow[Any]:
     """The same flow with a store that has the first events of this thread."""
-    events = list(await flow.store.read(thread_id))[:at]
+    events = list(await events_in(flow.store, thread_id))[:at]
     store = MemoryStore()
     async with store.lease("t") as journal:
         for event in events:
@@ -62,7 +63,7 @@ def test_from_every_prefix_of_its_journal_a_run_comes_to_the_same_state(name: st
     clock = VirtualClock()
     flow = GRAPHS[name].compile()
     whole = clock.run(flow.run({"text": "given"}, thread_id="t"))
-    length = len(clock.run(flow.store.read("t")))
+    length = len(clock.run(events_in(flow.store, "t")))
     assert length > 2
 
     async def resume(at: int) -> Any:
@@ -83,30 +84,30 @@ def test_no_node_whose_completion_is_in_the_prefix_is_called_again() -> None:
     async def resume(at: int) -> list[str]:
         log.entries.clear()
         await (await cut_off(flow, "t", at)).resume("t")
-        finished = [e.node for e in (await flow.store.read("t"))[:at] if type(e) is NodeCompleted]
+        finished = [
+            e.node for e in (await events_in(flow.store, "t"))[:at] if type(e) is NodeCompleted
+        ]
         return sorted(log.order + finished)
 
     for at in range(1, 5):
         assert clock.run(resume(at)) == ["a", "b", "c"]
 
 
+PLAIN = JournalFormat()
+
+
 class SlowStore(MemoryStore):
     """A store whose journal takes a second to keep an event."""
 
     @asynccontextmanager
-    async def lease(self, thread_id: str) -> AsyncIterator[Journal]:
-        async with super().lease(thread_id) as journal:
+    async def lease(
+        self, thread_id: str, format_: JournalFormat = PLAIN
+    ) -> AsyncIterator[LeasedJournal]:
+        async with super().lease(thread_id, format_) as journal:
             yield SlowJournal(journal)
 
 
-class SlowJournal:
-    def __init__(self, inner: Journal) -> None:
-        self.inner = inner
-
-    @property
-    def events(self) -> Sequence[JournalEvent]:
-        return self.inner.events
-
+class SlowJournal(WrappedJournal):
     async def append(self, event: JournalEvent) -> None:
         self.inner.append(event)
         await anyio.sleep(1)
@@ -138,7 +139,7 @@ def test_the_same_events_give_the_same_commands() -> None:
     flow = GRAPHS["nested"].compile()
     clock = VirtualClock()
     clock.run(flow.run({}, thread_id="t"))
-    events = clock.run(flow.store.read("t"))
+    events = clock.run(events_in(flow.store, "t"))
     first, second = Machine(flow.plan), Machine(flow.plan)
     for event in events:
         assert repr(first.handle(event)) == repr(second.handle(event))
@@ -169,7 +170,7 @@ def test_what_comes_after_the_sync_point_has_opened_changes_nothing() -> None:
         flow = GRAPHS[name].compile()
         clock = VirtualClock()
         clock.run(flow.run({}, thread_id="t"))
-        events = clock.run(flow.store.read("t"))
+        events = clock.run(events_in(flow.store, "t"))
         machine = Machine(flow.plan)
         last = max(n for n, e in enumerate(events) if type(e) in (TimerFired, QuorumJudged))
         for event in events[: last + 1]:
@@ -181,7 +182,7 @@ def test_a_verdict_on_fewer_arrivals_leaves_the_question_about_the_rest_open() -
     flow = GRAPHS["predicate"].compile()
     clock = VirtualClock()
     clock.run(flow.run({}, thread_id="t"))
-    begun, routed, first, verdict, second, *_ = clock.run(flow.store.read("t"))
+    begun, routed, first, verdict, second, *_ = clock.run(events_in(flow.store, "t"))
     machine = Machine(flow.plan)
     for event in (begun, routed, first, second, verdict):  # the second came before the verdict
         machine.handle(event)

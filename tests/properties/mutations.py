@@ -292,7 +292,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "the grace time begins again with each arrival",
         "barrier.py",
-        'if not any(key.kind == "grace" for key in self.timer_due):',
+        'if not any(key.kind == "grace" for key in (*self.timer_due, *self.timer_left)):',
         "if True:",
         "machine.py",
         "barrier.timer_due[key] = self._at + seconds",

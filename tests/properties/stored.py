@@ -19,14 +19,18 @@ from plait import Overwrite, reducers
 from plait.codec import Codec, TypeRegistry
 from plait.events import (
     NO_ARGUMENT,
+    Interrupt,
+    InterruptsAnswered,
     JournalEvent,
     NodeCompleted,
+    NodeInterrupted,
     Outcome,
     Outcomes,
     Participant,
     QuorumJudged,
     Routed,
     RunStarted,
+    StateUpdated,
     Target,
     TimerFired,
     TimerKey,
@@ -180,4 +184,10 @@ EVENTS: list[JournalEvent] = [
     Routed(1.0, (), "START", (Target("b", Finding(title="t")),)),
     TimerFired(1.0, TimerKey((0,), 2, "s", "grace")),
     QuorumJudged(1.0, (0,), 0, "s", 2, True),
+    NodeCompleted(
+        2, (0,), "n", 1, (), (), 1.0, (Interrupt("0:1:after", None, (0,), "n", "after"),)
+    ),
+    NodeInterrupted(1.0, (0, 1), "n", 2, (Interrupt("0.1:3:0", Source("u"), (0, 1), "s/n"),)),
+    InterruptsAnswered(2, (("0.1:3:0", (1, {2})), ("0:1:after", None))),
+    StateUpdated(2, (), "n", WRITES),
 ]

@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 
 from plait import Overwrite
 from plait.codec import Codec, DecodingError, EncodingError
-from plait.events import JournalEvent, NodeCompleted, Routed, RunStarted, Target
+from plait.events import (
+    Interrupt,
+    InterruptsAnswered,
+    JournalEvent,
+    NodeCompleted,
+    NodeInterrupted,
+    Routed,
+    RunStarted,
+    StateUpdated,
+    Target,
+)
 from tests.properties.exact import identical
 from tests.properties.stored import (
     CODEC,
@@ -121,10 +131,21 @@ targets = st.lists(
     max_size=2,
 ).map(tuple)
 paths = st.lists(st.integers(0, 2**40), max_size=3).map(tuple)
+interrupts = st.lists(
+    st.builds(
+        Interrupt, texts, values, paths, texts, st.sampled_from(["within", "before", "after"])
+    ),
+    max_size=2,
+).map(tuple)
 times = st.floats(0, 2e9) | st.integers(0, 2**31)
 journal_events: st.SearchStrategy[JournalEvent] = st.one_of(
     st.builds(RunStarted, times, paths, writes),
-    st.builds(NodeCompleted, times, paths, texts, st.integers(1, 99), writes, targets, times),
+    st.builds(
+        NodeCompleted, times, paths, texts, st.integers(1, 99), writes, targets, times, interrupts
+    ),
+    st.builds(NodeInterrupted, times, paths, texts, st.integers(0, 99), interrupts),
+    st.builds(InterruptsAnswered, times, writes),
+    st.builds(StateUpdated, times, paths, texts, writes),
     st.builds(Routed, times, paths, texts, targets),
     st.sampled_from(EVENTS),
 )

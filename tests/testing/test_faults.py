@@ -1,6 +1,6 @@
 """Gate, FailAt and CrashAt, and the fixtures."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -21,8 +21,10 @@ from plait import (
     reducers,
 )
 from plait.events import JournalEvent
+from plait.store import LeasedJournal
 from plait.testing import CrashAt, Crashed, FailAt, Gate, InjectedFault, VirtualClock
 from plait.testing.plugin import clock, gate
+from tests.journals import WrappedJournal
 
 __all__ = ["clock", "gate"]  # fixtures, which pytest finds here
 
@@ -198,33 +200,31 @@ async def test_what_runs_in_a_dead_process_leaves_no_trace() -> None:
     assert await store.read("t") == ()
 
 
-class Slow:
+class Slow(MemoryStore):
     """A store that is durable only after a while."""
 
     def __init__(self) -> None:
-        self.durable: list[JournalEvent] = []
+        super().__init__()
+        self.kept: list[JournalEvent] = []
 
     @asynccontextmanager
-    async def lease(self, thread_id: str) -> AsyncIterator[Any]:
-        yield self
+    async def lease(self, thread_id: str, format_: Any = None) -> AsyncIterator[LeasedJournal]:
+        async with super().lease(thread_id) as journal:
+            yield SlowJournal(journal, self.kept)
 
-    async def read(self, thread_id: str) -> Sequence[JournalEvent]:
-        return self.durable
 
-    @property
-    def events(self) -> Sequence[JournalEvent]:
-        return self.durable
+class SlowJournal(WrappedJournal):
+    def __init__(self, inner: LeasedJournal, kept: list[JournalEvent]) -> None:
+        super().__init__(inner)
+        self.kept = kept
 
-    def append(self, event: JournalEvent) -> Awaitable[None]:
-        return self._write(event)
-
-    async def _write(self, event: JournalEvent) -> None:
+    async def append(self, event: JournalEvent) -> None:
         await anyio.sleep(1)
-        self.durable.append(event)
+        self.kept.append(event)
 
 
 def test_the_last_event_is_durable_before_the_crash(clock: VirtualClock) -> None:
     store = Slow()
     with pytest.raises(Crashed, match="NodeCompleted"):
         clock.run(chain(CrashAt(store, 2, kept=True), []).run(thread_id="t"))
-    assert len(store.durable) == 2
+    assert len(store.kept) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plait.errors import PlaitError
+from plait.errors import CodecError, PlaitError
 
 __all__ = [
     "CodecError",
@@ -12,10 +12,6 @@ __all__ = [
     "RegistrationError",
     "ValueTooLarge",
 ]
-
-
-class CodecError(PlaitError):
-    """A value cannot be stored, or a stored one cannot be read."""
 
 
 class RegistrationError(CodecError):

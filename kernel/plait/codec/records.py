@@ -11,13 +11,18 @@ from typing import Any, Final, NamedTuple, cast
 from plait.errors import PlaitError
 from plait.events import (
     NO_ARGUMENT,
+    GraphAdopted,
+    Interrupt,
+    InterruptsAnswered,
     JournalEvent,
     NodeCompleted,
     NodeFailed,
+    NodeInterrupted,
     NodeRetried,
     QuorumJudged,
     Routed,
     RunStarted,
+    StateUpdated,
     Target,
     TimerFired,
     TimerKey,
@@ -101,22 +106,34 @@ def _lift_path(decoder: Decoder, tree: Any) -> Any:
 _PATH = Field(_lower_path, _lift_path)
 
 
-# -- writes: channel and value in turn --------------------------------------------------------
+# -- writes and answers: channel or id, and value, in turn ------------------------------------
 
 
 def _lower_writes(encoder: Encoder, writes: Any) -> Any:
+    return _lower_pairs(encoder, writes, str)
+
+
+def _lower_answers(encoder: Encoder, answers: Any) -> Any:
+    return _lower_pairs(encoder, answers, _answer_to)
+
+
+def _answer_to(name: str) -> str:
+    return f"the answer to interrupt {name!r}"
+
+
+def _lower_pairs(encoder: Encoder, pairs: Any, say: Callable[[str], str]) -> Any:
     tree = []
-    for channel, value in writes:
-        tree.append(_TEXT.lower(encoder, channel))
+    for name, value in pairs:
+        tree.append(_TEXT.lower(encoder, name))
         try:
             tree.append(encoder.lower_whole(value))
         except Refused as refused:
-            refused.channel = channel
+            refused.channel = say(name)
             raise
     return tree
 
 
-def _lift_writes(decoder: Decoder, tree: Any) -> Any:
+def _lift_pairs(decoder: Decoder, tree: Any) -> Any:
     items = iter(_list(tree))
     return tuple(
         [
@@ -126,7 +143,8 @@ def _lift_writes(decoder: Decoder, tree: Any) -> Any:
     )
 
 
-_WRITES = Field(_lower_writes, _lift_writes)
+_WRITES = Field(_lower_writes, _lift_pairs)
+_ANSWERS = Field(_lower_answers, _lift_pairs)
 
 
 # -- targets: a name alone, or all fields; the argument last, if there is one -----------------
@@ -178,6 +196,44 @@ def _lift_target(decoder: Decoder, tree: Any) -> Any:
 _TARGETS = _row_of(Field(_lower_target, _lift_target))
 
 
+# -- interrupts -------------------------------------------------------------------------------
+
+
+def _asked_by(interrupt: Interrupt) -> str:
+    return f"the value of interrupt {interrupt.id!r}"
+
+
+def _lower_interrupt(encoder: Encoder, interrupt: Any) -> Any:
+    try:
+        value = encoder.lower_whole(interrupt.value)
+    except Refused as refused:
+        refused.channel = _asked_by(interrupt)
+        raise
+    return [
+        _TEXT.lower(encoder, interrupt.id),
+        value,
+        _PATH.lower(encoder, interrupt.branch),
+        _TEXT.lower(encoder, interrupt.node),
+        _TEXT.lower(encoder, interrupt.when),
+    ]
+
+
+def _lift_interrupt(decoder: Decoder, tree: Any) -> Any:
+    name, value, branch, node, when = _list(tree)
+    if when not in {"within", "before", "after"}:
+        raise DecodingError(f"no interrupt is asked {when!r:.40} a node")
+    return Interrupt(
+        _TEXT.lift(decoder, name),
+        decoder.lift(value),
+        _PATH.lift(decoder, branch),
+        _TEXT.lift(decoder, node),
+        when,
+    )
+
+
+_INTERRUPTS = _row_of(Field(_lower_interrupt, _lift_interrupt))
+
+
 # -- errors and timers ------------------------------------------------------------------------
 
 
@@ -214,13 +270,17 @@ _TIMER = Field(_lower_timer, _lift_timer)
 # -- events -----------------------------------------------------------------------------------
 
 _FIELDS: Final[dict[type, tuple[Field, ...]]] = {
-    RunStarted: (_NUMBER, _PATH, _WRITES),
-    NodeCompleted: (_NUMBER, _PATH, _TEXT, _COUNT, _WRITES, _TARGETS, _NUMBER),
+    RunStarted: (_NUMBER, _PATH, _WRITES, _TEXT),
+    NodeCompleted: (_NUMBER, _PATH, _TEXT, _COUNT, _WRITES, _TARGETS, _NUMBER, _INTERRUPTS),
     NodeRetried: (_NUMBER, _PATH, _TEXT, _COUNT, _ERROR, _NUMBER),
     NodeFailed: (_NUMBER, _PATH, _TEXT, _COUNT, _PLAIT_ERROR, _TEXT),
     Routed: (_NUMBER, _PATH, _TEXT, _TARGETS),
     TimerFired: (_NUMBER, _TIMER),
     QuorumJudged: (_NUMBER, _PATH, _COUNT, _TEXT, _COUNT, _FLAG),
+    GraphAdopted: (_NUMBER, _TEXT),
+    NodeInterrupted: (_NUMBER, _PATH, _TEXT, _COUNT, _INTERRUPTS),
+    InterruptsAnswered: (_NUMBER, _ANSWERS),
+    StateUpdated: (_NUMBER, _PATH, _TEXT, _WRITES),
 }
 """In the order of the events' own fields."""
 
@@ -259,8 +319,14 @@ def _lift_fields(decoder: Decoder, fields: tuple[Field, ...], content: list[Any]
 
 def values_of(event: JournalEvent) -> Iterator[tuple[str, Any]]:
     """Every value of the user's in an event, each with the channel or argument that it is."""
-    if isinstance(event, (RunStarted, NodeCompleted)):
+    if isinstance(event, (RunStarted, NodeCompleted, StateUpdated)):
         yield from event.writes
+    if isinstance(event, (NodeCompleted, NodeInterrupted)):
+        for interrupt in event.interrupts:
+            yield _asked_by(interrupt), interrupt.value
+    if isinstance(event, InterruptsAnswered):
+        for name, answer in event.answers:
+            yield _answer_to(name), answer
     if isinstance(event, (NodeCompleted, Routed)):
         for target in event.targets:
             if target.argument is not NO_ARGUMENT:

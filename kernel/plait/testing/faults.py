@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 import typing_extensions
 
+from plait.backend import ThreadRow, Transaction
+from plait.codec import Codec, TypeRegistry
 from plait.events import JournalEvent, ThreadId
-from plait.store import Journal, Store
+from plait.store import Journal, JournalFormat, LeasedJournal, Past, Store
 
 __all__ = ["CrashAt", "Crashed", "FailAt", "Gate", "InjectedFault"]
 
@@ -201,14 +203,53 @@ class CrashAt:
         self._kept = kept
 
     @asynccontextmanager
-    async def lease(self, thread_id: ThreadId) -> AsyncIterator[Journal]:
+    async def lease(
+        self, thread_id: ThreadId, format_: JournalFormat | None = None
+    ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing, until the crash."""
-        async with self._store.lease(thread_id) as journal:
+        async with self._store.lease(thread_id, format_ or JournalFormat()) as journal:
             yield journal if self.crashed else _MortalJournal(journal, self)
 
-    async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
-        """The events of a thread, in order; empty for a thread that is not known."""
-        return await self._store.read(thread_id)
+    def make_codec(self, types: Callable[[], TypeRegistry]) -> Codec | None:
+        """As the store's."""
+        return self._store.make_codec(types)
+
+    async def past(
+        self,
+        thread_id: ThreadId,
+        format_: JournalFormat | None = None,
+        upto: int | None = None,
+        *,
+        whole: bool = False,
+    ) -> Past | None:
+        """As the store's."""
+        return await self._store.past(thread_id, format_ or JournalFormat(), upto, whole=whole)
+
+    async def threads(
+        self, *, limit: int = 100, before: ThreadRow | None = None
+    ) -> Sequence[ThreadRow]:
+        """As the store's."""
+        return await self._store.threads(limit=limit, before=before)
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """As the store's."""
+        await self._store.fork(thread_id, at, new_thread_id)
+
+    async def delete(self, thread_id: ThreadId) -> None:
+        """As the store's."""
+        await self._store.delete(thread_id)
+
+    async def save_plan(self, fingerprint: str, description: bytes) -> None:
+        """As the store's."""
+        await self._store.save_plan(fingerprint, description)
+
+    async def load_plan(self, fingerprint: str) -> bytes | None:
+        """As the store's."""
+        return await self._store.load_plan(fingerprint)
+
+    async def close(self) -> None:
+        """As the store's."""
+        await self._store.close()
 
     def append(self, journal: Journal, event: JournalEvent) -> Awaitable[None] | None:
         """Add an event to a journal, unless the process is dead or dies of it."""
@@ -228,13 +269,36 @@ class CrashAt:
 class _MortalJournal:
     """The journal of a run that is going to die; after that it takes nothing."""
 
-    def __init__(self, journal: Journal, store: CrashAt) -> None:
+    def __init__(self, journal: LeasedJournal, store: CrashAt) -> None:
         self._journal = journal
         self._store = store
 
     @property
-    def events(self) -> Sequence[JournalEvent]:
-        return self._journal.events
+    def status(self) -> str:
+        return self._journal.status
+
+    @status.setter
+    def status(self, status: str) -> None:
+        self._journal.status = status
+
+    @property
+    def past(self) -> Past:
+        return self._journal.past
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._journal.transaction()
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        return await self._journal.append_within(transaction, event)
+
+    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+        self._journal.watch(take_snapshot)
+
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        return await self._journal.find_cut(keep, keep_bytes)
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        await self._journal.prune(position, snapshot)
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         return self._store.append(self._journal, event)

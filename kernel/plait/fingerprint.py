@@ -1,0 +1,251 @@
+"""What a graph looks like to a journal: a description, its fingerprint, and what has changed.
+
+A journal outlives the code that wrote it. So it names its graph by a fingerprint, and the store
+keeps the description behind that: all of the graph on which a replay depends, and no code. From it
+a plan can be built again that replays old runs, though it cannot run nodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from .errors import StoreError
+from .events import Target
+from .plan import Compiler, NodeSpec, Plan, Router, Way
+from .policy import END, START, Join, QuorumWord
+from .state import Schema
+
+__all__ = ["describe", "differences", "fingerprint_of", "rebuild"]
+
+_FORMAT: Final = 1
+
+Description = dict[str, Any]
+
+
+def describe(plan: Plan) -> bytes:
+    """All of a plan on which a replay depends, as JSON."""
+    content: Description = {
+        "format": _FORMAT,
+        "name": plan.name,
+        "channels": {
+            channel.name: [
+                channel.expected,
+                channel.reducer.name if channel.reducer is not None else None,
+            ]
+            for channel in plan.schema.channels.values()
+        },
+        "nodes": {
+            name: {
+                "targets": vertex.node.targets,
+                "on_error": vertex.node.on_error,
+                "writes": None if vertex.node.writes is None else sorted(vertex.node.writes),
+            }
+            for name, vertex in plan.vertices.items()
+            if vertex.node is not None
+        },
+        "sync_points": {
+            name: {"fork": vertex.sync_point.fork, "join": _join(vertex.sync_point.join)}
+            for name, vertex in plan.vertices.items()
+            if vertex.sync_point is not None
+        },
+        "ways": {
+            name: [_way(way) for way in vertex.ways]
+            for name, vertex in plan.vertices.items()
+            if vertex.ways
+        },
+    }
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def fingerprint_of(description: bytes) -> str:
+    """What a journal calls a graph: 16 hexadecimal digits."""
+    return hashlib.sha256(description).hexdigest()[:16]
+
+
+def _way(way: Target | Router) -> Any:
+    if isinstance(way, Target):
+        return way.node
+    return {"targets": way.targets, "makes": way.makes}
+
+
+def _join(join: Join) -> dict[str, Any]:
+    """Every field of a policy that differs from its default."""
+    found: dict[str, Any] = {}
+    for field in fields(join):
+        value = getattr(join, field.name)
+        if value != field.default:
+            found[field.name] = _quorum(value) if field.name == "quorum" else value
+    return found
+
+
+def _quorum(quorum: Any) -> Any:
+    if isinstance(quorum, QuorumWord):
+        return {"word": quorum.value}
+    if isinstance(quorum, Mapping):
+        return {"weights": dict(quorum)}
+    return {"predicate": True} if callable(quorum) else quorum
+
+
+def _no_predicate(_: Any) -> bool:
+    raise AssertionError("a replay asks no predicate: its verdicts are in the journal")
+
+
+async def _no_function(_: Any) -> None:
+    raise AssertionError("a replay calls no node")
+
+
+def rebuild(description: bytes, schema: Schema) -> Plan:
+    """A plan that replays what a graph of this description did; its nodes cannot be run.
+
+    Values are folded by ``schema``: reducers are code, and only those of today are there.
+
+    Raises ``StoreError`` for a description in a format that is not known.
+    """
+    content = _load(description)
+    nodes = {
+        name: NodeSpec(
+            name=name,
+            fn=_no_function,
+            kind="async",
+            takes_context=False,
+            retry=None,
+            timeout=None,
+            on_error=node["on_error"],
+            pool=None,
+            targets=None if node["targets"] is None else tuple(node["targets"]),
+            writes=None,
+            certain=frozenset(),
+        )
+        for name, node in content["nodes"].items()
+    }
+    points = content["sync_points"]
+    joins = {name: _join_of(point["join"]) for name, point in points.items()}
+    forks = {name: point["fork"] for name, point in points.items()}
+    ways = [
+        Way(source, edge=way) if isinstance(way, str) else Way(source, router=_router_of(way))
+        for source, found in content["ways"].items()
+        for way in found
+    ]
+    return Compiler(content["name"], schema, nodes, joins, forks, ways).plan()
+
+
+def _load(description: bytes) -> Description:
+    content: Description = json.loads(description)
+    if content.get("format") != _FORMAT:
+        raise StoreError(
+            f"the description of a graph has format {content.get('format')!r}, and this Plait "
+            f"reads {_FORMAT}: read it with the Plait that wrote it, or a newer one"
+        )
+    return content
+
+
+def _router_of(way: Mapping[str, Any]) -> Router:
+    targets = way["targets"]
+    return Router(
+        _no_predicate,
+        "a router",
+        None if targets is None else tuple(targets),
+        makes=way["makes"],
+    )
+
+
+def _join_of(found: Mapping[str, Any]) -> Join:
+    values = dict(found)
+    quorum = values.get("quorum")
+    if isinstance(quorum, dict):
+        if "word" in quorum:
+            values["quorum"] = QuorumWord(quorum["word"])
+        else:
+            values["quorum"] = quorum.get("weights", _no_predicate)
+    return Join(**values)
+
+
+def differences(old: bytes, new: bytes) -> list[str]:
+    """What a run that the old graph began would miss in the new one, in sentences.
+
+    Empty if the new graph only adds: nodes, ways to and from them, channels.
+    """
+    before, after = _load(old), _load(new)
+    return [
+        *_channel_differences(before["channels"], after["channels"]),
+        *_node_differences(before["nodes"], after["nodes"]),
+        *_sync_point_differences(before["sync_points"], after["sync_points"]),
+        *_way_differences(before["ways"], after["ways"]),
+    ]
+
+
+def _channel_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
+    for name, (expected, reducer) in before.items():
+        if name not in after:
+            yield f"channel {name!r} is gone"
+            continue
+        now_expected, now_reducer = after[name]
+        if now_expected != expected:
+            yield f"channel {name!r} was {expected} and is {now_expected}"
+        if now_reducer != reducer:
+            yield (f"channel {name!r} had {_reducer(reducer)} and has {_reducer(now_reducer)}")
+
+
+def _reducer(name: str | None) -> str:
+    return "no reducer" if name is None else f"the reducer {name!r}"
+
+
+def _node_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
+    for name, node in before.items():
+        if name not in after:
+            yield f"node {name!r} is gone"
+        elif node["on_error"] != after[name]["on_error"]:
+            yield (
+                f"node {name!r} had on_error={node['on_error']!r} and has "
+                f"{after[name]['on_error']!r}"
+            )
+
+
+def _sync_point_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
+    for name, point in before.items():
+        if name not in after:
+            yield f"sync point {name!r} is gone"
+            continue
+        now = after[name]
+        if now["fork"] != point["fork"]:
+            yield (
+                f"sync point {name!r} gathered the branches of {point['fork']!r} and gathers "
+                f"those of {now['fork']!r}"
+            )
+        for field in sorted(point["join"].keys() | now["join"].keys()):
+            was, is_ = point["join"].get(field, "(default)"), now["join"].get(field, "(default)")
+            if was != is_:
+                yield f"sync point {name!r} had {field}={was!r} and has {is_!r}"
+
+
+def _way_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
+    for source, ways in before.items():
+        now = after.get(source, [])
+        for way in ways:
+            if isinstance(way, str):
+                if way not in now:
+                    yield f"the edge {_vertex(source)} -> {_vertex(way)} is gone"
+            elif not any(isinstance(each, dict) for each in now):
+                yield f"the router behind {_vertex(source)} is gone"
+            else:
+                known = {
+                    target
+                    for each in now
+                    if isinstance(each, dict)
+                    for target in each["targets"] or ()
+                }
+                open_ = any(isinstance(each, dict) and each["targets"] is None for each in now)
+                for target in way["targets"] or ():
+                    if target not in known and not open_:
+                        yield (
+                            f"the router behind {_vertex(source)} may no longer choose "
+                            f"{_vertex(target)}"
+                        )
+
+
+def _vertex(name: str) -> str:
+    return {START: "START", END: "END"}.get(name, repr(name))
