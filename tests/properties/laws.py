@@ -28,9 +28,11 @@ from plait.commands import (
 from plait.events import (
     BranchForked,
     BranchPath,
+    InterruptsAnswered,
     JournalEvent,
     NodeCompleted,
     NodeFailed,
+    NodeInterrupted,
     NodeRetried,
     QuorumJudged,
     Routed,
@@ -45,6 +47,7 @@ from plait.machine import Machine
 from tests.properties import reference
 from tests.properties.drive import (
     TRACE,
+    Answer,
     Case,
     Choose,
     Item,
@@ -452,7 +455,7 @@ class _UnderWay:
     questions: dict[tuple[Any, ...], _Question] = field(default_factory=dict)
 
     def take(self, event: JournalEvent, commands: Sequence[Command]) -> None:
-        if isinstance(event, NodeCompleted | Routed) or (
+        if isinstance(event, NodeCompleted | Routed | NodeInterrupted) or (
             isinstance(event, NodeFailed) and event.handling != "raise"
         ):
             self.calls.pop(event.branch)
@@ -671,6 +674,8 @@ def _subject(event: Any, names: Mapping[str, str]) -> Hashable:
         return event.timer._replace(sync_point=names[event.timer.sync_point])
     if isinstance(event, QuorumJudged):
         return event.branch, event.generation, names[event.sync_point], event.arrivals
+    if isinstance(event, InterruptsAnswered):
+        return event.answers[0][0]
     return event.branch  # type: ignore[no-any-return]
 
 
@@ -680,6 +685,8 @@ def _subject_of(item: Item) -> Hashable:
     if isinstance(item, Judge):
         asked = item.command
         return asked.branch, asked.generation, asked.sync_point, len(asked.arrivals)
+    if isinstance(item, Answer):
+        return item.interrupt.id
     return item.command.branch
 
 

@@ -59,13 +59,18 @@ Target = str | Sent
 
 @dataclass(frozen=True)
 class Visit:
-    """What a node does on one visit: the first `failures` attempts raise, the next one returns."""
+    """What a node does on one visit: the first `failures` attempts raise, the next one returns.
+
+    asks: how many interrupts it raises first, one after the other; what it writes depends on the
+    answers.
+    """
 
     writes: tuple[Write, ...] = ()
     goto: tuple[Target, ...] = ()
     failures: int = 0
     ticks: int = 1
     forever: bool = False
+    asks: int = 0
 
 
 @dataclass(frozen=True)
@@ -208,11 +213,17 @@ def digest(value: Value) -> int:
     return int(value or 0)
 
 
-def payload(program: Program, write: Write, seen: Mapping[str, Value] | int) -> Value:
+def answer(value: int) -> int:
+    """What is answered to a question with this value: questions are numbered within a call."""
+    return 2 * value + 1
+
+
+def payload(
+    program: Program, write: Write, seen: Mapping[str, Value] | int, extra: int = 0
+) -> Value:
     """What `write` writes for a branch that sees `seen` (a number: the argument of a `Send`)."""
-    extra = 0
     if write.reads is not None:
-        extra = digest(seen if isinstance(seen, int) else seen.get(write.reads))
+        extra += digest(seen if isinstance(seen, int) else seen.get(write.reads))
     kind = program.kind(write.channel)
     if write.overwrite and kind == "append":
         return [write.value + extra]
@@ -356,6 +367,7 @@ def _function(program: Program, node: Node, pace: Pace | None) -> Callable[[Any,
         branch = ctx.branch if isinstance(ctx.branch, str) else ".".join(map(str, ctx.branch))
         if visit.forever:
             await anyio.sleep_forever()
+        answers = sum(plait.interrupt(number) for number in range(visit.asks))
         ticks = visit.ticks if pace is None else pace(branch, node.name, visit_number(node, state))
         if ticks:
             await anyio.sleep(ticks)
@@ -363,7 +375,7 @@ def _function(program: Program, node: Node, pace: Pace | None) -> Callable[[Any,
             raise BrokenNode(node.name)
         update: dict[str, Any] = {VISITS: {node.name: 1}}
         for write in visit.writes:
-            value = payload(program, write, state)
+            value = payload(program, write, state, answers)
             update[write.channel] = plait.Overwrite(value) if write.overwrite else value
         if visit.goto:
             return plait.Command(update=update, goto=[_public(target) for target in visit.goto])
@@ -381,7 +393,7 @@ class Features:
 
     partial: quorums, deadlines and nodes that never finish, so that time decides what is merged.
     failures: nodes that raise. raising: failures that end the run. reckless: writes that may
-    conflict.
+    conflict. asking: nodes that ask and are answered.
     live: live channels. subgraphs: programs inside programs. max_nodes: where the drawing winds up.
     """
 
@@ -389,6 +401,7 @@ class Features:
     failures: bool = True
     raising: bool = True
     reckless: bool = True
+    asking: bool = True
     live: bool = True
     subgraphs: bool = True
     max_nodes: int = 8
@@ -468,7 +481,12 @@ class _Author:
 
     def visits(self, place: _Place, most: int = 2) -> tuple[Visit, ...]:
         count = self.draw(st.integers(1, most if place.looped else 1))
-        return tuple(Visit(self.writes(place), ticks=self.ticks()) for _ in range(count))
+        return tuple(
+            Visit(self.writes(place), ticks=self.ticks(), asks=self.asks()) for _ in range(count)
+        )
+
+    def asks(self) -> int:
+        return int(self.draw(st.sampled_from((0, 0, 0, 0, 1, 2)))) if self.features.asking else 0
 
     def ticks(self) -> int:
         return int(self.draw(st.integers(1, 9)))
@@ -610,7 +628,9 @@ class _Author:
         goal = sync
         if self.draw(st.booleans()):
             goal = self.step(sync, inside) if wide else self.strand(sync, inside)
-        visits = tuple(Visit(self.writes(inside), ticks=self.ticks()) for _ in range(scripts))
+        visits = tuple(
+            Visit(self.writes(inside), ticks=self.ticks(), asks=self.asks()) for _ in range(scripts)
+        )
         worker = self.add_node(inside, visits=visits, on_error="record")
         self.edge(worker, goal)
         sends = tuple(self.send(worker, number, ids) for number in range(size))
@@ -680,6 +700,7 @@ class _Author:
             live=False,
             subgraphs=False,
             failures=False,
+            asking=False,
             max_nodes=3,
             max_fan=5,
         )

@@ -30,6 +30,7 @@ from tests.properties.programs import (
     Target,
     Visit,
     Weights,
+    answer,
     payload,
     script,
     visit_number,
@@ -425,7 +426,9 @@ class _Interpreter:
         if node.subgraph is None:
             yield VISITS, {node.name: 1}, False
             for write in visit.writes:
-                yield write.channel, payload(self.program, write, seen), write.overwrite
+                # A branch that waits for an answer is one that takes its time.
+                answers = sum(map(answer, range(visit.asks)))
+                yield write.channel, payload(self.program, write, seen, answers), write.overwrite
             return
         inner = self.enter(branch, node.subgraph, seen)
         result = inner.run()
