@@ -38,6 +38,7 @@ from .errors import (
     ThreadNotFound,
 )
 from .events import JournalEvent, ThreadId
+from .seal import Protection, Seal
 from .store import JournalFormat, LeasedJournal, Past, Store
 
 __all__ = ["DurableStore", "Limits", "open_store"]
@@ -84,6 +85,10 @@ class DurableStore:
         patience: seconds for which a run waits and tries again while the store is unavailable;
             after that it fails with a ``StoreError``.
         limits: what a value and a thread may take.
+        seal: a :class:`~plait.seal.Signer` or :class:`~plait.seal.Cipher`, which protects all rows
+            against those who can write to (or, with a cipher, read) the backend, and have no key;
+            see :mod:`plait.seal` for what it cannot do. Rows that were not sealed with one of its
+            keys, for the very place where they are, are refused with a ``StoreError``.
     """
 
     def __init__(
@@ -93,11 +98,14 @@ class DurableStore:
         lease_ttl: float = 30.0,
         patience: float = 30.0,
         limits: Limits | None = None,
+        seal: Seal | None = None,
     ) -> None:
         for name, value in (("lease_ttl", lease_ttl), ("patience", patience)):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value!r} must be seconds above 0")
+        _check_id("tenant", backend.tenant)
         self.backend = backend
+        self.protection = Protection(seal, backend.tenant)
         self.lease_ttl = lease_ttl
         self.patience = patience
         self.limits = limits or Limits()
@@ -182,22 +190,27 @@ class DurableStore:
         thread = await self.persist(lambda: self.backend.thread(thread_id))
         if thread is None or thread.position == 0:
             return None
-        return await self.read(thread, format_ or JournalFormat(), upto)
+        past, _ = await self.read(thread, format_ or JournalFormat(), upto)
+        return past
 
     async def read(
         self, thread: ThreadRow, format_: JournalFormat, upto: int | None = None
-    ) -> Past:
-        """A thread's past: its snapshot and its events, those of its origin before its own."""
+    ) -> tuple[Past, bytes]:
+        """A thread's past: its snapshot and its events, those of its origin before its own.
+
+        With it comes the link to which the event behind it is bound, if rows are sealed.
+        """
         backend, thread_id = self.backend, thread.thread_id
         begin = thread.origin[1] if thread.origin is not None else 0
-        start, snapshot = 0, None
+        start, snapshot, link = 0, None, b""
         events: list[JournalEvent] = []
         last = thread.position if upto is None else upto
         found = None
         if last > begin:
             found = await self.persist(lambda: backend.load_snapshot(thread_id, last))
         if found is not None:
-            start, snapshot = found.position, self.unseal(thread_id, found)
+            start = found.position
+            snapshot, link = self.protection.open_snapshot(thread_id, start, found.data)
         elif last < thread.pruned:
             raise StoreError(
                 f"position {last} of thread {thread_id!r} was pruned: the first that is kept is "
@@ -209,7 +222,7 @@ class DurableStore:
                 raise StoreError(
                     f"thread {thread_id!r} is a fork of {thread.origin[0]!r}, which is gone"
                 )
-            start, snapshot, inherited = await self.read(source, format_, min(begin, last))
+            (start, snapshot, inherited), link = await self.read(source, format_, min(begin, last))
             events += inherited
         after = start + len(events)
         while after < last or upto is None:
@@ -223,19 +236,11 @@ class DurableStore:
                         f"the journal of thread {thread_id!r} has no event {after}, but has "
                         f"{row.position}: rows were removed by hand, or come from elsewhere"
                     )
-                events.append(self._decode(thread_id, row, format_))
+                record, link = self.protection.open_event(thread_id, after, link, row.data)
+                events.append(_decode(thread_id, after, record, format_))
             if len(rows) < _PAGE:
                 break
-        return Past(start, snapshot, events)
-
-    def _decode(self, thread_id: ThreadId, row: Row, format_: JournalFormat) -> JournalEvent:
-        assert format_.codec is not None
-        try:
-            return format_.codec.decode_event(self.unseal(thread_id, row))
-        except DecodingError as error:
-            raise StoreError(
-                f"event {row.position} of thread {thread_id!r} cannot be read: {error}"
-            ) from error
+        return Past(start, snapshot, events), link
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
@@ -283,21 +288,25 @@ class DurableStore:
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """Keep the description of a graph under its fingerprint."""
-        await self.persist(lambda: self.backend.save_plan(fingerprint, description))
+        row = self.protection.seal_plan(fingerprint, description)
+        await self.persist(lambda: self.backend.save_plan(fingerprint, row))
 
     async def load_plan(self, fingerprint: str) -> bytes | None:
         """The description of a graph."""
-        return await self.persist(lambda: self.backend.load_plan(fingerprint))
+        row = await self.persist(lambda: self.backend.load_plan(fingerprint))
+        return self.protection.open_plan(fingerprint, row) if row is not None else None
 
-    # -- protecting ---------------------------------------------------------------------------
 
-    def seal(self, thread_id: ThreadId, position: int, data: bytes) -> bytes:
-        """What is stored in place of the bytes of an event or snapshot."""
-        return data
-
-    def unseal(self, thread_id: ThreadId, row: Row) -> bytes:
-        """The bytes that were sealed. Raises ``DecodingError``."""
-        return row.data
+def _decode(
+    thread_id: ThreadId, position: int, record: bytes, format_: JournalFormat
+) -> JournalEvent:
+    assert format_.codec is not None
+    try:
+        return format_.codec.decode_event(record)
+    except DecodingError as error:
+        raise StoreError(
+            f"event {position} of thread {thread_id!r} cannot be read: {error}"
+        ) from error
 
 
 class _DurableJournal:
@@ -322,6 +331,7 @@ class _DurableJournal:
         self._scope: anyio.CancelScope | None = None
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
+        self._link = b""  # to which the next event is bound
         self._size = 0
         self._fresh = 0.0  # bytes of events since the last snapshot
         self._enough = float(_FIRST_SNAPSHOT)  # of which it is worth while to try another
@@ -331,7 +341,7 @@ class _DurableJournal:
         thread = self._thread
         if thread.position == 0:
             return
-        self.past = await self._store.read(thread, self._format)
+        self.past, self._link = await self._store.read(thread, self._format)
         position, snapshot, events = self.past
         self.position = self.durable = position + len(events)
         self._size = thread.size
@@ -346,15 +356,15 @@ class _DurableJournal:
         if self.failure is not None:
             raise self.failure
         assert self._format.codec is not None
-        data = self._format.codec.encode_event(event)
-        self._check_limits(len(data))
+        row, link = self._seal(self._format.codec.encode_event(event))
+        self._check_limits(len(row))
         if self._fresh >= self._enough and self._take_snapshot is not None:
             self._offer_snapshot(self._take_snapshot())
         self.position += 1
-        self._size += len(data)
-        self._fresh += len(data)
-        sealed = self._store.seal(self.thread_id, self.position, data)
-        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, sealed))
+        self._link = link
+        self._size += len(row)
+        self._fresh += len(row)
+        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, row))
         durability = self._format.durability
         if durability == "sync":
             return self._commit.wait_until(self, self.position)
@@ -363,6 +373,12 @@ class _DurableJournal:
             if self.position - self.durable > _BACKLOG:
                 return self._commit.wait_until(self, self.position - _BACKLOG)
         return None
+
+    def _seal(self, record: bytes) -> tuple[bytes, bytes]:
+        """The row of the next event, and the link for the one after it."""
+        return self._store.protection.seal_event(
+            self.thread_id, self.position + 1, self._link, record
+        )
 
     def _check_limits(self, size: int) -> None:
         limits = self._store.limits
@@ -387,8 +403,10 @@ class _DurableJournal:
         journal is not larger than itself.
         """
         if self._fresh >= 2 * len(data):
-            sealed = self._store.seal(self.thread_id, self.position, data)
-            self._snapshot = Row(self.position, sealed)
+            row = self._store.protection.seal_snapshot(
+                self.thread_id, self.position, self._link, data
+            )
+            self._snapshot = Row(self.position, row)
             self._fresh = 0
             self._wake.set()
         self._enough = max(_FIRST_SNAPSHOT, 2 * len(data), 2 * self._fresh)
@@ -430,7 +448,9 @@ class _DurableJournal:
         Raises ``StoreError`` if a fork begins before it.
         """
         backend, epoch = self._store.backend, self.epoch
-        data = self._store.seal(self.thread_id, position, snapshot)
+        # The snapshot takes over the link of the event in whose place it stands.
+        _, link = await self._store.read(self._thread, self._format, position)
+        data = self._store.protection.seal_snapshot(self.thread_id, position, link, snapshot)
         for step in (
             partial(backend.save_snapshot, self.thread_id, epoch, position, data),
             partial(backend.prune, self.thread_id, epoch, position),
@@ -615,14 +635,18 @@ def lease_lost(thread_id: ThreadId) -> LeaseLost:
 
 def check_thread_id(thread_id: object) -> None:
     """Refuse ids that not every store can keep. Raises ``ValueError`` or ``TypeError``."""
-    if not isinstance(thread_id, str):
-        raise TypeError(f"a thread_id is a string, not {type(thread_id).__name__}: {thread_id!r}")
-    if not thread_id.isprintable():  # NUL and lone surrogates are not, either
-        raise ValueError(f"the thread_id {thread_id!r} has characters that cannot be printed")
-    if not thread_id or len(thread_id.encode()) > _LONGEST_ID:
+    _check_id("thread_id", thread_id)
+
+
+def _check_id(what: str, given: object) -> None:
+    if not isinstance(given, str):
+        raise TypeError(f"a {what} is a string, not {type(given).__name__}: {given!r:.80}")
+    if not given.isprintable():  # NUL and lone surrogates are not, either
+        raise ValueError(f"the {what} {given[:40]!r} has characters that cannot be printed")
+    if not given or len(given.encode()) > _LONGEST_ID:
         raise ValueError(
-            f"a thread_id has 1 to {_LONGEST_ID} bytes in UTF-8, and {thread_id[:40]!r} has "
-            f"{len(thread_id.encode())}"
+            f"a {what} has 1 to {_LONGEST_ID} bytes in UTF-8, and {given[:40]!r} has "
+            f"{len(given.encode())}"
         )
 
 
@@ -631,7 +655,7 @@ def open_store(url: str, **options: Any) -> Store:
 
     ``sqlite:///runs.db``, ``postgresql://localhost/plait``, ``memory:``. Stores of other packages
     are found by their entry point in the group ``plait.stores``. Options are those of the store's
-    own class, such as ``tenant``, ``lease_ttl``, ``patience`` and ``limits``.
+    own class, such as ``tenant``, ``lease_ttl``, ``patience``, ``limits`` and ``seal``.
 
     Raises:
         StoreError: no such store is known, or what it needs is not installed.

@@ -223,6 +223,11 @@ class MemoryBackend:
         )
 
     @property
+    def tenant(self) -> str:
+        """Whose rows this handle reads and writes."""
+        return self._tenant_name
+
+    @property
     def table(self) -> Mapping[str, Any]:
         """What transactions have committed to their connections, of all tenants."""
         return MappingProxyType(self._rows.table)
