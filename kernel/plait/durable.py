@@ -448,8 +448,9 @@ class _DurableJournal:
         Raises ``StoreError`` if a fork begins before it.
         """
         backend, epoch = self._store.backend, self.epoch
-        # The snapshot takes over the link of the event in whose place it stands.
-        _, link = await self._store.read(self._thread, self._format, position)
+        link = b""
+        if self._store.protection.is_on:  # that of the event in whose place the snapshot stands
+            _, link = await self._store.read(self._thread, self._format, position)
         data = self._store.protection.seal_snapshot(self.thread_id, position, link, snapshot)
         for step in (
             partial(backend.save_snapshot, self.thread_id, epoch, position, data),

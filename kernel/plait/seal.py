@@ -271,9 +271,10 @@ class Protection:
         tenant: whose rows they are.
     """
 
-    __slots__ = ("_seal", "_tenant")
+    __slots__ = ("_seal", "_tenant", "is_on")
 
     def __init__(self, seal: Seal | None, tenant: str) -> None:
+        self.is_on: bool = seal is not None
         self._seal = seal
         self._tenant = tenant
 
