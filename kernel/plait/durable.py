@@ -16,7 +16,7 @@ import random
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -26,7 +26,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskStatus
 
-from .backend import Backend, Grant, Record, Row, ThreadRow
+from .backend import Backend, Grant, Record, Row, ThreadRow, Transaction
 from .codec import Codec, TypeRegistry
 from .codec.faults import DecodingError
 from .errors import (
@@ -35,6 +35,7 @@ from .errors import (
     PlaitError,
     StoreError,
     StoreUnavailable,
+    ThreadBusy,
     ThreadNotFound,
 )
 from .events import JournalEvent, ThreadId
@@ -140,7 +141,8 @@ class DurableStore:
         format_ = format_ or JournalFormat()
         check_thread_id(thread_id)
         journal = _DurableJournal(self, thread_id, format_)
-        failure: Exception | None = None
+        failure: BaseException | None = None
+        unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
         async with anyio.create_task_group() as group:
             try:
                 # A task of its own takes the lease and gives it back, since a cancellation from
@@ -148,7 +150,9 @@ class DurableStore:
                 await group.start(journal.keep, group.cancel_scope)
                 await journal.load()
                 yield journal
-            except Exception as error:
+            except unhandled:
+                raise
+            except BaseException as error:  # past the task group, which would wrap it
                 failure = error
             group.cancel_scope.cancel()
         if failure is not None:
@@ -181,8 +185,12 @@ class DurableStore:
         thread_id: ThreadId,
         format_: JournalFormat | None = None,
         upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past | None:
         """What is known of a thread, up to a position; ``None`` for one that is not known.
+
+        ``whole``: from the first position that is kept, and not only from the last snapshot.
 
         Raises ``StoreError`` if that position was pruned.
         """
@@ -190,11 +198,16 @@ class DurableStore:
         thread = await self.persist(lambda: self.backend.thread(thread_id))
         if thread is None or thread.position == 0:
             return None
-        past, _ = await self.read(thread, format_ or JournalFormat(), upto)
+        past, _ = await self.read(thread, format_ or JournalFormat(), upto, whole=whole)
         return past
 
     async def read(
-        self, thread: ThreadRow, format_: JournalFormat, upto: int | None = None
+        self,
+        thread: ThreadRow,
+        format_: JournalFormat,
+        upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> tuple[Past, bytes]:
         """A thread's past: its snapshot and its events, those of its origin before its own.
 
@@ -206,8 +219,9 @@ class DurableStore:
         events: list[JournalEvent] = []
         last = thread.position if upto is None else upto
         found = None
-        if last > begin:
-            found = await self.persist(lambda: backend.load_snapshot(thread_id, last))
+        latest = min(last, thread.pruned) if whole else last
+        if latest > begin:
+            found = await self.persist(lambda: backend.load_snapshot(thread_id, latest))
         if found is not None:
             start = found.position
             snapshot, link = self.protection.open_snapshot(thread_id, start, found.data)
@@ -222,7 +236,9 @@ class DurableStore:
                 raise StoreError(
                     f"thread {thread_id!r} is a fork of {thread.origin[0]!r}, which is gone"
                 )
-            (start, snapshot, inherited), link = await self.read(source, format_, min(begin, last))
+            (start, snapshot, inherited), link = await self.read(
+                source, format_, min(begin, last), whole=whole
+            )
             events += inherited
         after = start + len(events)
         while after < last or upto is None:
@@ -324,6 +340,7 @@ class _DurableJournal:
         """Why nothing can be added any more."""
         self.past = Past(0, None, ())
         self._store = store
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._thread: ThreadRow
         self._format = format_
         self._commit = store.committer
@@ -379,6 +396,52 @@ class _DurableJournal:
         return self._store.protection.seal_event(
             self.thread_id, self.position + 1, self._link, record
         )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with AsyncExitStack() as stack:
+
+            async def begin() -> Transaction:
+                return await stack.enter_async_context(self._store.backend.transaction())
+
+            yield await self._store.persist(begin)
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        assert self._format.codec is not None
+        row, link = self._seal(self._format.codec.encode_event(event))
+        self._check_limits(len(row))
+        await self._commit.wait_until(self, self.position)
+        position = self.position + 1
+        try:
+            stored = await transaction.commit([Record(self.thread_id, self.epoch, position, row)])
+        except StoreUnavailable as error:
+            _log().warning("commit in doubt", thread_id=self.thread_id, error=str(error))
+            if not await self._happened(position):
+                return False
+        else:
+            if not stored:
+                self.fail(lease_lost(self.thread_id))
+                raise lease_lost(self.thread_id)
+        self.position = self.durable = position
+        self._link = link
+        self._size += len(row)
+        self._fresh += len(row)
+        return True
+
+    async def _happened(self, position: int) -> bool:
+        """Whether a commit whose outcome is unknown has stored an event at this position.
+
+        A new epoch comes first: it waits for the commit to end, or makes it impossible.
+        """
+        try:
+            await self._acquire()
+        except ThreadBusy as error:
+            self.fail(lease_lost(self.thread_id))
+            raise lease_lost(self.thread_id) from error
+        read = partial(self._store.backend.read, self.thread_id, position - 1, position, 1)
+        return bool(await self._store.persist(read))
 
     def _check_limits(self, size: int) -> None:
         limits = self._store.limits
@@ -469,6 +532,7 @@ class _DurableJournal:
     ) -> None:
         """Take the lease, renew it and store what is on its way, until cancelled; then close."""
         await self._acquire()
+        self.status = self._thread.status or "running"
         ttl = self._store.lease_ttl
         renew_at = anyio.current_time() + ttl / 3
         try:
@@ -493,7 +557,7 @@ class _DurableJournal:
 
     async def _acquire(self) -> None:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
-        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        holder = self._holder
 
         async def attempt() -> Grant:
             grant: Grant | None = None
@@ -503,17 +567,16 @@ class _DurableJournal:
             return grant
 
         self.epoch, self._thread = await self._store.persist(attempt)
-        self.status = self._thread.status or "running"
 
     async def _renew(self) -> None:
-        lease = (self.thread_id, self.epoch)
+        epoch = self.epoch
         try:
-            lost = await self._store.backend.renew([lease], self._store.lease_ttl)
+            lost = await self._store.backend.renew([(self.thread_id, epoch)], self._store.lease_ttl)
         except StoreUnavailable as error:
             # Nobody else can have reached it either, or else the next append will say so.
             _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
             return
-        if lost:
+        if lost and epoch == self.epoch:  # else this journal has taken a new one meanwhile
             self.fail(lease_lost(self.thread_id))
 
     async def _store_the_rest(self) -> None:

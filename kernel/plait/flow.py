@@ -14,18 +14,22 @@ import anyio
 import anyio.abc
 from typing_extensions import TypeVar
 
-from .commands import StartTimer
+from .blame import Blame, Blamer
+from .commands import Command, StartTimer
 from .draw import draw_mermaid
 from .errors import (
     GraphChanged,
     InterruptError,
     PlaitError,
     StoreError,
+    ThreadError,
     ThreadNotFound,
     ThreadUnfinished,
+    format_path,
 )
 from .events import (
     BranchPath,
+    ChannelName,
     Event,
     GraphAdopted,
     Interrupt,
@@ -38,11 +42,14 @@ from .events import (
     Outcomes,
     RunCompleted,
     RunStarted,
+    StateUpdated,
     ThreadId,
     TimerFired,
+    Writes,
 )
 from .executor import Executor, Interrupts, Listener
-from .machine import Machine
+from .machine import UPDATE, Machine
+from .node import check_declared
 from .plan import Plan
 from .store import (
     UNNAMED,
@@ -372,7 +379,109 @@ class Flow(Generic[S]):
             interrupts=machine.interrupts if machine.running else (),
         )
 
+    # -- changing a thread from outside -------------------------------------------------------
+
+    async def update(
+        self,
+        thread_id: ThreadId,
+        values: Mapping[ChannelName, Any],
+        as_node: NodeName | None = None,
+        *,
+        branch: BranchPath | None = None,
+    ) -> Snapshot[S]:
+        """Write to the state of a thread that is not running, through the reducers.
+
+        On a finished thread, the writes are folded over its final state, from which its next run
+        begins. On an unfinished one (suspended, failed or cut off) they are those of one of its
+        branches: its node sees them when the run is resumed, and they are merged like its own.
+
+        Args:
+            values: what a node would return: channels and values, ``Overwrite`` to replace.
+            as_node: the node in whose name it is recorded; what it may write is then checked.
+            branch: the path of the branch that is to have the writes, where several are alive.
+
+        Returns:
+            The thread behind the update. Without values, nothing is recorded.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadError: it is not clear which branch is meant; names those that are alive.
+            WriteError, ReducerError: the state cannot take the values.
+            ThreadBusy: somebody is running the thread.
+            ValueError: ``as_node`` is no node.
+        """
+        writes = self._check_update(values, as_node)
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            past = journal.past
+            if past.snapshot is None and not past.events:
+                raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            machine, _ = await self._past.replay(past)
+            if machine.failure is not None:
+                raise machine.failure
+            path = _branch_to_update(machine, thread_id, branch)
+            executor = self._executor(machine, journal, thread_id, None, None)
+            position = past.position + len(past.events)
+            event: JournalEvent | None = past.events[-1] if past.events else None
+            if writes:
+                event = StateUpdated(executor.now(), path, as_node or UPDATE, writes)
+                position += 1
+                machine.handle(event)
+                machine.current_values()  # a reducer that raises does so before it is recorded
+                if machine.failure is not None:
+                    raise machine.failure
+                await executor.record(event)
+            return self._snapshot(machine, thread_id, position, event)
+
+    def _check_update(self, values: Mapping[ChannelName, Any], as_node: NodeName | None) -> Writes:
+        writes = self.plan.schema.check_writes(as_node or UPDATE, values)
+        if as_node is not None:
+            vertex = self.plan.vertices.get(as_node)
+            if vertex is None or vertex.node is None:
+                raise ValueError(f"as_node={as_node!r} is no node of graph {self.name!r}")
+            check_declared(vertex.node, writes)
+        return writes
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> Snapshot[S]:
+        """Begin a thread with what another one was at a position of its journal.
+
+        From there on they have nothing to do with each other. A run that was not finished at that
+        position goes on in the new thread with ``resume``.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadExists: there is a thread with the new id.
+            ValueError: the journal has no such position; the first is 1.
+        """
+        last = (await self.state(thread_id)).position
+        if not 1 <= at <= last:
+            raise ValueError(f"thread {thread_id!r} has positions 1 to {last}, not {at}")
+        await self.store.fork(thread_id, at, new_thread_id)
+        return await self.state(new_thread_id)
+
     # -- looking back -------------------------------------------------------------------------
+
+    async def blame(
+        self, thread_id: ThreadId, channel: ChannelName, at: int | None = None
+    ) -> tuple[Blame, ...]:
+        """Who wrote to a channel, and what became of it; by default at the end of the journal.
+
+        Returns:
+            Every write to the channel up to there that was not pruned, oldest first: those that
+            make its value, those that later ones replaced, and those that were dropped with their
+            branch.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: there is no such position or channel.
+        """
+        if channel not in self.plan.schema.channels:
+            known = ", ".join(map(repr, self.plan.schema.channels))
+            raise ValueError(f"graph {self.name!r} has no channel {channel!r}; it has {known}")
+        past = await self._read(thread_id, at, whole=True)
+        exclusive = channel in self.plan.schema.exclusive
+        blamer = Blamer(channel, exclusive=exclusive, start=past.position)
+        machine, _ = await self._past.replay(past, blamer.note, keep_delta=True)
+        return blamer.result(machine)
 
     async def state(self, thread_id: ThreadId, at: int | None = None) -> Snapshot[S]:
         """The thread at a position of its journal; by default at its end.
@@ -383,10 +492,6 @@ class Flow(Generic[S]):
         """
         past = await self._read(thread_id, at)
         end = past.position + len(past.events)
-        if at is not None and at != end:
-            whole = await self._read(thread_id, None)
-            last = whole.position + len(whole.events)
-            raise ValueError(f"thread {thread_id!r} has positions 0 to {last}, not {at}")
         machine, _ = await self._past.replay(past)
         return self._snapshot(machine, thread_id, end, past.events[-1] if past.events else None)
 
@@ -396,11 +501,11 @@ class Flow(Generic[S]):
         Raises:
             ThreadNotFound: no run is known under this id.
         """
-        past = await self._read(thread_id, None)
+        past = await self._read(thread_id, None, whole=True)
         snapshots: list[Snapshot[S]] = []
         position = past.position
 
-        def note(machine: Machine, event: JournalEvent) -> None:
+        def note(machine: Machine, event: JournalEvent, commands: object) -> None:
             nonlocal position
             position += 1
             snapshots.append(self._snapshot(machine, thread_id, position, event))
@@ -449,10 +554,14 @@ class Flow(Generic[S]):
             await journal.prune(cut, past.snapshot)
         return cut
 
-    async def _read(self, thread_id: ThreadId, upto: int | None) -> Past:
-        past = await self.store.past(thread_id, self._past.format, upto)
+    async def _read(self, thread_id: ThreadId, upto: int | None, *, whole: bool = False) -> Past:
+        past = await self.store.past(thread_id, self._past.format, upto, whole=whole)
         if past is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if upto is not None and upto != past.position + len(past.events):
+            everything = await self._read(thread_id, None)
+            last = everything.position + len(everything.events)
+            raise ValueError(f"thread {thread_id!r} has positions 0 to {last}, not {upto}")
         return past
 
     def _snapshot(
@@ -559,39 +668,45 @@ class _PastReader:
     async def replay(
         self,
         past: Past,
-        note: Callable[[Machine, JournalEvent], None] | None = None,
+        note: Callable[[Machine, JournalEvent, Sequence[Command]], None] | None = None,
         *,
         last: Plan | None = None,
+        keep_delta: bool = False,
     ) -> tuple[Machine, str]:
         """Replay a journal, each run on the graph that carried it out.
 
         Args:
             past: what is to be replayed.
-            note: called after every event.
+            note: called after every event, with what the machine made of it.
+            keep_delta: as for ``Machine``.
             last: the graph for the last run, in place of its own.
 
         Returns:
             The machine, and the fingerprint of the graph of the last run.
         """
-        machine = Machine(self.plan)
+        machine = Machine(self.plan, keep_delta=keep_delta)
         if past.snapshot is None and not past.events:  # a new thread
             return machine, ""
         begins = [number for number, event in enumerate(past.events) if type(event) is RunStarted]
         begun_by = ""
         if past.snapshot is not None:
-            machine, begun_by = await self._restore(past.snapshot, None if begins else last)
+            machine, begun_by = await self._restore(
+                past.snapshot, None if begins else last, keep_delta=keep_delta
+            )
         graphs = self._graphs(past.events, begun_by)
         begun_by = graphs[-1] if graphs else begun_by
         for number, event in enumerate(past.events):
             if type(event) is RunStarted:
                 final = number == begins[-1]
                 machine.plan = last if final and last else await self._plan(graphs[number])
-            machine.handle(event)
+            commands = machine.handle(event)
             if note is not None:
-                note(machine, event)
+                note(machine, event, commands)
         return machine, begun_by
 
-    async def _restore(self, snapshot: bytes, plan: Plan | None) -> tuple[Machine, str]:
+    async def _restore(
+        self, snapshot: bytes, plan: Plan | None, *, keep_delta: bool
+    ) -> tuple[Machine, str]:
         from .snapshots import header_of, restore
 
         assert self._snapshot_codec is not None
@@ -601,7 +716,7 @@ class _PastReader:
             plan = await self._plan(header.plan)
         if header.bits != {spec.name: spec.bit for spec in plan.sync_points.values()}:
             raise StoreError("its last snapshot was taken with other sync points")
-        return restore(content, plan), header.plan
+        return restore(content, plan, keep_delta=keep_delta), header.plan
 
     @staticmethod
     def _graphs(events: Sequence[JournalEvent], begun_by: str) -> list[str]:
@@ -645,6 +760,26 @@ class _PastReader:
 
 
 _UNBOUNDED = 1 << 40
+
+
+def _branch_to_update(
+    machine: Machine, thread_id: ThreadId, branch: BranchPath | None
+) -> BranchPath:
+    """The branch that is to have an update; empty on a finished thread."""
+    alive = [path for path, each in sorted(machine.branches.items()) if each.is_leaf]
+    if branch is None and len(alive) < 2:
+        return alive[0] if alive else ()
+    if branch in alive:
+        return branch
+    if not alive:
+        problem = "has no run that is not finished, and so no branch to update: leave branch= out"
+    else:
+        listed = ", ".join(f"{path} at {machine.branches[path].place!r}" for path in alive[:10]) + (
+            f" and {len(alive) - 10} more" if len(alive) > 10 else ""
+        )
+        named = "" if branch is None else f", and {format_path(branch)} is none of them"
+        problem = f"has these branches alive{named}; say which is meant with branch=: {listed}"
+    raise ThreadError(thread_id, problem)
 
 
 def _status(machine: Machine) -> Literal["completed", "running", "suspended"]:

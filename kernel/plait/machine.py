@@ -80,10 +80,13 @@ from .tree import (
     upwards,
 )
 
-__all__ = ["INPUT", "Machine"]
+__all__ = ["INPUT", "UPDATE", "Machine"]
 
 INPUT: Final = "the input"
 """Stands for a node where an input is written."""
+
+UPDATE: Final = "an update"
+"""The same for what is written from outside a run, in nobody's name."""
 
 
 class Machine:
@@ -265,6 +268,13 @@ class Machine:
         entries = [*self._root.unfolded, *all_entries(self._root)[len(self._root.delta) :]]
         values = self.schema.fold(self._root.values, entries)
         return {**values, **self.live_values}
+
+    def delta_so_far(self) -> list[NodeWrites]:
+        """What the run that is going on has written, in the order in which it is folded.
+
+        Only with ``keep_delta``; writes to live channels come first.
+        """
+        return [*self.delta, *all_entries(self._root)] if self._root is not None else []
 
     # -- events -------------------------------------------------------------------------------
 

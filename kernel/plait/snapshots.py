@@ -106,10 +106,10 @@ def header_of(content: Any) -> Header:
     return header
 
 
-def restore(content: Any, plan: Plan) -> Machine:
-    """The machine that a decoded snapshot stands for."""
+def restore(content: Any, plan: Plan, *, keep_delta: bool = False) -> Machine:
+    """The machine that a decoded snapshot stands for; ``keep_delta`` as for ``Machine``."""
     _, state, after, objects, values, cells = content
-    machine = Machine(plan)
+    machine = Machine(plan, keep_delta=keep_delta)
     reader = _Reader(plan, objects, values, cells)
     for name, value in state.items():
         if name in _NOT_STATE or name not in vars(machine):

@@ -12,8 +12,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from .backend import ThreadRow
-from .errors import StoreError, ThreadBusy, ThreadNotFound
+from .backend import ThreadRow, Transaction
+from .errors import StoreError, ThreadBusy, ThreadExists, ThreadNotFound
 from .events import JournalEvent, ThreadId
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "Journal",
     "JournalFormat",
     "LeasedJournal",
+    "ListJournal",
     "MemoryStore",
     "Past",
     "Store",
@@ -79,6 +80,23 @@ class Journal(Protocol):
         """
         ...
 
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of the store's own, for a node's statements; rolled back when left.
+
+        Raises ``StoreError`` if there are none here.
+        """
+        ...
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """Add an event at the end, and commit the transaction with it: both, or neither.
+
+        Nothing else may be added meanwhile. ``False``: neither, since the connection was lost.
+
+        Raises:
+            CodecError, LimitError, StoreError, LeaseLost: as ``append``; neither.
+        """
+        ...
+
 
 class LeasedJournal(Journal, Protocol):
     """The journal of a thread, as its one writer holds it."""
@@ -125,9 +143,16 @@ class Store(Protocol):
         ...
 
     async def past(
-        self, thread_id: ThreadId, format_: JournalFormat = ..., upto: int | None = None
+        self,
+        thread_id: ThreadId,
+        format_: JournalFormat = ...,
+        upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past | None:
         """What is known of a thread, up to a position; ``None`` for a thread that is not known.
+
+        ``whole``: from the first position that is kept, and not only from the last snapshot.
 
         Raises ``StoreError`` if that position was pruned.
         """
@@ -161,24 +186,50 @@ class Store(Protocol):
         """Give back what the store holds: connections, files."""
         ...
 
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another up to position ``at``.
 
-class _MemoryJournal:
-    """A list of events."""
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadExists: there is a thread of the new name.
+            StoreError: the thread has no such position.
+        """
+        ...
 
-    __slots__ = ("events", "graph", "leased", "status")
+
+class ListJournal:
+    """A journal that is a list of events, in this process alone."""
+
+    __slots__ = ("events", "status")
 
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
-        self.leased = False
         self.status = "running"
-        self.graph = ""
+
+    def append(self, event: JournalEvent) -> None:
+        """Add an event at the end."""
+        self.events.append(event)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Raises ``StoreError``: there are none."""
+        raise StoreError(
+            "a store in memory has no transactions for a node's own statements: use PostgreSQL"
+        )
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """Never called, since there are no transactions."""
+        raise AssertionError("there are no transactions here")
+
+
+class _MemoryJournal(ListJournal):
+    """The journal of one thread in memory."""
+
+    leased: bool = False
+    graph: str = ""
 
     @property
     def past(self) -> Past:
         return Past(0, None, tuple(self.events))
-
-    def append(self, event: JournalEvent) -> None:
-        self.events.append(event)
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         return None
@@ -237,6 +288,8 @@ class MemoryStore:
         thread_id: ThreadId,
         format_: JournalFormat = _PLAIN,
         upto: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Past | None:
         """What is known of a thread; ``None`` for one that is not known."""
         journal = self._journals.get(thread_id)
@@ -267,6 +320,18 @@ class MemoryStore:
         if journal.leased:
             raise _busy(thread_id)
         del self._journals[thread_id]
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another; see :class:`Store`."""
+        source = self._journals.get(thread_id)
+        if source is None or not source.events:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if not 1 <= at <= len(source.events):
+            raise StoreError(f"thread {thread_id!r} has positions 1 to {len(source.events)}: {at}")
+        if new_thread_id in self._journals:
+            raise ThreadExists(new_thread_id, "exists: give the fork an id of its own")
+        fork = self._journals[new_thread_id] = _MemoryJournal()
+        fork.events += source.events[:at]
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """Keep the description of a graph under its fingerprint."""

@@ -33,6 +33,7 @@ from plait.flow import Flow, RunResult
 from plait.machine import Machine
 from plait.node import NodeContext, call_node
 from plait.plan import NodeSpec, Plan
+from plait.store import ListJournal
 
 from .clock import VirtualClock
 from .equality import copied, same
@@ -375,20 +376,8 @@ def _virtual_time(clock: VirtualClock) -> Iterator[None]:
         random.setstate(state)
 
 
-class _List:
-    """A journal that is looked at when the run is over."""
-
-    status = "running"
-
-    def __init__(self) -> None:
-        self.events: list[JournalEvent] = []
-
-    def append(self, event: JournalEvent) -> None:
-        self.events.append(event)
-
-
 def _run(make: Callable[[], Flow[Any]], given: Any, context: Any, schedule: _Schedule) -> _Run:
-    flow, clock, journal = make(), VirtualClock(schedule.start), _List()
+    flow, clock, journal = make(), VirtualClock(schedule.start), ListJournal()
     machine = Machine(flow.plan)
     gatekeeper = _Gatekeeper(clock, schedule.choices, machine)
     clock.on_idle = gatekeeper.let_go
