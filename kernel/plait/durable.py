@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -39,7 +39,8 @@ from .errors import (
     ThreadNotFound,
 )
 from .events import JournalEvent, ThreadId
-from .store import JournalFormat, LeasedJournal, Past, Store, check_thread_id
+from .seal import Protection, Seal
+from .store import JournalFormat, LeasedJournal, Past, Store, check_id, check_thread_id
 
 __all__ = ["DurableStore", "Limits", "check_thread_id", "open_store"]
 
@@ -86,6 +87,10 @@ class DurableStore:
         patience: seconds for which a run waits and tries again while the store is unavailable;
             after that it fails with a ``StoreError``.
         limits: what a value and a thread may take.
+        seal: a :class:`~plait.seal.Signer` or :class:`~plait.seal.Cipher`, which protects all rows
+            against those who can write to (or, with a cipher, read) the backend, and have no key;
+            see :mod:`plait.seal` for what it cannot do. Rows that were not sealed with one of its
+            keys, for the very place where they are, are refused with a ``StoreError``.
     """
 
     def __init__(
@@ -95,11 +100,14 @@ class DurableStore:
         lease_ttl: float = 30.0,
         patience: float = 30.0,
         limits: Limits | None = None,
+        seal: Seal | None = None,
     ) -> None:
         for name, value in (("lease_ttl", lease_ttl), ("patience", patience)):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value!r} must be seconds above 0")
+        check_id("tenant", backend.tenant)
         self.backend = backend
+        self.protection = Protection(seal, backend.tenant)
         self.lease_ttl = lease_ttl
         self.patience = patience
         self.limits = limits or Limits()
@@ -192,8 +200,7 @@ class DurableStore:
         thread = await self._row(thread_id)
         while thread is not None and thread.position > 0:
             try:
-                past, _ = await self.read(thread, format_, upto, whole=whole)
-                return past
+                return (await self.read(thread, format_, upto, whole=whole)).past
             except StoreError:
                 before, thread = thread, await self._row(thread_id)
                 if thread is not None and thread.pruned == before.pruned:
@@ -207,11 +214,8 @@ class DurableStore:
         upto: int | None = None,
         *,
         whole: bool = False,
-    ) -> tuple[Past, int]:
-        """A thread's past: its snapshot and its events, those of its origin before its own.
-
-        Second, the bytes of those events that are its own.
-        """
+    ) -> _Read:
+        """A thread's past: its snapshot and its events, those of its origin before its own."""
         lineage = [(thread, upto)]
         last = thread.position if upto is None else upto
         found: Row | None = None
@@ -229,9 +233,10 @@ class DurableStore:
                 break
             last = min(begin, last)
             lineage.append((await self._origin_of(source), last))
-        start, snapshot = 0, None
+        start, snapshot, link = 0, None, b""
         if found is not None:
-            start, snapshot = found.position, self._unsealed(source.thread_id, found)
+            start = found.position
+            snapshot, link = self.protection.open_snapshot(source.thread_id, start, found.data)
         events: list[JournalEvent] = []
         size = 0
         for each, end in reversed(lineage):
@@ -241,10 +246,11 @@ class DurableStore:
                 after += 1
                 if row.position != after:
                     raise _gap(each.thread_id, after, row.position)
-                events.append(self._decode(each.thread_id, row, format_))
+                record, link = self.protection.open_event(each.thread_id, after, link, row.data)
+                events.append(_decode(each.thread_id, after, record, format_))
             if after < (each.position if end is None else min(end, each.position)):
                 raise _gap(each.thread_id, after + 1)
-        return Past(start, snapshot, events, thread.thread_id), size
+        return _Read(Past(start, snapshot, events, thread.thread_id), size, link)
 
     async def _rows(self, thread: ThreadRow, after: int, upto: int | None) -> tuple[list[Row], int]:
         """The thread's own records, and their bytes."""
@@ -276,24 +282,6 @@ class DurableStore:
 
     async def _row(self, thread_id: ThreadId) -> ThreadRow | None:
         return await self.persist(lambda: self.backend.thread(thread_id))
-
-    def _unsealed(self, thread_id: ThreadId, snapshot: Row) -> bytes:
-        try:
-            return self.unseal(thread_id, snapshot)
-        except DecodingError as error:
-            raise StoreError(
-                f"the snapshot at position {snapshot.position} of thread {thread_id!r} cannot be "
-                f"read: {error}"
-            ) from error
-
-    def _decode(self, thread_id: ThreadId, row: Row, format_: JournalFormat) -> JournalEvent:
-        assert format_.codec is not None
-        try:
-            return format_.codec.decode_event(self.unseal(thread_id, row))
-        except DecodingError as error:
-            raise StoreError(
-                f"event {row.position} of thread {thread_id!r} cannot be read: {error}"
-            ) from error
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
@@ -341,21 +329,35 @@ class DurableStore:
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """Keep the description of a graph under its fingerprint."""
-        await self.persist(lambda: self.backend.save_plan(fingerprint, description))
+        row = self.protection.seal_plan(fingerprint, description)
+        await self.persist(lambda: self.backend.save_plan(fingerprint, row))
 
     async def load_plan(self, fingerprint: str) -> bytes | None:
         """The description of a graph."""
-        return await self.persist(lambda: self.backend.load_plan(fingerprint))
+        row = await self.persist(lambda: self.backend.load_plan(fingerprint))
+        return self.protection.open_plan(fingerprint, row) if row is not None else None
 
-    # -- protecting ---------------------------------------------------------------------------
 
-    def seal(self, thread_id: ThreadId, position: int, data: bytes) -> bytes:
-        """What is stored in place of the bytes of an event or snapshot."""
-        return data
+def _decode(
+    thread_id: ThreadId, position: int, record: bytes, format_: JournalFormat
+) -> JournalEvent:
+    assert format_.codec is not None
+    try:
+        return format_.codec.decode_event(record)
+    except DecodingError as error:
+        raise StoreError(
+            f"event {position} of thread {thread_id!r} cannot be read: {error}"
+        ) from error
 
-    def unseal(self, thread_id: ThreadId, row: Row) -> bytes:
-        """The bytes that were sealed. Raises ``DecodingError``."""
-        return row.data
+
+class _Read(NamedTuple):
+    """What was read of a thread."""
+
+    past: Past
+    size: int
+    """Bytes of those of its events that are its own."""
+    link: bytes
+    """To which the next event is bound, where rows are sealed."""
 
 
 class _DurableJournal:
@@ -385,6 +387,7 @@ class _DurableJournal:
         self._renewal = anyio.CancelScope(shield=True)
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
+        self._link = b""  # to which the next event is bound
         self._size = 0
         self._fresh = 0  # bytes of its own events since the last snapshot
         self._enough = _FIRST_SNAPSHOT  # of which it is worth while to try another
@@ -400,7 +403,7 @@ class _DurableJournal:
         thread = self._thread
         if thread.position == 0:
             return
-        self.past, self._fresh = await self._store.read(thread, self._format)
+        self.past, self._fresh, self._link = await self._store.read(thread, self._format)
         position, snapshot, events, _ = self.past
         self.position = self.durable = position + len(events)
         self._size = thread.size
@@ -415,15 +418,15 @@ class _DurableJournal:
         if self.failure is not None:
             raise self.failure
         assert self._format.codec is not None
-        data = self._format.codec.encode_event(event)
-        self._check_limits(len(data))
+        row, link = self._seal(self._format.codec.encode_event(event))
+        self._check_limits(len(row))
         if self._fresh >= self._enough:
             self._try_snapshot()
         self.position += 1
-        self._size += len(data)
-        self._fresh += len(data)
-        sealed = self._store.seal(self.thread_id, self.position, data)
-        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, sealed))
+        self._link = link
+        self._size += len(row)
+        self._fresh += len(row)
+        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, row))
         durability = self._format.durability
         if durability == "sync":
             return self._commit.wait_until(self, self.position)
@@ -432,6 +435,12 @@ class _DurableJournal:
             if self.position - self.durable > _BACKLOG:
                 return self._commit.wait_until(self, self.position - _BACKLOG)
         return None
+
+    def _seal(self, record: bytes) -> tuple[bytes, bytes]:
+        """The row of the next event, and the link for the one after it."""
+        return self._store.protection.seal_event(
+            self.thread_id, self.position + 1, self._link, record
+        )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -446,12 +455,11 @@ class _DurableJournal:
         if self.failure is not None:
             raise self.failure
         assert self._format.codec is not None
-        data = self._format.codec.encode_event(event)
-        self._check_limits(len(data))
+        row, link = self._seal(self._format.codec.encode_event(event))
+        self._check_limits(len(row))
         await self._commit.wait_until(self, self.position)
         position = self.position + 1
-        sealed = self._store.seal(self.thread_id, position, data)
-        record = Record(self.thread_id, self.epoch, position, sealed)
+        record = Record(self.thread_id, self.epoch, position, row)
         try:
             stored = await transaction.commit([record])
         except StoreUnavailable as error:
@@ -463,8 +471,9 @@ class _DurableJournal:
                 self.fail(lease_lost(self.thread_id))
                 raise lease_lost(self.thread_id)
         self.position = self.durable = position
-        self._size += len(data)
-        self._fresh += len(data)
+        self._link = link
+        self._size += len(row)
+        self._fresh += len(row)
         return True
 
     async def _happened(self, position: int) -> bool:
@@ -506,7 +515,9 @@ class _DurableJournal:
             return
         try:
             data = self._take_snapshot()
-            sealed = self._store.seal(self.thread_id, self.position, data)
+            sealed = self._store.protection.seal_snapshot(
+                self.thread_id, self.position, self._link, data
+            )
         except Exception as error:  # what a reducer made of the writes need not be storable
             _log().warning("no snapshots", thread_id=self.thread_id, error=str(error))
             self._take_snapshot = None
@@ -555,7 +566,10 @@ class _DurableJournal:
         Raises ``StoreError`` if a fork begins before it.
         """
         backend, epoch = self._store.backend, self.epoch
-        data = self._store.seal(self.thread_id, position, snapshot)
+        link = b""
+        if self._store.protection.is_on:  # that of the event in whose place the snapshot stands
+            link = (await self._store.read(self._thread, self._format, position)).link
+        data = self._store.protection.seal_snapshot(self.thread_id, position, link, snapshot)
         for step in (
             partial(backend.save_snapshot, self.thread_id, epoch, position, data),
             partial(backend.prune, self.thread_id, epoch, position),
@@ -873,7 +887,7 @@ def open_store(url: str, **options: Any) -> Store:
 
     ``sqlite:///runs.db``, ``postgresql://localhost/plait``, ``memory:``. Stores of other packages
     are found by their entry point in the group ``plait.stores``. Options are those of the store's
-    own class, such as ``tenant``, ``lease_ttl``, ``patience`` and ``limits``.
+    own class, such as ``tenant``, ``lease_ttl``, ``patience``, ``limits`` and ``seal``.
 
     Raises:
         StoreError: no such store is known, or what it needs is not installed.

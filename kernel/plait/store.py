@@ -28,6 +28,7 @@ __all__ = [
     "MemoryStore",
     "Past",
     "Store",
+    "check_id",
     "check_thread_id",
 ]
 
@@ -243,14 +244,19 @@ class _MemoryJournal(ListJournal):
 
 def check_thread_id(thread_id: object) -> None:
     """Refuse ids that not every store can keep. Raises ``ValueError`` or ``TypeError``."""
-    if not isinstance(thread_id, str):
-        raise TypeError(f"a thread_id is a string, not {type(thread_id).__name__}: {thread_id!r}")
-    if not thread_id.isprintable():  # NUL and lone surrogates are not, either
-        raise ValueError(f"the thread_id {thread_id!r} has characters that cannot be printed")
-    if not thread_id or len(thread_id.encode()) > _LONGEST_ID:
+    check_id("thread_id", thread_id)
+
+
+def check_id(what: str, given: object) -> None:
+    """The same for ``what`` else is part of a key."""
+    if not isinstance(given, str):
+        raise TypeError(f"a {what} is a string, not {type(given).__name__}: {given!r:.80}")
+    if not given.isprintable():  # NUL and lone surrogates are not, either
+        raise ValueError(f"the {what} {given[:40]!r} has characters that cannot be printed")
+    if not given or len(given.encode()) > _LONGEST_ID:
         raise ValueError(
-            f"a thread_id has 1 to {_LONGEST_ID} bytes in UTF-8, and {thread_id[:40]!r} has "
-            f"{len(thread_id.encode())}"
+            f"a {what} has 1 to {_LONGEST_ID} bytes in UTF-8, and {given[:40]!r} has "
+            f"{len(given.encode())}"
         )
 
 
