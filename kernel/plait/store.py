@@ -287,7 +287,7 @@ class MemoryStore:
         self, thread_id: ThreadId, format_: JournalFormat = _PLAIN
     ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
-        check_thread_id(thread_id)
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
             raise _busy(thread_id)
@@ -323,7 +323,7 @@ class MemoryStore:
         whole: bool = False,
     ) -> Past | None:
         """What is known of a thread; ``None`` for one that is not known."""
-        check_thread_id(thread_id)
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         if journal is None or not journal.events:
             return None
@@ -347,7 +347,7 @@ class MemoryStore:
 
     async def delete(self, thread_id: ThreadId) -> None:
         """Remove a thread and its journal. Raises ``ThreadNotFound`` or ``ThreadBusy``."""
-        check_thread_id(thread_id)
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         if journal is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
