@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import json
@@ -49,7 +49,7 @@ class Colour(enum.Enum):
 @dataclasses.dataclass(frozen=True)
 class Item:
     name: str
-    due: datetime.datetime
+    due: dt.datetime
     price: decimal.Decimal
     colour: Colour = Colour.RED
 
@@ -74,9 +74,9 @@ VALUES: dict[str, Any] = {
     "numbers": [0, -1, 2**70, 1.5, float("inf"), 1e-300, True, None],
     "nested": {"tuple": (1, (2, [3])), "set": {1, 2}, "keys": {(1, 2): "pair", 3: "three"}},
     "when": [
-        datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.UTC),
-        datetime.date(1999, 12, 31),
-        datetime.timedelta(days=-1, microseconds=5),
+        dt.datetime(2024, 2, 29, 12, 30, tzinfo=dt.UTC),
+        dt.date(1999, 12, 31),
+        dt.timedelta(days=-1, microseconds=5),
     ],
     "id": uuid.UUID(int=7),
     "amount": decimal.Decimal("1.10"),
@@ -88,7 +88,7 @@ async def plan(_state: State) -> dict[str, Any]:
 
 
 def send(_state: State) -> list[Send]:
-    due = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    due = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
     return [
         Send(
             "work", Item(name, due, decimal.Decimal(place), colour), id=name, after=after, weight=w
