@@ -1,6 +1,6 @@
 """A program that has every kind of event in its journal, and values of every kind in those.
 
-``python -m tests.golden.program FILE`` runs it and writes down what a store keeps of it. A file that
+``python -m tests.golden.program FILE`` runs it and writes down what a store keeps. A file that
 a release has written stays as it is for good: later releases must read it.
 """
 
