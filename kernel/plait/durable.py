@@ -186,8 +186,7 @@ class DurableStore:
 
         Raises ``StoreError`` if that position was pruned.
         """
-        check_thread_id(thread_id)
-        thread = await self.persist(lambda: self.backend.thread(thread_id))
+        thread = await self.thread(thread_id)
         if thread is None or thread.position == 0:
             return None
         return await self.read(thread, format_ or JournalFormat(), upto, whole=whole)
@@ -253,6 +252,11 @@ class DurableStore:
                 f"event {row.position} of thread {thread_id!r} cannot be read: {error}"
             ) from error
 
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread without reading its journal; ``None`` if there is none."""
+        check_thread_id(thread_id)
+        return await self.persist(lambda: self.backend.thread(thread_id))
+
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
     ) -> Sequence[ThreadRow]:
@@ -291,8 +295,7 @@ class DurableStore:
             raise _unknown(thread_id)
 
     async def _thread(self, thread_id: ThreadId) -> ThreadRow:
-        check_thread_id(thread_id)
-        thread = await self.persist(lambda: self.backend.thread(thread_id))
+        thread = await self.thread(thread_id)
         if thread is None:
             raise _unknown(thread_id)
         return thread
