@@ -283,6 +283,11 @@ class DurableStore:
     async def _row(self, thread_id: ThreadId) -> ThreadRow | None:
         return await self.persist(lambda: self.backend.thread(thread_id))
 
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread without reading its journal; ``None`` if there is none."""
+        check_thread_id(thread_id)
+        return await self.persist(lambda: self.backend.thread(thread_id))
+
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
     ) -> Sequence[ThreadRow]:
@@ -321,8 +326,7 @@ class DurableStore:
             raise _unknown(thread_id)
 
     async def _thread(self, thread_id: ThreadId) -> ThreadRow:
-        check_thread_id(thread_id)
-        thread = await self._row(thread_id)
+        thread = await self.thread(thread_id)
         if thread is None:
             raise _unknown(thread_id)
         return thread

@@ -171,6 +171,21 @@ class Flow(Generic[S]):
         }
         self.debug = debug
 
+    def with_store(self, store: Store | str) -> Flow[S]:
+        """The same graph, with the same options, on another store."""
+        return Flow(
+            self.plan,
+            store,
+            durability=self._past.durability,
+            types=self._past.types,
+            interrupt_before=self.interrupts.before,
+            interrupt_after=self.interrupts.after,
+            max_interrupts=self.interrupts.limit,
+            max_concurrency=self.max_concurrency,
+            pools=self.pools,
+            debug=self.debug,
+        )
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -267,6 +282,25 @@ class Flow(Generic[S]):
             buffer: how many events the run may be ahead of the reader before it waits.
         """
         return RunStream(lambda listener: self._run(input, thread_id, context, listener), buffer)
+
+    def resume_stream(
+        self,
+        thread_id: ThreadId,
+        answers: Mapping[InterruptId, Any] | None = None,
+        context: Any = None,
+        *,
+        migrate: bool = False,
+        buffer: int = 100,
+    ) -> RunStream[S]:
+        """Go on with a run as ``resume`` does, and read its events as ``stream`` gives them.
+
+        The first of them is the first that happens now: what the journal held before is to be had
+        by ``journal``.
+        """
+        return RunStream(
+            lambda listener: self._resume(thread_id, answers, context, listener, migrate=migrate),
+            buffer,
+        )
 
     async def _run(
         self, given: Any, thread_id: ThreadId | None, context: Any, listener: Listener | None
@@ -503,6 +537,15 @@ class Flow(Generic[S]):
         machine, _ = await self._past.replay(past)
         return self._snapshot(machine, thread_id, end, past.events[-1] if past.events else None)
 
+    async def journal(self, thread_id: ThreadId, at: int | None = None) -> Past:
+        """The events of a thread that are kept, oldest first, up to a position of its journal.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: the journal has no such position.
+        """
+        return await self._read(thread_id, at, whole=True)
+
     async def history(self, thread_id: ThreadId) -> AsyncIterator[Snapshot[S]]:
         """The thread at each position of its journal that is kept, newest first.
 
@@ -611,8 +654,8 @@ class _PastReader:
     ) -> None:
         self.plan = plan
         self._store = store
-        self._durability: Durability = durability
-        self._types = types
+        self.durability: Durability = durability
+        self.types = types
         self._snapshot_codec: Codec | None = None
         self._fingerprint = ""
         self._description = b""
@@ -624,13 +667,13 @@ class _PastReader:
         codec = self._store.make_codec(self._registry)
         if codec is not None:  # a snapshot's size is bounded by that of the thread
             self._snapshot_codec = type(codec)(codec.registry, max_value_bytes=_UNBOUNDED)
-        return JournalFormat(self.plan.name, codec, self._durability)
+        return JournalFormat(self.plan.name, codec, self.durability)
 
     def _registry(self) -> TypeRegistry:
         from .codec import TypeRegistry
         from .snapshots import register_types
 
-        types = self._types
+        types = self.types
         registry = types if isinstance(types, TypeRegistry) else TypeRegistry()
         register_types(registry)
         if not isinstance(types, TypeRegistry):

@@ -162,6 +162,10 @@ class Store(Protocol):
         """
         ...
 
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread without reading its journal; ``None`` if there is none."""
+        ...
+
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
     ) -> Sequence[ThreadRow]:
@@ -334,6 +338,11 @@ class MemoryStore:
         """The events of a thread, in order; empty for a thread that is not known."""
         past = await self.past(thread_id)
         return past.events if past is not None else ()
+
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread; ``None`` if there is none."""
+        journal = self._journals.get(thread_id)
+        return _row_of(thread_id, journal) if journal is not None else None
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
