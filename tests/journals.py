@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
+from plait.backend import Transaction
 from plait.events import JournalEvent
 from plait.store import LeasedJournal, Past, Store
 
@@ -23,6 +25,12 @@ class WrappedJournal:
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         return self.inner.append(event)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        return self.inner.transaction()
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        return await self.inner.append_within(transaction, event)
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         self.inner.watch(take_snapshot)

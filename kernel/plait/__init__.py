@@ -7,6 +7,7 @@ state; sync points gather branches, with a quorum and a deadline; reducers merge
 from typing import TYPE_CHECKING, Any
 
 from . import reducers as reducers
+from .blame import Blame
 from .errors import (
     CodecError,
     ConflictError,
@@ -48,6 +49,7 @@ __all__ = [
     "END",
     "START",
     "Arrival",
+    "Blame",
     "CodecError",
     "Command",
     "ConflictError",

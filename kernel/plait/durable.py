@@ -16,17 +16,17 @@ import random
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from .backend import Backend, Grant, Record, Row, ThreadRow
+from .backend import Backend, Grant, Record, Row, ThreadRow, Transaction
 from .codec import Codec, TypeRegistry
 from .codec.faults import DecodingError
 from .errors import (
@@ -35,10 +35,12 @@ from .errors import (
     PlaitError,
     StoreError,
     StoreUnavailable,
+    ThreadBusy,
     ThreadNotFound,
 )
 from .events import JournalEvent, ThreadId
-from .store import JournalFormat, LeasedJournal, Past, Store, check_thread_id
+from .seal import Protection, Seal
+from .store import JournalFormat, LeasedJournal, Past, Store, check_id, check_thread_id
 
 __all__ = ["DurableStore", "Limits", "check_thread_id", "open_store"]
 
@@ -85,6 +87,10 @@ class DurableStore:
         patience: seconds for which a run waits and tries again while the store is unavailable;
             after that it fails with a ``StoreError``.
         limits: what a value and a thread may take.
+        seal: a :class:`~plait.seal.Signer` or :class:`~plait.seal.Cipher`, which protects all rows
+            against those who can write to (or, with a cipher, read) the backend, and have no key;
+            see :mod:`plait.seal` for what it cannot do. Rows that were not sealed with one of its
+            keys, for the very place where they are, are refused with a ``StoreError``.
     """
 
     def __init__(
@@ -94,11 +100,14 @@ class DurableStore:
         lease_ttl: float = 30.0,
         patience: float = 30.0,
         limits: Limits | None = None,
+        seal: Seal | None = None,
     ) -> None:
         for name, value in (("lease_ttl", lease_ttl), ("patience", patience)):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value!r} must be seconds above 0")
+        check_id("tenant", backend.tenant)
         self.backend = backend
+        self.protection = Protection(seal, backend.tenant)
         self.lease_ttl = lease_ttl
         self.patience = patience
         self.limits = limits or Limits()
@@ -133,7 +142,8 @@ class DurableStore:
         format_ = format_ or JournalFormat()
         check_thread_id(thread_id)
         journal = _DurableJournal(self, thread_id, format_)
-        failure: Exception | None = None
+        failure: BaseException | None = None
+        unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
         async with anyio.create_task_group() as group:
             # A task of its own takes the lease and gives it back, since a cancellation from
             # outside anyio pierces the shields of the task in which the caller waits.
@@ -142,7 +152,9 @@ class DurableStore:
                 await journal.wait_held()
                 await journal.load()
                 yield journal
-            except Exception as error:
+            except unhandled:
+                raise
+            except BaseException as error:  # past the task group, which would wrap it
                 failure = error
             group.cancel_scope.cancel()
         # That what has finished is not durable is worse than whatever else has happened.
@@ -188,8 +200,7 @@ class DurableStore:
         thread = await self._row(thread_id)
         while thread is not None and thread.position > 0:
             try:
-                past, _ = await self.read(thread, format_, upto, whole=whole)
-                return past
+                return (await self.read(thread, format_, upto, whole=whole)).past
             except StoreError:
                 before, thread = thread, await self._row(thread_id)
                 if thread is not None and thread.pruned == before.pruned:
@@ -203,11 +214,8 @@ class DurableStore:
         upto: int | None = None,
         *,
         whole: bool = False,
-    ) -> tuple[Past, int]:
-        """A thread's past: its snapshot and its events, those of its origin before its own.
-
-        Second, the bytes of those events that are its own.
-        """
+    ) -> _Read:
+        """A thread's past: its snapshot and its events, those of its origin before its own."""
         lineage = [(thread, upto)]
         last = thread.position if upto is None else upto
         found: Row | None = None
@@ -225,9 +233,10 @@ class DurableStore:
                 break
             last = min(begin, last)
             lineage.append((await self._origin_of(source), last))
-        start, snapshot = 0, None
+        start, snapshot, link = 0, None, b""
         if found is not None:
-            start, snapshot = found.position, self._unsealed(source.thread_id, found)
+            start = found.position
+            snapshot, link = self.protection.open_snapshot(source.thread_id, start, found.data)
         events: list[JournalEvent] = []
         size = 0
         for each, end in reversed(lineage):
@@ -237,10 +246,11 @@ class DurableStore:
                 after += 1
                 if row.position != after:
                     raise _gap(each.thread_id, after, row.position)
-                events.append(self._decode(each.thread_id, row, format_))
+                record, link = self.protection.open_event(each.thread_id, after, link, row.data)
+                events.append(_decode(each.thread_id, after, record, format_))
             if after < (each.position if end is None else min(end, each.position)):
                 raise _gap(each.thread_id, after + 1)
-        return Past(start, snapshot, events, thread.thread_id), size
+        return _Read(Past(start, snapshot, events, thread.thread_id), size, link)
 
     async def _rows(self, thread: ThreadRow, after: int, upto: int | None) -> tuple[list[Row], int]:
         """The thread's own records, and their bytes."""
@@ -273,23 +283,10 @@ class DurableStore:
     async def _row(self, thread_id: ThreadId) -> ThreadRow | None:
         return await self.persist(lambda: self.backend.thread(thread_id))
 
-    def _unsealed(self, thread_id: ThreadId, snapshot: Row) -> bytes:
-        try:
-            return self.unseal(thread_id, snapshot)
-        except DecodingError as error:
-            raise StoreError(
-                f"the snapshot at position {snapshot.position} of thread {thread_id!r} cannot be "
-                f"read: {error}"
-            ) from error
-
-    def _decode(self, thread_id: ThreadId, row: Row, format_: JournalFormat) -> JournalEvent:
-        assert format_.codec is not None
-        try:
-            return format_.codec.decode_event(self.unseal(thread_id, row))
-        except DecodingError as error:
-            raise StoreError(
-                f"event {row.position} of thread {thread_id!r} cannot be read: {error}"
-            ) from error
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread without reading its journal; ``None`` if there is none."""
+        check_thread_id(thread_id)
+        return await self.persist(lambda: self.backend.thread(thread_id))
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
@@ -329,29 +326,42 @@ class DurableStore:
             raise _unknown(thread_id)
 
     async def _thread(self, thread_id: ThreadId) -> ThreadRow:
-        check_thread_id(thread_id)
-        thread = await self._row(thread_id)
+        thread = await self.thread(thread_id)
         if thread is None:
             raise _unknown(thread_id)
         return thread
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """Keep the description of a graph under its fingerprint."""
-        await self.persist(lambda: self.backend.save_plan(fingerprint, description))
+        row = self.protection.seal_plan(fingerprint, description)
+        await self.persist(lambda: self.backend.save_plan(fingerprint, row))
 
     async def load_plan(self, fingerprint: str) -> bytes | None:
         """The description of a graph."""
-        return await self.persist(lambda: self.backend.load_plan(fingerprint))
+        row = await self.persist(lambda: self.backend.load_plan(fingerprint))
+        return self.protection.open_plan(fingerprint, row) if row is not None else None
 
-    # -- protecting ---------------------------------------------------------------------------
 
-    def seal(self, thread_id: ThreadId, position: int, data: bytes) -> bytes:
-        """What is stored in place of the bytes of an event or snapshot."""
-        return data
+def _decode(
+    thread_id: ThreadId, position: int, record: bytes, format_: JournalFormat
+) -> JournalEvent:
+    assert format_.codec is not None
+    try:
+        return format_.codec.decode_event(record)
+    except DecodingError as error:
+        raise StoreError(
+            f"event {position} of thread {thread_id!r} cannot be read: {error}"
+        ) from error
 
-    def unseal(self, thread_id: ThreadId, row: Row) -> bytes:
-        """The bytes that were sealed. Raises ``DecodingError``."""
-        return row.data
+
+class _Read(NamedTuple):
+    """What was read of a thread."""
+
+    past: Past
+    size: int
+    """Bytes of those of its events that are its own."""
+    link: bytes
+    """To which the next event is bound, where rows are sealed."""
 
 
 class _DurableJournal:
@@ -371,6 +381,7 @@ class _DurableJournal:
         """Why nothing can be added any more."""
         self.past = Past(0, None, (), thread_id)
         self._store = store
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._thread: ThreadRow
         self._format = format_
         self._commit = store.committer
@@ -380,6 +391,7 @@ class _DurableJournal:
         self._renewal = anyio.CancelScope(shield=True)
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
+        self._link = b""  # to which the next event is bound
         self._size = 0
         self._fresh = 0  # bytes of its own events since the last snapshot
         self._enough = _FIRST_SNAPSHOT  # of which it is worth while to try another
@@ -395,7 +407,7 @@ class _DurableJournal:
         thread = self._thread
         if thread.position == 0:
             return
-        self.past, self._fresh = await self._store.read(thread, self._format)
+        self.past, self._fresh, self._link = await self._store.read(thread, self._format)
         position, snapshot, events, _ = self.past
         self.position = self.durable = position + len(events)
         self._size = thread.size
@@ -410,15 +422,15 @@ class _DurableJournal:
         if self.failure is not None:
             raise self.failure
         assert self._format.codec is not None
-        data = self._format.codec.encode_event(event)
-        self._check_limits(len(data))
+        row, link = self._seal(self._format.codec.encode_event(event))
+        self._check_limits(len(row))
         if self._fresh >= self._enough:
             self._try_snapshot()
         self.position += 1
-        self._size += len(data)
-        self._fresh += len(data)
-        sealed = self._store.seal(self.thread_id, self.position, data)
-        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, sealed))
+        self._link = link
+        self._size += len(row)
+        self._fresh += len(row)
+        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, row))
         durability = self._format.durability
         if durability == "sync":
             return self._commit.wait_until(self, self.position)
@@ -427,6 +439,59 @@ class _DurableJournal:
             if self.position - self.durable > _BACKLOG:
                 return self._commit.wait_until(self, self.position - _BACKLOG)
         return None
+
+    def _seal(self, record: bytes) -> tuple[bytes, bytes]:
+        """The row of the next event, and the link for the one after it."""
+        return self._store.protection.seal_event(
+            self.thread_id, self.position + 1, self._link, record
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with AsyncExitStack() as stack:
+
+            async def begin() -> Transaction:
+                return await stack.enter_async_context(self._store.backend.transaction())
+
+            yield await self._store.persist(begin)
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        assert self._format.codec is not None
+        row, link = self._seal(self._format.codec.encode_event(event))
+        self._check_limits(len(row))
+        await self._commit.wait_until(self, self.position)
+        position = self.position + 1
+        record = Record(self.thread_id, self.epoch, position, row)
+        try:
+            stored = await transaction.commit([record])
+        except StoreUnavailable as error:
+            _log().warning("commit in doubt", thread_id=self.thread_id, error=str(error))
+            if not await self._happened(position):
+                return False
+        else:
+            if not stored:
+                self.fail(lease_lost(self.thread_id))
+                raise lease_lost(self.thread_id)
+        self.position = self.durable = position
+        self._link = link
+        self._size += len(row)
+        self._fresh += len(row)
+        return True
+
+    async def _happened(self, position: int) -> bool:
+        """Whether a commit whose outcome is unknown has stored an event at this position.
+
+        A new epoch comes first: it waits for the commit to end, or makes it impossible.
+        """
+        try:
+            await self._acquire()
+        except ThreadBusy as error:
+            self.fail(lease_lost(self.thread_id))
+            raise lease_lost(self.thread_id) from error
+        read = partial(self._store.backend.read, self.thread_id, position - 1, position, 1)
+        return bool(await self._store.persist(read))
 
     def _check_limits(self, size: int) -> None:
         limits = self._store.limits
@@ -454,7 +519,9 @@ class _DurableJournal:
             return
         try:
             data = self._take_snapshot()
-            sealed = self._store.seal(self.thread_id, self.position, data)
+            sealed = self._store.protection.seal_snapshot(
+                self.thread_id, self.position, self._link, data
+            )
         except Exception as error:  # what a reducer made of the writes need not be storable
             _log().warning("no snapshots", thread_id=self.thread_id, error=str(error))
             self._take_snapshot = None
@@ -503,7 +570,10 @@ class _DurableJournal:
         Raises ``StoreError`` if a fork begins before it.
         """
         backend, epoch = self._store.backend, self.epoch
-        data = self._store.seal(self.thread_id, position, snapshot)
+        link = b""
+        if self._store.protection.is_on:  # that of the event in whose place the snapshot stands
+            link = (await self._store.read(self._thread, self._format, position)).link
+        data = self._store.protection.seal_snapshot(self.thread_id, position, link, snapshot)
         for step in (
             partial(backend.save_snapshot, self.thread_id, epoch, position, data),
             partial(backend.prune, self.thread_id, epoch, position),
@@ -542,7 +612,7 @@ class _DurableJournal:
 
     async def _acquire(self) -> None:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
-        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        holder = self._holder
         unknown = False
 
         async def attempt() -> Grant:
@@ -562,8 +632,9 @@ class _DurableJournal:
                 with anyio.CancelScope(shield=True):
                     await self._give_back(attempt)
             raise
-        # What the row says may be what an earlier attempt left; the journal knows better.
-        self.status = self._thread.status if self._thread.position else "running"
+        if not self._held.is_set():
+            # What the row says may be what an earlier attempt left; the journal knows better.
+            self.status = self._thread.status if self._thread.position else "running"
 
     async def _give_back(self, acquire: Callable[[], Awaitable[Grant]]) -> None:
         try:
@@ -575,13 +646,13 @@ class _DurableJournal:
     async def _renew(self) -> None:
         """Hold the lease until what is on its way is stored, though the run be cancelled."""
         backend, ttl = self._store.backend, self._store.lease_ttl
-        lease = (self.thread_id, self.epoch)
         delay = ttl / 3
         with self._renewal:
             while True:
                 await anyio.sleep(delay)
+                epoch = self.epoch
                 try:
-                    lost = await backend.renew([lease], ttl)
+                    lost = await backend.renew([(self.thread_id, epoch)], ttl)
                 except StoreUnavailable as error:
                     # Nobody else can have reached it either, or else the next append will say so.
                     _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
@@ -590,7 +661,8 @@ class _DurableJournal:
                 except Exception as error:
                     self.fail(_as_plait_error(error))
                     return
-                if lost and not self._renewal.cancel_called:  # else it was given back meanwhile
+                # Else it was given back meanwhile, or it has taken a new one.
+                if lost and epoch == self.epoch and not self._renewal.cancel_called:
                     self.fail(lease_lost(self.thread_id))
                     return
                 delay = ttl / 3
@@ -666,9 +738,15 @@ class _Committer:
         self._turn = anyio.Event()
         batch: list[_Item] = []
         try:
-            await anyio.lowlevel.checkpoint()  # whoever is ready in this turn comes along
+            # Whoever is about to add something comes along: one more turn of the loop is much
+            # cheaper than one more commit.
+            count = 0
+            while len(self._queue) > count:
+                count = len(self._queue)
+                await anyio.lowlevel.checkpoint()
             batch = self._take()
-            await self._store_batch(batch)
+            with anyio.CancelScope(shield=True):  # others wait for it as well
+                await self._store_batch(batch)
         except BaseException:  # cancelled: repeating what has happened does no harm
             self._queue[:0] = batch
             raise
@@ -717,7 +795,7 @@ class _Committer:
                 return
 
     def _patience_left(self, journals: Sequence[_DurableJournal], error: StoreUnavailable) -> float:
-        """Seconds until the patience of one of them is at its end; 0: it is, and that one failed."""
+        """Seconds until the patience of one of them ends; 0: it is at its end, and that one failed."""
         now, patience = anyio.current_time(), self._store.patience
         lefts: list[float] = []
         for journal in journals:
@@ -817,7 +895,7 @@ def open_store(url: str, **options: Any) -> Store:
 
     ``sqlite:///runs.db``, ``postgresql://localhost/plait``, ``memory:``. Stores of other packages
     are found by their entry point in the group ``plait.stores``. Options are those of the store's
-    own class, such as ``tenant``, ``lease_ttl``, ``patience`` and ``limits``.
+    own class, such as ``tenant``, ``lease_ttl``, ``patience``, ``limits`` and ``seal``.
 
     Raises:
         StoreError: no such store is known, or what it needs is not installed.

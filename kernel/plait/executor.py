@@ -14,15 +14,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from contextvars import copy_context
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import anyio
 import anyio.abc
 import anyio.from_thread
 import anyio.lowlevel
 
+from .backend import Transaction
 from .commands import (
     CancelBranch,
     Command,
@@ -33,9 +34,16 @@ from .commands import (
     RouteBranch,
     RunNode,
     StartTimer,
-    StopTimer,
 )
-from .errors import CodecError, LimitError, MutationError, NodeError, RoutingError, format_path
+from .errors import (
+    CodecError,
+    LimitError,
+    MutationError,
+    NodeError,
+    RoutingError,
+    StoreError,
+    format_path,
+)
 from .events import (
     NO_ARGUMENT,
     BranchPath,
@@ -72,7 +80,7 @@ from .node import (
 from .plan import NodeSpec, Plan, Vertex
 from .state import Values, deep_copy
 from .store import Journal
-from .tree import Branch
+from .tree import LIVE, Branch
 
 __all__ = ["Executor", "Interrupts", "Listener"]
 
@@ -206,11 +214,12 @@ class Executor:
         self._scopes: dict[BranchPath, anyio.CancelScope | _NoScope] = {}
         self._may_cancel = machine.plan.may_cancel
         self._timers: list[tuple[float, TimerKey]] = []
-        self._due: dict[TimerKey, float] = {}  # of the timers that are wanted
         self._timer_scope: anyio.CancelScope | None = None
         self._earlier_timer = anyio.Event()
         self._group: anyio.abc.TaskGroup
         self._error: BaseException | None = None
+        self._transactions: dict[BranchPath, _Held] = {}
+        self._alone: anyio.Event | None = None  # set when a commit in a transaction is over
 
     async def run(self, event: JournalEvent | None) -> None:
         """Run until the machine has finished. ``event`` begins; ``None`` goes on where it stands.
@@ -295,6 +304,8 @@ class Executor:
         finally:
             if self._scopes.get(path) is scope:
                 del self._scopes[path]
+            if self._transactions:
+                await self._roll_back(path)
 
     def _call_standby(self) -> None:
         """Have one worker start as soon as all others are suspended."""
@@ -321,7 +332,7 @@ class Executor:
             and spec.name in self.interrupts.before
             and not self._is_answered(command, "before")
         ):
-            return await self._park(command, 0, (self._stop(command, "before"),))
+            return await self._park(command, spec, 0, (self._stop(command, "before"),))
         writes: Writes = ()
         goto: Any = ()
         while True:
@@ -334,7 +345,7 @@ class Executor:
             except Parked as signal:
                 if not machine.expects(command):
                     return None
-                return await self._park(command, attempt, tuple(signal.asked))
+                return await self._park(command, spec, attempt, tuple(signal.asked))
             except Exception as error:
                 if not machine.expects(command):
                     return None
@@ -367,9 +378,67 @@ class Executor:
                 return None
             completed = completed._replace(interrupts=(self._stop(command, "after"),))
         try:
+            if branch.path in self._transactions:
+                return await self._complete_within(command, completed)
             return await self._dispatch(completed, branch.path)
         except CodecError as error:  # what it wrote cannot be stored, and is not in the journal
             return await self._failed(command, spec, attempt, error)
+
+    # -- transactions -------------------------------------------------------------------------
+
+    async def begin(self, context: NodeContext) -> Any:
+        """The connection of the transaction in which the call's completion is recorded."""
+        held = self._transactions.get(context.branch)
+        if held is None:
+            stack = AsyncExitStack()
+            transaction = await stack.enter_async_context(self.journal.transaction())
+            held = self._transactions[context.branch] = _Held(transaction, stack)
+        return held.transaction.connection
+
+    async def _complete_within(
+        self, command: RunNode, completed: NodeCompleted
+    ) -> RunNode | RouteBranch | None:
+        """Commit what a node did in its transaction together with its completion."""
+        await self._wait_alone()
+        if not self.machine.expects(command):
+            return None
+        held = self._transactions[command.branch]
+        # Events enter the journal in the order in which the machine takes them in. This one may
+        # yet turn out not to happen, so that all others wait.
+        self._alone = anyio.Event()
+        stored = False
+        commands: list[Command] = []
+        try:
+            with anyio.CancelScope(shield=True):
+                stored = await self.journal.append_within(held.transaction, completed)
+                if stored:
+                    commands = self.machine.handle(completed)
+        finally:
+            self._alone.set()
+            self._alone = None
+            await self._roll_back(command.branch)
+        if not stored:  # nothing has happened: the node is called again
+            return command
+        return await self._dispatch(completed, command.branch, commands)
+
+    async def _roll_back(self, path: BranchPath) -> None:
+        """End the transaction of a branch, if it has one; what is not committed is undone."""
+        held = self._transactions.pop(path, None)
+        if held is not None:
+            with anyio.CancelScope(shield=True):
+                await held.stack.aclose()
+
+    async def _wait_alone(self) -> None:
+        """Wait until no commit in a transaction is under way."""
+        while self._alone is not None:
+            await self._alone.wait()
+
+    def _is_current(self, event: JournalEvent) -> bool:
+        """Whether an event that had to wait still fits where its branch stands."""
+        if isinstance(event, NodeCompleted | NodeRetried | NodeFailed | NodeInterrupted | Routed):
+            branch = self.machine.branches.get(event.branch)
+            return branch is not None and branch.status in LIVE and branch.place == event.node
+        return True
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -415,13 +484,16 @@ class Executor:
         return False
 
     async def _park(
-        self, command: RunNode, attempt: int, asked: tuple[Interrupt, ...]
+        self, command: RunNode, spec: NodeSpec, attempt: int, asked: tuple[Interrupt, ...]
     ) -> RunNode | RouteBranch | None:
         """Journal what a node asks; its branch goes on when there is an answer."""
         if not self._may_ask(command, len(asked)):
             return None
         event = NodeInterrupted(self.now(), command.branch, command.node, attempt, asked)
-        return await self._dispatch(event, command.branch)
+        try:
+            return await self._dispatch(event, command.branch)
+        except CodecError as error:  # what it asks cannot be stored
+            return await self._failed(command, spec, attempt, error)
 
     # -- within a step ------------------------------------------------------------------------
 
@@ -466,7 +538,13 @@ class Executor:
             else:
                 async with _place(self.pools[spec.pool]):
                     output = await self.runner(spec, state, context, self._variables.copy())
-        except BaseExceptionGroup as group:  # a node may ask in tasks of its own
+        except BaseException as error:
+            if self._transactions:
+                await self._roll_back(branch.path)
+            if not isinstance(error, BaseExceptionGroup):
+                raise
+            # A node may ask in tasks of its own.
+            group: BaseExceptionGroup[BaseException] = error
             signals, failures = group.split(Parked)
             if signals is None:
                 raise
@@ -537,6 +615,8 @@ class Executor:
     async def _failed(
         self, command: RunNode, spec: NodeSpec, attempt: int, cause: Exception
     ) -> RunNode | RouteBranch | None:
+        if self._transactions:
+            await self._roll_back(command.branch)
         if not self.machine.expects(command):
             return None
         error = NodeError(self.prefix + spec.name, command.branch, attempt, cause)
@@ -566,17 +646,33 @@ class Executor:
     # -- events and commands ------------------------------------------------------------------
 
     async def _dispatch(
-        self, event: JournalEvent, own: BranchPath | None = None
+        self,
+        event: JournalEvent,
+        own: BranchPath | None = None,
+        commands: list[Command] | None = None,
     ) -> RunNode | RouteBranch | None:
         """Journal an event, let the machine decide, and carry out what it decides.
 
-        Returns the command with which the branch ``own`` goes on, if it does.
+        Args:
+            event: what has happened.
+            own: the branch of whoever calls.
+            commands: what the machine has decided, where that is done already.
+
+        Returns:
+            The command with which the branch ``own`` goes on, if it does.
         """
-        durable = self.journal.append(event)
-        commands = self.machine.handle(event)
-        if durable is not None:
-            with anyio.CancelScope(shield=True):  # what is in the journal is carried out
-                await durable
+        if commands is None:
+            if self._alone is not None:
+                await self._wait_alone()
+                if not self._is_current(event):
+                    return None
+            durable = self.journal.append(event)
+            commands = self.machine.handle(event)
+            if durable is not None:
+                # What is in the journal is carried out, even if this branch is cancelled. Where no
+                # branch can be, a cancellation ends the run, and what resumes it carries it out.
+                with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SCOPE:
+                    await durable
         if not self._quiet:
             self._tell(event, commands)
         mine = await self._carry_out(commands, own)
@@ -600,8 +696,6 @@ class Executor:
                     scope.cancel()
             elif isinstance(command, StartTimer):
                 self._start_timer(command)
-            elif isinstance(command, StopTimer):
-                self._due.pop(command.timer, None)
             elif isinstance(command, JudgeQuorum):
                 mine = await self._judge(command, own) or mine
             elif isinstance(command, Fail):
@@ -638,7 +732,6 @@ class Executor:
     # -- timers -------------------------------------------------------------------------------
 
     def _start_timer(self, command: StartTimer) -> None:
-        self._due[command.timer] = command.due
         heapq.heappush(self._timers, (command.due, command.timer))
         if self._timer_scope is None:
             self._watch()
@@ -654,7 +747,9 @@ class Executor:
         with self._timer_scope:
             while self._timers:
                 due, timer = self._timers[0]
-                if self._due.get(timer) != due:  # stopped, or started anew since
+                # Commands of two events may be carried out in another order than that of the
+                # events, so whether it was stopped or put off is for the machine to say.
+                if self.machine.due(timer) != due:
                     heapq.heappop(self._timers)
                     continue
                 remaining = due - self.now()
@@ -666,7 +761,6 @@ class Executor:
                         await self._earlier_timer.wait()
                     continue
                 heapq.heappop(self._timers)
-                del self._due[timer]
                 await self._dispatch(TimerFired(max(due, self.now()), timer))
         self._timer_scope = None
 
@@ -733,6 +827,17 @@ class _NoScope:
         raise AssertionError("this plan cannot cancel a branch")
 
 
+_NO_SCOPE: Final = _NoScope()
+
+
+class _Held(NamedTuple):
+    """A transaction that a node has opened."""
+
+    transaction: Transaction
+    stack: AsyncExitStack
+    """Rolls it back, unless it has been committed, and gives the connection back."""
+
+
 class _NoJournal:
     """The journal of a subgraph: its node counts as a whole, and is repeated as a whole."""
 
@@ -740,6 +845,15 @@ class _NoJournal:
 
     def append(self, event: JournalEvent) -> None:
         return None
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        raise StoreError(
+            "a node of a subgraph has no place of its own in the journal, with which its "
+            "transaction could be committed: make it a node of the graph itself"
+        )
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        raise AssertionError("there are no transactions here")
 
 
 class _Room:

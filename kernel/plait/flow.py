@@ -14,17 +14,21 @@ import anyio
 import anyio.abc
 from typing_extensions import TypeVar
 
-from .commands import StartTimer
+from .blame import Blame, Blamer
+from .commands import Command, StartTimer
 from .draw import draw_mermaid
 from .errors import (
     GraphChanged,
     InterruptError,
     StoreError,
+    ThreadError,
     ThreadNotFound,
     ThreadUnfinished,
+    format_path,
 )
 from .events import (
     BranchPath,
+    ChannelName,
     Event,
     GraphAdopted,
     Interrupt,
@@ -40,12 +44,14 @@ from .events import (
     Routed,
     RunCompleted,
     RunStarted,
+    StateUpdated,
     ThreadId,
     TimerFired,
-    format_path,
+    Writes,
 )
 from .executor import Executor, Interrupts, Listener
-from .machine import Machine
+from .machine import UPDATE, Machine
+from .node import check_declared
 from .plan import Plan
 from .store import (
     UNNAMED,
@@ -165,6 +171,21 @@ class Flow(Generic[S]):
         }
         self.debug = debug
 
+    def with_store(self, store: Store | str) -> Flow[S]:
+        """The same graph, with the same options, on another store."""
+        return Flow(
+            self.plan,
+            store,
+            durability=self._past.durability,
+            types=self._past.types,
+            interrupt_before=self.interrupts.before,
+            interrupt_after=self.interrupts.after,
+            max_interrupts=self.interrupts.limit,
+            max_concurrency=self.max_concurrency,
+            pools=self.pools,
+            debug=self.debug,
+        )
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -262,6 +283,25 @@ class Flow(Generic[S]):
         """
         return RunStream(lambda listener: self._run(input, thread_id, context, listener), buffer)
 
+    def resume_stream(
+        self,
+        thread_id: ThreadId,
+        answers: Mapping[InterruptId, Any] | None = None,
+        context: Any = None,
+        *,
+        migrate: bool = False,
+        buffer: int = 100,
+    ) -> RunStream[S]:
+        """Go on with a run as ``resume`` does, and read its events as ``stream`` gives them.
+
+        The first of them is the first that happens now: what the journal held before is to be had
+        by ``journal``.
+        """
+        return RunStream(
+            lambda listener: self._resume(thread_id, answers, context, listener, migrate=migrate),
+            buffer,
+        )
+
     async def _run(
         self, given: Any, thread_id: ThreadId | None, context: Any, listener: Listener | None
     ) -> RunResult[S]:
@@ -345,10 +385,11 @@ class Flow(Generic[S]):
         if machine.failure is not None:
             await executor.record(*news)
             raise machine.failure
-        known = [interrupt.id for interrupt in machine.interrupts]
+        known = {interrupt.id: None for interrupt in machine.interrupts}
         unknown = [name for name in answers if name not in known]
         if unknown:
-            raise InterruptError(executor.thread_id, _why_not_open(unknown, events), unknown, known)
+            problem = _why_not_open(unknown, events)
+            raise InterruptError(executor.thread_id, problem, unknown, tuple(known))
         news.append(InterruptsAnswered(now, tuple(answers.items())))
         machine.handle(news[-1])
         await executor.record(*news)
@@ -380,7 +421,109 @@ class Flow(Generic[S]):
             interrupts=machine.interrupts if machine.running else (),
         )
 
+    # -- changing a thread from outside -------------------------------------------------------
+
+    async def update(
+        self,
+        thread_id: ThreadId,
+        values: Mapping[ChannelName, Any],
+        as_node: NodeName | None = None,
+        *,
+        branch: BranchPath | None = None,
+    ) -> Snapshot[S]:
+        """Write to the state of a thread that is not running, through the reducers.
+
+        On a finished thread, the writes are folded over its final state, from which its next run
+        begins. On an unfinished one (suspended, failed or cut off) they are those of one of its
+        branches: its node sees them when the run is resumed, and they are merged like its own.
+
+        Args:
+            values: what a node would return: channels and values, ``Overwrite`` to replace.
+            as_node: the node in whose name it is recorded; what it may write is then checked.
+            branch: the path of the branch that is to have the writes, where several are alive.
+
+        Returns:
+            The thread behind the update. Without values, nothing is recorded.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadError: it is not clear which branch is meant; names those that are alive.
+            WriteError, ReducerError: the state cannot take the values.
+            ThreadBusy: somebody is running the thread.
+            ValueError: ``as_node`` is no node.
+        """
+        writes = self._check_update(values, as_node)
+        async with self.store.lease(thread_id, self._past.format) as journal:
+            past = journal.past
+            if past.snapshot is None and not past.events:
+                raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            machine, _ = await self._past.replay(past)
+            if machine.failure is not None:
+                raise machine.failure
+            path = _branch_to_update(machine, thread_id, branch)
+            executor = self._executor(machine, journal, thread_id, None, None)
+            position = past.position + len(past.events)
+            event: JournalEvent | None = past.events[-1] if past.events else None
+            if writes:
+                event = StateUpdated(executor.now(), path, as_node or UPDATE, writes)
+                position += 1
+                machine.handle(event)
+                machine.current_values()  # a reducer that raises does so before it is recorded
+                if machine.failure is not None:
+                    raise machine.failure
+                await executor.record(event)
+            return self._snapshot(machine, thread_id, position, event)
+
+    def _check_update(self, values: Mapping[ChannelName, Any], as_node: NodeName | None) -> Writes:
+        writes = self.plan.schema.check_writes(as_node or UPDATE, values)
+        if as_node is not None:
+            vertex = self.plan.vertices.get(as_node)
+            if vertex is None or vertex.node is None:
+                raise ValueError(f"as_node={as_node!r} is no node of graph {self.name!r}")
+            check_declared(vertex.node, writes)
+        return writes
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> Snapshot[S]:
+        """Begin a thread with what another one was at a position of its journal.
+
+        From there on they have nothing to do with each other. A run that was not finished at that
+        position goes on in the new thread with ``resume``.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ThreadExists: there is a thread with the new id.
+            ValueError: the journal has no such position; the first is 1.
+        """
+        last = (await self.state(thread_id)).position
+        if not 1 <= at <= last:
+            raise ValueError(f"thread {thread_id!r} has positions 1 to {last}, not {at}")
+        await self.store.fork(thread_id, at, new_thread_id)
+        return await self.state(new_thread_id)
+
     # -- looking back -------------------------------------------------------------------------
+
+    async def blame(
+        self, thread_id: ThreadId, channel: ChannelName, at: int | None = None
+    ) -> tuple[Blame, ...]:
+        """Who wrote to a channel, and what became of it; by default at the end of the journal.
+
+        Returns:
+            Every write to the channel up to there that was not pruned, oldest first: those that
+            make its value, those that later ones replaced, and those that were dropped with their
+            branch.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: there is no such position or channel.
+        """
+        if channel not in self.plan.schema.channels:
+            known = ", ".join(map(repr, self.plan.schema.channels))
+            raise ValueError(f"graph {self.name!r} has no channel {channel!r}; it has {known}")
+        past = await self._read(thread_id, at, whole=True)
+        exclusive = channel in self.plan.schema.exclusive
+        blamer = Blamer(channel, exclusive=exclusive, start=past.position)
+        machine, _ = await self._past.replay(past, blamer.note, keep_delta=True)
+        return blamer.result(machine)
 
     async def state(self, thread_id: ThreadId, at: int | None = None) -> Snapshot[S]:
         """The thread at a position of its journal; by default at its end.
@@ -391,12 +534,17 @@ class Flow(Generic[S]):
         """
         past = await self._read(thread_id, at)
         end = past.position + len(past.events)
-        if at is not None and at != end:
-            whole = await self._read(thread_id, None)
-            last = whole.position + len(whole.events)
-            raise ValueError(f"thread {thread_id!r} has positions 0 to {last}, not {at}")
         machine, _ = await self._past.replay(past)
         return self._snapshot(machine, thread_id, end, past.events[-1] if past.events else None)
+
+    async def journal(self, thread_id: ThreadId, at: int | None = None) -> Past:
+        """The events of a thread that are kept, oldest first, up to a position of its journal.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: the journal has no such position.
+        """
+        return await self._read(thread_id, at, whole=True)
 
     async def history(self, thread_id: ThreadId) -> AsyncIterator[Snapshot[S]]:
         """The thread at each position of its journal that is kept, newest first.
@@ -411,7 +559,7 @@ class Flow(Generic[S]):
             machine, _ = await self._past.replay(past, until=position)
             snapshots.append(self._snapshot(machine, thread_id, position, None))
 
-        def note(machine: Machine, event: JournalEvent) -> None:
+        def note(machine: Machine, event: JournalEvent, commands: object) -> None:
             nonlocal position
             position += 1
             snapshots.append(self._snapshot(machine, thread_id, position, event))
@@ -458,6 +606,10 @@ class Flow(Generic[S]):
         past = await self.store.past(thread_id, self._past.format, upto, whole=whole)
         if past is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if upto is not None and upto != past.position + len(past.events):
+            everything = await self._read(thread_id, None)
+            last = everything.position + len(everything.events)
+            raise ValueError(f"thread {thread_id!r} has positions 0 to {last}, not {upto}")
         return past
 
     def _snapshot(
@@ -502,8 +654,8 @@ class _PastReader:
     ) -> None:
         self.plan = plan
         self._store = store
-        self._durability: Durability = durability
-        self._types = types
+        self.durability: Durability = durability
+        self.types = types
         self._snapshot_codec: Codec | None = None
         self._fingerprint = ""
         self._description = b""
@@ -515,13 +667,13 @@ class _PastReader:
         codec = self._store.make_codec(self._registry)
         if codec is not None:  # a snapshot's size is bounded by that of the thread
             self._snapshot_codec = type(codec)(codec.registry, max_value_bytes=_UNBOUNDED)
-        return JournalFormat(self.plan.name, codec, self._durability)
+        return JournalFormat(self.plan.name, codec, self.durability)
 
     def _registry(self) -> TypeRegistry:
         from .codec import TypeRegistry
         from .snapshots import register_types
 
-        types = self._types
+        types = self.types
         registry = types if isinstance(types, TypeRegistry) else TypeRegistry()
         register_types(registry)
         if not isinstance(types, TypeRegistry):
@@ -568,16 +720,18 @@ class _PastReader:
     async def replay(
         self,
         past: Past,
-        note: Callable[[Machine, JournalEvent], None] | None = None,
+        note: Callable[[Machine, JournalEvent, Sequence[Command]], None] | None = None,
         *,
         last: str | None = None,
         until: int | None = None,
+        keep_delta: bool = False,
     ) -> tuple[Machine, str]:
         """Replay a journal, each run on the graph that carried it out in the end.
 
         Args:
             past: what is to be replayed.
-            note: called after every event of it.
+            note: called after every event of it, with what the machine made of it.
+            keep_delta: as for ``Machine``.
             last: the fingerprint of the graph for the last run, in place of its own.
             until: the position after which to stop, not before that of its snapshot.
 
@@ -587,7 +741,7 @@ class _PastReader:
         Raises:
             StoreError: an event does not follow from those before it.
         """
-        machine, graph = Machine(self.plan), ""
+        machine, graph = Machine(self.plan, keep_delta=keep_delta), ""
         if past.snapshot is None and not past.events:  # a new thread
             return machine, graph
         graphs = self._graphs(past.events, last)
@@ -595,12 +749,12 @@ class _PastReader:
         if past.snapshot is not None:
             inside = bool(past.events) and type(past.events[0]) is not RunStarted
             wanted = graphs[0] if inside else last if not past.events else ""
-            restored = await self._restore(past, wanted)
+            restored = await self._restore(past, wanted, keep_delta=keep_delta)
             if restored is None:
                 past = await self._whole(past)
                 graphs = self._graphs(past.events, last)
                 if past.snapshot is not None:
-                    restored = await self._restore(past, wanted, pruned=True)
+                    restored = await self._restore(past, wanted, pruned=True, keep_delta=keep_delta)
             if restored is not None:
                 machine, graph = restored
         position = past.position
@@ -614,7 +768,7 @@ class _PastReader:
                 graph = found or graph
             try:
                 _check_follows(machine, event)
-                machine.handle(event)
+                commands = machine.handle(event)
             except Exception as error:
                 raise StoreError(
                     f"event {position} of thread {past.thread_id!r} does not follow from those "
@@ -622,11 +776,11 @@ class _PastReader:
                     "come from elsewhere"
                 ) from error
             if note is not None and position > begin:
-                note(machine, event)
+                note(machine, event, commands)
         return machine, graph
 
     async def _restore(
-        self, past: Past, wanted: str | None, *, pruned: bool = False
+        self, past: Past, wanted: str | None, *, pruned: bool = False, keep_delta: bool
     ) -> tuple[Machine, str] | None:
         """The machine of a snapshot, and the fingerprint of its graph.
 
@@ -647,7 +801,7 @@ class _PastReader:
             plan = await self._plan(graph)
             if header.bits != {spec.name: spec.bit for spec in plan.sync_points.values()}:
                 raise StoreError("it was taken on a graph with other sync points")
-            return restore(content, plan), graph
+            return restore(content, plan, keep_delta=keep_delta), graph
         except (StoreError, DecodingError) as error:
             if isinstance(error, Outdated) and not pruned:
                 return None
@@ -727,6 +881,26 @@ def _check_follows(machine: Machine, event: JournalEvent) -> None:
             raise ValueError(f"{name} stands at {branch.place!r}, not at {event.node!r}")
         if branch.status != ("routing" if type(event) is Routed else "running"):
             raise ValueError(f"{name} is {branch.status} at {branch.place!r}")
+
+
+def _branch_to_update(
+    machine: Machine, thread_id: ThreadId, branch: BranchPath | None
+) -> BranchPath:
+    """The branch that is to have an update; empty on a finished thread."""
+    alive = [path for path, each in sorted(machine.branches.items()) if each.is_leaf]
+    if branch is None and len(alive) < 2:
+        return alive[0] if alive else ()
+    if branch in alive:
+        return branch
+    if not alive:
+        problem = "has no run that is not finished, and so no branch to update: leave branch= out"
+    else:
+        listed = ", ".join(f"{path} at {machine.branches[path].place!r}" for path in alive[:10]) + (
+            f" and {len(alive) - 10} more" if len(alive) > 10 else ""
+        )
+        named = "" if branch is None else f", and {format_path(branch)} is none of them"
+        problem = f"has these branches alive{named}; say which is meant with branch=: {listed}"
+    raise ThreadError(thread_id, problem)
 
 
 def _status(machine: Machine) -> Literal["completed", "running", "suspended"]:

@@ -80,10 +80,13 @@ from .tree import (
     upwards,
 )
 
-__all__ = ["INPUT", "Machine"]
+__all__ = ["INPUT", "UPDATE", "Machine"]
 
 INPUT: Final = "the input"
 """Stands for a node where an input is written."""
+
+UPDATE: Final = "an update"
+"""The same for what is written from outside a run, in nobody's name."""
 
 
 class Machine:
@@ -198,6 +201,11 @@ class Machine:
             branch.preview = (writes, seen)  # so that it is not folded a second time
         return seen
 
+    def due(self, timer: TimerKey) -> float | None:
+        """When a timer is due at present; ``None`` if it is not wanted, or stands still."""
+        found = self._find_barrier(timer.branch, timer.generation, timer.sync_point)
+        return None if found is None else found[1].timer_due.get(timer)
+
     def outstanding(self) -> list[Command]:
         """What is to be done in the present state: how a resumed run begins."""
         commands: list[Command] = []
@@ -265,6 +273,13 @@ class Machine:
         entries = [*self._root.unfolded, *all_entries(self._root)[len(self._root.delta) :]]
         values = self.schema.fold(self._root.values, entries)
         return {**values, **self.live_values}
+
+    def delta_so_far(self) -> list[NodeWrites]:
+        """What the run that is going on has written, in the order in which it is folded.
+
+        Only with ``keep_delta``; writes to live channels come first.
+        """
+        return [*self.delta, *all_entries(self._root)] if self._root is not None else []
 
     # -- events -------------------------------------------------------------------------------
 
@@ -776,6 +791,8 @@ class Machine:
             delta = self._merger.take(top, leaves, _between(leaves, top))
         for leaf in leaves:
             self._forget(leaf)
+            if self._any_dependents:
+                self._done(leaf)
             self._prune(leaf)
         if late == "merge" and barrier.heir is not None:
             self._merge_late(barrier.heir, delta)
@@ -1084,17 +1101,21 @@ class Machine:
 
     def _is_done(self, top: Branch) -> bool:
         """Whether no branch at or below ``top`` goes on by itself: all have ended, or wait at a
-        sync point of its own generation or further out."""
+        sync point of its own generation or further out, and none further in has yet to open."""
         assert top.generation is not None
         depth = len(top.generation.owner.path)
         for branch in subtree(top):
+            for inner in branch.forks:
+                if not all(barrier.opened for barrier in inner.barriers.values()):
+                    return False
             if branch.status in ("running", "routing", "held", "parked"):
                 return False
             if branch.status == "waiting":
                 spec = self.plan.vertices[branch.place].sync_point
                 assert spec is not None
                 generation, _ = self._locate(branch, spec.bit)
-                if len(generation.owner.path) > depth:
+                # Where it has come too late, it is about to be dealt with as such.
+                if len(generation.owner.path) > depth or generation.barriers[spec.bit].opened:
                     return False
         return True
 

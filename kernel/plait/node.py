@@ -108,6 +108,10 @@ class Host(Protocol):
         """Return the answer to what the call asks, or raise ``Parked``."""
         ...
 
+    async def begin(self, context: NodeContext) -> Any:
+        """The connection of the transaction in which the call's completion is recorded."""
+        ...
+
 
 class NodeContext:
     """What a node learns about its call, as its second argument.
@@ -197,6 +201,23 @@ class NodeContext:
     def interrupt(self, value: Any = None) -> Any:
         """Ask somebody outside the run, and return the answer; see :func:`plait.interrupt`."""
         return self._host.ask(self, value)
+
+    async def transaction(self) -> Any:
+        """Open the transaction in which the completion of this call will be recorded.
+
+        Returns the connection of the store's own driver (with PostgreSQL, asyncpg's), inside the
+        transaction. What the node does on it is committed together with the node's completion, or
+        neither is: exactly once, whatever crashes. It is rolled back when the node raises, is
+        parked by an interrupt, or its branch is cancelled. Leave committing to Plait.
+
+        The first call opens it, and later ones return the same connection. Journal events of the
+        run's other branches wait while it commits, so keep it short: call this last.
+
+        Raises:
+            StoreError: the store has no transactions, or the node belongs to a subgraph, whose
+                nodes have no place of their own in the journal.
+        """
+        return await self._host.begin(self)
 
 
 class NodeRunner(Protocol):

@@ -111,22 +111,22 @@ def header_of(content: Any) -> Header:
     return header
 
 
-def restore(content: Any, plan: Plan) -> Machine:
-    """The machine that a decoded snapshot stands for.
+def restore(content: Any, plan: Plan, *, keep_delta: bool = False) -> Machine:
+    """The machine that a decoded snapshot stands for; ``keep_delta`` as for ``Machine``.
 
     Raises ``Outdated``, or ``StoreError`` if it makes no sense.
     """
     try:
-        return _restored(content, plan)
+        return _restored(content, plan, keep_delta=keep_delta)
     except StoreError:
         raise
     except Exception as error:
         raise StoreError(f"it makes no sense ({type(error).__name__}: {error})") from error
 
 
-def _restored(content: Any, plan: Plan) -> Machine:
+def _restored(content: Any, plan: Plan, *, keep_delta: bool) -> Machine:
     _, state, after, objects, values, cells = content
-    machine = Machine(plan)
+    machine = Machine(plan, keep_delta=keep_delta)
     reader = _Reader(plan, objects, values, cells)
     _check_names("a machine", state, vars(machine).keys() - _NOT_STATE)
     for name, value in state.items():

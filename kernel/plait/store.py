@@ -6,14 +6,13 @@ thread has one writer at a time.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from .backend import ThreadRow
-from .errors import StoreError, ThreadBusy, ThreadNotFound
+from .backend import ThreadRow, Transaction
+from .errors import StoreError, ThreadBusy, ThreadExists, ThreadNotFound
 from .events import JournalEvent, ThreadId
 
 if TYPE_CHECKING:
@@ -25,9 +24,11 @@ __all__ = [
     "Journal",
     "JournalFormat",
     "LeasedJournal",
+    "ListJournal",
     "MemoryStore",
     "Past",
     "Store",
+    "check_id",
     "check_thread_id",
 ]
 
@@ -78,6 +79,23 @@ class Journal(Protocol):
             EncodingError: the event holds a value that cannot be stored; nothing was added.
             LimitError: the thread would outgrow what it may take; nothing was added.
             StoreError, LeaseLost: an earlier event could not be stored; nothing was added.
+        """
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of the store's own, for a node's statements; rolled back when left.
+
+        Raises ``StoreError`` if there are none here.
+        """
+        ...
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """Add an event at the end, and commit the transaction with it: both, or neither.
+
+        Nothing else may be added meanwhile. ``False``: neither, since the connection was lost.
+
+        Raises:
+            CodecError, LimitError, StoreError, LeaseLost: as ``append``; neither.
         """
         ...
 
@@ -144,6 +162,10 @@ class Store(Protocol):
         """
         ...
 
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread without reading its journal; ``None`` if there is none."""
+        ...
+
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
     ) -> Sequence[ThreadRow]:
@@ -172,21 +194,47 @@ class Store(Protocol):
         """Give back what the store holds: connections, files."""
         ...
 
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another up to position ``at``.
 
-class _MemoryJournal:
-    """A list of events."""
+        Raises:
+            ThreadNotFound: there is no such thread.
+            ThreadExists: there is a thread of the new name.
+            StoreError: the thread has no such position.
+        """
+        ...
 
-    __slots__ = ("events", "graph", "leased", "past", "status")
+
+class ListJournal:
+    """A journal that is a list of events, in this process alone."""
+
+    __slots__ = ("events", "status")
 
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
-        self.past = Past(0, None, ())
-        self.leased = False
         self.status = "running"
-        self.graph = ""
 
     def append(self, event: JournalEvent) -> None:
+        """Add an event at the end."""
         self.events.append(event)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Raises ``StoreError``: there are none."""
+        raise StoreError(
+            "a store in memory has no transactions for a node's own statements: use PostgreSQL"
+        )
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """Never called, since there are no transactions."""
+        raise AssertionError("there are no transactions here")
+
+
+class _MemoryJournal(ListJournal):
+    """The journal of one thread in memory."""
+
+    leased: bool = False
+    graph: str = ""
+    past: Past = Past(0, None, ())
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         return None
@@ -200,14 +248,19 @@ class _MemoryJournal:
 
 def check_thread_id(thread_id: object) -> None:
     """Refuse ids that not every store can keep. Raises ``ValueError`` or ``TypeError``."""
-    if not isinstance(thread_id, str):
-        raise TypeError(f"a thread_id is a string, not {type(thread_id).__name__}: {thread_id!r}")
-    if not thread_id.isprintable():  # NUL and lone surrogates are not, either
-        raise ValueError(f"the thread_id {thread_id!r} has characters that cannot be printed")
-    if not thread_id or len(thread_id.encode()) > _LONGEST_ID:
+    check_id("thread_id", thread_id)
+
+
+def check_id(what: str, given: object) -> None:
+    """The same for ``what`` else is part of a key."""
+    if not isinstance(given, str):
+        raise TypeError(f"a {what} is a string, not {type(given).__name__}: {given!r:.80}")
+    if not given.isprintable():  # NUL and lone surrogates are not, either
+        raise ValueError(f"the {what} {given[:40]!r} has characters that cannot be printed")
+    if not given or len(given.encode()) > _LONGEST_ID:
         raise ValueError(
-            f"a thread_id has 1 to {_LONGEST_ID} bytes in UTF-8, and {thread_id[:40]!r} has "
-            f"{len(thread_id.encode())}"
+            f"a {what} has 1 to {_LONGEST_ID} bytes in UTF-8, and {given[:40]!r} has "
+            f"{len(given.encode())}"
         )
 
 
@@ -221,14 +274,14 @@ class MemoryStore:
 
     Args:
         unnamed: how many threads to keep whose ids a Flow made up; the oldest go first, but none
-            whose run failed or goes on. ``None`` keeps all.
+            whose run failed, goes on or waits for an answer. ``None`` keeps all.
     """
 
     def __init__(self, *, unnamed: int | None = None) -> None:
         self._journals: dict[ThreadId, _MemoryJournal] = {}
         self._plans: dict[str, bytes] = {}
         self._unnamed = unnamed
-        self._finished: deque[ThreadId] = deque()
+        self._finished: dict[ThreadId, _MemoryJournal] = {}  # the oldest first
 
     def make_codec(self, types: Callable[[], TypeRegistry]) -> None:
         """None: events are kept as they are."""
@@ -238,7 +291,7 @@ class MemoryStore:
         self, thread_id: ThreadId, format_: JournalFormat = _PLAIN
     ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
-        check_thread_id(thread_id)
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
             raise _busy(thread_id)
@@ -248,14 +301,22 @@ class MemoryStore:
         journal.past = Past(0, None, tuple(journal.events), thread_id)
         try:
             yield journal
-            if self._unnamed is not None and thread_id.startswith(UNNAMED):
-                self._finished.append(thread_id)
-                if len(self._finished) > self._unnamed:
-                    del self._journals[self._finished.popleft()]
         finally:
             journal.leased = False
             if not journal.events:  # nothing has happened, so there is no such thread
                 del self._journals[thread_id]
+        if (
+            self._unnamed is not None
+            and thread_id.startswith(UNNAMED)
+            and journal.status == "completed"
+        ):
+            self._finished.pop(thread_id, None)
+            self._finished[thread_id] = journal
+            if len(self._finished) > self._unnamed:
+                oldest, journal = next(iter(self._finished.items()))
+                del self._finished[oldest]
+                if journal.status == "completed" and not journal.leased:
+                    self._journals.pop(oldest, None)
 
     async def past(
         self,
@@ -266,7 +327,7 @@ class MemoryStore:
         whole: bool = False,
     ) -> Past | None:
         """What is known of a thread; ``None`` for one that is not known."""
-        check_thread_id(thread_id)
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         if journal is None or not journal.events:
             return None
@@ -277,6 +338,11 @@ class MemoryStore:
         """The events of a thread, in order; empty for a thread that is not known."""
         past = await self.past(thread_id)
         return past.events if past is not None else ()
+
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread; ``None`` if there is none."""
+        journal = self._journals.get(thread_id)
+        return _row_of(thread_id, journal) if journal is not None else None
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
@@ -290,13 +356,25 @@ class MemoryStore:
 
     async def delete(self, thread_id: ThreadId) -> None:
         """Remove a thread and its journal. Raises ``ThreadNotFound`` or ``ThreadBusy``."""
-        check_thread_id(thread_id)
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         if journal is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
         if journal.leased:
             raise _busy(thread_id)
         del self._journals[thread_id]
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """Make a thread whose journal begins with that of another; see :class:`Store`."""
+        source = self._journals.get(thread_id)
+        if source is None or not source.events:
+            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+        if not 1 <= at <= len(source.events):
+            raise StoreError(f"thread {thread_id!r} has positions 1 to {len(source.events)}: {at}")
+        if new_thread_id in self._journals:
+            raise ThreadExists(new_thread_id, "exists: give the fork an id of its own")
+        fork = self._journals[new_thread_id] = _MemoryJournal()
+        fork.events += source.events[:at]
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
         """Keep the description of a graph under its fingerprint."""

@@ -5,7 +5,7 @@ an ignore that is not needed is an error.
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, assert_type
 
@@ -16,9 +16,12 @@ from plait import (
     END,
     START,
     Arrival,
+    Blame,
     Command,
+    Event,
     Flow,
     Graph,
+    Interrupt,
     Join,
     NodeContext,
     Outcome,
@@ -27,8 +30,10 @@ from plait import (
     RunResult,
     Send,
     Snapshot,
+    interrupt,
     reducers,
 )
+from plait.events import JournalEvent
 from plait.reducers import Reducer
 
 
@@ -54,10 +59,11 @@ async def with_context(state: Model, ctx: NodeContext) -> None:
     assert_type(ctx.branch, tuple[int, ...])
     assert_type(ctx.outcome, Outcome | None)
     await ctx.emit(1)
+    assert_type(ctx.interrupt("?"), Any)
 
 
 def in_thread(state: Model) -> dict[str, Any]:
-    return {"text": "x", "items": Overwrite([2])}
+    return {"text": interrupt("?"), "items": Overwrite([2])}
 
 
 async def choosing(state: Model) -> Command[Literal["plain", "with_context"]]:
@@ -82,6 +88,24 @@ async def states_keep_their_types() -> None:
     assert_type(record.state.count, int)
     mapped = await Graph(Mapped).compile().run()
     assert_type(mapped.state["seen"], set[str])
+
+
+async def threads_keep_their_types() -> None:
+    flow = Graph(Model).compile(interrupt_before="plain", interrupt_after=["a"], max_interrupts=9)
+    suspended = await flow.resume("t")
+    assert_type(suspended.interrupts, tuple[Interrupt, ...])
+    assert_type(suspended.interrupts[0].branch, tuple[int, ...])
+    assert_type(await flow.resume("t", {"0:1:0": 1}, context=2), RunResult[Model])
+    snapshot = await flow.update("t", {"text": "x"}, "plain", branch=(0, 1))
+    assert_type(snapshot, Snapshot[Model])
+    assert_type(snapshot.interrupts, tuple[Interrupt, ...])
+    assert_type(await flow.fork("t", 3, "new"), Snapshot[Model])
+    assert_type(await flow.blame("t", "items"), tuple[Blame, ...])
+    assert_type(flow.with_store("memory:"), Flow[Model])
+    async with flow.resume_stream("t", {"0:1:0": 1}, migrate=True, buffer=9) as events:
+        assert_type([event async for event in events], list[Event])
+    assert_type(events.result, RunResult[Model] | None)
+    assert_type((await flow.journal("t", at=3)).events, Sequence[JournalEvent])
 
 
 def graphs_take_what_they_should() -> None:
@@ -122,3 +146,4 @@ def what_is_wrong_is_refused() -> None:
     Graph(Model).add_node(plain, retries=3)  # type: ignore[call-overload]
     Graph(Model).add_sync_point("s", 0.75)  # type: ignore[arg-type]
     Retry(on="all")  # type: ignore[arg-type]
+    Graph(Model).compile(interrupt_before=3)  # type: ignore[arg-type]

@@ -109,6 +109,11 @@ async def _begin(backend: Backend, thread_id: ThreadId = "t", *, events: int) ->
     return grant
 
 
+def _held(grant: Grant) -> ThreadRow:
+    """How a thread is seen by others right after its lease was given."""
+    return grant.thread._replace(status="running")
+
+
 async def _positions(backend: Backend, thread_id: ThreadId = "t") -> list[int]:
     return [row.position for row in await backend.read(thread_id, 0)]
 
@@ -183,7 +188,7 @@ class BackendSuite:
         assert await backend.thread("t") is None
         grant = await backend.acquire("t", "a", 60.0, "graph")
         row = await _known(backend)
-        assert row == grant.thread
+        assert row == _held(grant)
         assert row[:7] == ("t", 0, 0, 0, "running", "graph", "a")
         assert row.created == row.updated
         assert row.expires == pytest.approx(row.updated + 60.0, abs=0.1)
@@ -215,7 +220,7 @@ class BackendSuite:
         assert raised.value.thread_id == "t"
         assert raised.value.holder == "host/1"
         assert raised.value.expires == pytest.approx(grant.thread.expires, abs=0.001)
-        assert await _known(backend) == grant.thread
+        assert await _known(backend) == _held(grant)
 
     async def test_a_holder_that_asks_again_is_given_a_new_epoch(self, backend: Backend) -> None:
         first = await _acquire(backend)
@@ -265,9 +270,25 @@ class BackendSuite:
         await advance(_MOMENT)
         grant = await backend.acquire("t", "b", _LONG, "another graph")
         assert (grant.thread.position, grant.thread.status) == (2, "suspended")
+        assert (await _known(backend)).status == "running"
         assert grant.thread.graph == "another graph"
         assert grant.thread.created == left.created
         assert grant.thread.updated > left.updated
+
+    async def test_a_holder_that_asks_again_is_told_the_same_status(self, backend: Backend) -> None:
+        first = await _begin(backend, events=1)
+        await backend.release("t", first.epoch, "completed")
+        statuses = [(await _acquire(backend, holder="b")).thread.status for _ in range(2)]
+        assert statuses == ["completed", "completed"]
+
+    async def test_whoever_takes_over_finds_a_run_that_is_not_finished(
+        self, backend: Backend, other: Backend
+    ) -> None:
+        first = await _begin(backend, events=1)
+        await backend.release("t", first.epoch, "completed")
+        await _acquire(backend, ttl=_OVER)
+        assert (await _known(backend)).status == "running"
+        assert (await _acquire(other, holder="b")).thread.status == "running"
 
     async def test_renewing_holds_a_lease_for_longer(
         self, backend: Backend, other: Backend, advance: Advance
@@ -342,7 +363,7 @@ class BackendSuite:
         lost = await _acquire(backend, ttl=_OVER)
         held = await _acquire(other, holder="b")
         await backend.release("t", lost.epoch, "completed")
-        assert await _known(backend) == held.thread
+        assert await _known(backend) == _held(held)
 
     # -- appending ------------------------------------------------------------------------------
 
@@ -695,7 +716,8 @@ class BackendSuite:
         origin = await _begin(backend, events=3)
         await backend.fork("t", 2, "fork")
         fork = await _acquire(backend, "fork")
-        assert (fork.thread.position, fork.thread.status) == (2, "running")
+        assert (fork.thread.position, fork.thread.status) == (2, "")
+        assert (await _known(backend, "fork")).status == "running"
         assert await backend.append([*_records(fork, 3, 4), *_records(origin, 4)]) == set()
         assert list(await backend.read("fork", 0)) == [Row(3, b"fork/3"), Row(4, b"fork/4")]
         assert await _positions(backend) == [1, 2, 3, 4]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 import typing_extensions
 
-from plait.backend import ThreadRow
+from plait.backend import ThreadRow, Transaction
 from plait.codec import Codec, TypeRegistry
 from plait.events import JournalEvent, ThreadId
 from plait.store import Journal, JournalFormat, LeasedJournal, Past, Store
@@ -225,11 +225,19 @@ class CrashAt:
         """As the store's."""
         return await self._store.past(thread_id, format_ or JournalFormat(), upto, whole=whole)
 
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """As the store's."""
+        return await self._store.thread(thread_id)
+
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
     ) -> Sequence[ThreadRow]:
         """As the store's."""
         return await self._store.threads(limit=limit, before=before)
+
+    async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
+        """As the store's."""
+        await self._store.fork(thread_id, at, new_thread_id)
 
     async def delete(self, thread_id: ThreadId) -> None:
         """As the store's."""
@@ -280,6 +288,12 @@ class _MortalJournal:
     @property
     def past(self) -> Past:
         return self._journal.past
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._journal.transaction()
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        return await self._journal.append_within(transaction, event)
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         self._journal.watch(take_snapshot)

@@ -51,6 +51,7 @@ class _Thread:
     pruned: int = 0
     size: int = 0
     status: str = ""
+    """As the last release left it. While the thread is leased it counts as ``"running"``."""
     graph: str = ""
     epoch: int = _NO_EPOCH
     holder: str | None = None
@@ -72,7 +73,7 @@ class _Thread:
             position=self.position,
             pruned=self.pruned,
             size=self.size,
-            status=self.status,
+            status=self.status if self.epoch == _NO_EPOCH else "running",
             graph=self.graph,
             holder=self.holder if held else None,
             expires=self.expires if held else None,
@@ -223,6 +224,11 @@ class MemoryBackend:
         )
 
     @property
+    def tenant(self) -> str:
+        """The tenant that is part of every key."""
+        return self._tenant_name
+
+    @property
     def table(self) -> Mapping[str, Any]:
         """What transactions have committed to their connections, of all tenants."""
         return MappingProxyType(self._rows.table)
@@ -240,14 +246,15 @@ class MemoryBackend:
                 self._tenant.threads[thread_id] = thread
             elif thread.is_held(now) and thread.holder != holder:
                 raise _busy(thread)
+            if thread.epoch != _NO_EPOCH and thread.holder != holder:
+                thread.status = "running"  # nobody has said how the lost run ended
             self._rows.epoch += 1
             thread.epoch = self._rows.epoch
             thread.holder = holder
             thread.expires = now + ttl
             thread.graph = graph
-            thread.status = thread.status or "running"
             thread.updated = now
-            return Grant(thread.epoch, thread.row(now))
+            return Grant(thread.epoch, thread.row(now)._replace(status=thread.status))
 
         return await self._step("acquire", effect)
 
