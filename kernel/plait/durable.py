@@ -53,6 +53,9 @@ _MOST_AT_ONCE: Final = 5_000
 _MOST_BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """What one commit takes along at most, so that it stays well within its timeout."""
 
+_MOST_TURNS: Final = 16
+"""Turns of the event loop for which a commit waits at most for more to come along."""
+
 _FIRST_DELAY: Final = 0.05
 """Seconds until what failed for lack of a store is tried again; then twice as many each time."""
 
@@ -391,6 +394,7 @@ class _DurableJournal:
         self._renewal = anyio.CancelScope(shield=True)
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
+        self._later: list[Record] = []  # to be stored at the end
         self._link = b""  # to which the next event is bound
         self._size = 0
         self._fresh = 0  # bytes of its own events since the last snapshot
@@ -430,8 +434,12 @@ class _DurableJournal:
         self._link = link
         self._size += len(row)
         self._fresh += len(row)
-        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, row))
+        record = Record(self.thread_id, self.epoch, self.position, row)
         durability = self._format.durability
+        if durability == "exit":  # in nobody's way before
+            self._later.append(record)
+            return None
+        self._commit.add(self, record)
         if durability == "sync":
             return self._commit.wait_until(self, self.position)
         if durability == "async":
@@ -461,7 +469,7 @@ class _DurableJournal:
         assert self._format.codec is not None
         row, link = self._seal(self._format.codec.encode_event(event))
         self._check_limits(len(row))
-        await self._commit.wait_until(self, self.position)
+        await self._store_all()
         position = self.position + 1
         record = Record(self.thread_id, self.epoch, position, row)
         try:
@@ -667,11 +675,17 @@ class _DurableJournal:
                     return
                 delay = ttl / 3
 
+    async def _store_all(self) -> None:
+        later, self._later = self._later, []
+        for record in later:
+            self._commit.add(self, record)
+        await self._commit.wait_until(self, self.position)
+
     async def _store_the_rest(self) -> None:
         # The snapshot of now, and not one that is taken meanwhile: its events must be durable
         # before it is, or else others could take their places behind a crash.
         snapshot, self._snapshot = self._snapshot, None
-        await self._commit.wait_until(self, self.position)
+        await self._store_all()
         if snapshot is None:
             return
         try:
@@ -739,9 +753,11 @@ class _Committer:
         batch: list[_Item] = []
         try:
             # Whoever is about to add something comes along: one more turn of the loop is much
-            # cheaper than one more commit.
+            # cheaper than one more commit. But some never cease to.
             count = 0
-            while len(self._queue) > count:
+            for _ in range(_MOST_TURNS):
+                if len(self._queue) == count:
+                    break
                 count = len(self._queue)
                 await anyio.lowlevel.checkpoint()
             batch = self._take()

@@ -722,3 +722,26 @@ def test_a_thread_that_nobody_named_stays_in_a_store_that_is_durable(sim: Simula
     result = sim.run(flow.run({}))
     assert sim.run(flow.state(result.thread_id)).state["items"] == ["a"]
     assert [row.thread_id for row in sim.run(flow.store.threads())] == [result.thread_id]
+
+
+def test_a_commit_does_not_wait_for_a_run_that_adds_events_without_a_pause(
+    sim: Simulation,
+) -> None:
+    store, backend = sim.watched()
+    graph = Graph(Work).add_node("count", does(sum=1)).add_edge(START, "count")
+    graph.add_conditional_edges("count", lambda s: END if s["sum"] == 5_000 else "count")
+    busy, quick = graph.compile(store, durability="exit"), chain(0, 0, 0).compile(store)
+    ended: list[str] = []
+
+    async def run(flow: Flow[Any], name: str) -> None:
+        await flow.run({}, thread_id=name)
+        ended.append(name)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, busy, "busy")
+            group.start_soon(run, quick, "quick")
+
+    sim.run(main())
+    assert ended == ["quick", "busy"]
+    assert len(backend.commits) > 4
