@@ -389,6 +389,7 @@ class _DurableJournal:
         self._format = format_
         self._commit = store.committer
         self._held = anyio.Event()
+        self._held_until = 0.0  # by the clock of the loop, whatever the backend's says
         self._wake = anyio.Event()
         self._scope: anyio.CancelScope | None = None
         self._renewal = anyio.CancelScope(shield=True)
@@ -417,6 +418,7 @@ class _DurableJournal:
         self._size = thread.size
         if snapshot is not None:
             self._enough = max(_FIRST_SNAPSHOT, 2 * len(snapshot))
+        await self._confirm()
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         self._check_limits(0)  # before a node is called whose result could not be stored
@@ -441,12 +443,24 @@ class _DurableJournal:
             return None
         self._commit.add(self, record)
         if durability == "sync":
-            return self._commit.wait_until(self, self.position)
+            return self._wait_durable(self.position)
         if durability == "async":
             self._wake.set()
             if self.position - self.durable > _BACKLOG:
                 return self._commit.wait_until(self, self.position - _BACKLOG)
         return None
+
+    async def _wait_durable(self, position: int) -> None:
+        await self._commit.wait_until(self, position)
+        await self._confirm()
+
+    async def _confirm(self) -> None:
+        """Ask whether the lease still holds where it may have expired: where this process was
+        paused, somebody else may have done meanwhile what is to begin now."""
+        if anyio.current_time() >= self._held_until:
+            await self._renew_once()
+            if self.failure is not None:
+                raise self.failure
 
     def _seal(self, record: bytes) -> tuple[bytes, bytes]:
         """The row of the next event, and the link for the one after it."""
@@ -625,6 +639,7 @@ class _DurableJournal:
 
         async def attempt() -> Grant:
             nonlocal unknown
+            self._held_until = anyio.current_time() + ttl
             with anyio.CancelScope(shield=True):  # else nobody would know to give it back
                 try:
                     return await backend.acquire(self.thread_id, holder, ttl, graph)
@@ -653,27 +668,34 @@ class _DurableJournal:
 
     async def _renew(self) -> None:
         """Hold the lease until what is on its way is stored, though the run be cancelled."""
-        backend, ttl = self._store.backend, self._store.lease_ttl
+        ttl = self._store.lease_ttl
         delay = ttl / 3
         with self._renewal:
-            while True:
+            while self.failure is None:
                 await anyio.sleep(delay)
-                epoch = self.epoch
                 try:
-                    lost = await backend.renew([(self.thread_id, epoch)], ttl)
-                except StoreUnavailable as error:
-                    # Nobody else can have reached it either, or else the next append will say so.
-                    _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
-                    delay = min(1.0, ttl / 10)
-                    continue
+                    renewed = await self._renew_once()
                 except Exception as error:
                     self.fail(_as_plait_error(error))
                     return
-                # Else it was given back meanwhile, or it has taken a new one.
-                if lost and epoch == self.epoch and not self._renewal.cancel_called:
-                    self.fail(lease_lost(self.thread_id))
-                    return
-                delay = ttl / 3
+                delay = ttl / 3 if renewed else min(1.0, ttl / 10)
+
+    async def _renew_once(self) -> bool:
+        """Whether the lease was renewed, as far as is known."""
+        epoch, began = self.epoch, anyio.current_time()
+        lease = (self.thread_id, epoch)
+        try:
+            lost = await self._store.backend.renew([lease], self._store.lease_ttl)
+        except StoreUnavailable as error:
+            # Nobody else can have reached it either, or else the next append will say so.
+            _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
+            return False
+        if not lost:
+            self._held_until = max(self._held_until, began + self._store.lease_ttl)
+        # Else it was given back meanwhile, or it has taken a new one.
+        elif epoch == self.epoch and not self._renewal.cancel_called:
+            self.fail(lease_lost(self.thread_id))
+        return True
 
     async def _store_all(self) -> None:
         later, self._later = self._later, []
