@@ -455,10 +455,13 @@ class _DurableJournal:
         await self._confirm()
 
     async def _confirm(self) -> None:
-        """Ask whether the lease still holds where it may have expired: where this process was
-        paused, somebody else may have done meanwhile what is to begin now."""
-        if anyio.current_time() >= self._held_until:
-            await self._renew_once()
+        """Make sure of the lease where it may have expired: if this process was paused, somebody
+        else may have done meanwhile what is to begin now."""
+        while anyio.current_time() >= self._held_until:
+            try:
+                await self._store.persist(self._hold)
+            except StoreError as error:
+                self.fail(error)
             if self.failure is not None:
                 raise self.failure
 
@@ -674,28 +677,24 @@ class _DurableJournal:
             while self.failure is None:
                 await anyio.sleep(delay)
                 try:
-                    renewed = await self._renew_once()
+                    await self._hold()
+                    delay = ttl / 3
+                except StoreUnavailable as error:
+                    # What is stored next will say whether somebody else has taken it over.
+                    _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
+                    delay = min(1.0, ttl / 10)
                 except Exception as error:
                     self.fail(_as_plait_error(error))
-                    return
-                delay = ttl / 3 if renewed else min(1.0, ttl / 10)
 
-    async def _renew_once(self) -> bool:
-        """Whether the lease was renewed, as far as is known."""
+    async def _hold(self) -> None:
         epoch, began = self.epoch, anyio.current_time()
-        lease = (self.thread_id, epoch)
-        try:
-            lost = await self._store.backend.renew([lease], self._store.lease_ttl)
-        except StoreUnavailable as error:
-            # Nobody else can have reached it either, or else the next append will say so.
-            _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
-            return False
+        ttl = self._store.lease_ttl
+        lost = await self._store.backend.renew([(self.thread_id, epoch)], ttl)
         if not lost:
-            self._held_until = max(self._held_until, began + self._store.lease_ttl)
+            self._held_until = max(self._held_until, began + ttl)
         # Else it was given back meanwhile, or it has taken a new one.
         elif epoch == self.epoch and not self._renewal.cancel_called:
             self.fail(lease_lost(self.thread_id))
-        return True
 
     async def _store_all(self) -> None:
         later, self._later = self._later, []
