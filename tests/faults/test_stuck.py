@@ -311,7 +311,8 @@ def test_what_a_thread_that_was_let_go_returns_is_refused(
 def test_a_thread_that_was_detached_holds_up_the_end_and_its_result_is_refused(
     release: threading.Event,
 ) -> None:
-    flow = graph(Join(quorum=2, stragglers="detach"), InThread(release)).compile()
+    node = InThread(release)
+    flow = graph(Join(quorum=2, stragglers="detach"), node).compile()
     opened: list[float] = []
 
     class Releasing(Patient):
@@ -321,9 +322,9 @@ def test_a_thread_that_was_detached_holds_up_the_end_and_its_result_is_refused(
             if opened:
                 release.set()
                 return VirtualClock.threads_are_busy(self)
-            return False
+            return super().threads_are_busy()
 
-    clock = Releasing()
+    clock = Releasing(node)
     result = clock.run(read(flow, opened))
     assert (opened, result.state["items"]) == ([2], ["a", "b", "after"])
     assert ids(gathered(result).late) == ["stuck"]
