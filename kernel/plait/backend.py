@@ -56,7 +56,8 @@ class ThreadRow(NamedTuple):
     """Bytes of the thread's own events that are kept."""
     status: str
     """As the last release left it: ``"completed"``, ``"suspended"`` or ``"running"`` (a run has
-    not been finished); ``""`` for a fork that nobody has run yet."""
+    not been finished); ``"running"`` while it is leased; ``""`` for a fork that nobody has run
+    yet. In a ``Grant``: what it was before."""
     graph: str
     """The name of the graph that last held it."""
     holder: str | None
@@ -97,6 +98,11 @@ class Transaction(Protocol):
 
 class Backend(Protocol):
     """Where the rows of a durable store are. See the module for what holds for every method."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose rows this handle reads and writes; part of every key."""
+        ...
 
     async def acquire(self, thread_id: ThreadId, holder: str, ttl: float, graph: str) -> Grant:
         """Take the lease of a thread for ``ttl`` seconds; makes the thread if it is new.

@@ -201,6 +201,11 @@ class Machine:
             branch.preview = (writes, seen)  # so that it is not folded a second time
         return seen
 
+    def due(self, timer: TimerKey) -> float | None:
+        """When a timer is due at present; ``None`` if it is not wanted, or stands still."""
+        found = self._find_barrier(timer.branch, timer.generation, timer.sync_point)
+        return None if found is None else found[1].timer_due.get(timer)
+
     def outstanding(self) -> list[Command]:
         """What is to be done in the present state: how a resumed run begins."""
         commands: list[Command] = []

@@ -224,6 +224,11 @@ class MemoryBackend:
         )
 
     @property
+    def tenant(self) -> str:
+        """The tenant that is part of every key."""
+        return self._tenant_name
+
+    @property
     def table(self) -> Mapping[str, Any]:
         """What transactions have committed to their connections, of all tenants."""
         return MappingProxyType(self._rows.table)
