@@ -811,7 +811,7 @@ class _Committer:
                 return
 
     def _patience_left(self, journals: Sequence[_DurableJournal], error: StoreUnavailable) -> float:
-        """Seconds until the patience of one of them ends; 0: it has, and that one failed."""
+        """Seconds until the first of them loses patience; 0: one has, and has failed."""
         now, patience = anyio.current_time(), self._store.patience
         lefts: list[float] = []
         for journal in journals:
