@@ -99,6 +99,11 @@ class Transaction(Protocol):
 class Backend(Protocol):
     """Where the rows of a durable store are. See the module for what holds for every method."""
 
+    @property
+    def tenant(self) -> str:
+        """Whose rows this handle reads and writes; part of every key."""
+        ...
+
     async def acquire(self, thread_id: ThreadId, holder: str, ttl: float, graph: str) -> Grant:
         """Take the lease of a thread for ``ttl`` seconds; makes the thread if it is new.
 

@@ -265,6 +265,8 @@ class Executor:
         """Take branches that are ready, one after another, until there is none."""
         self._standby = False
         try:
+            # A task that was cancelled before its first step hears of it at its first await only.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             while self._ready:
                 with anyio.CancelScope() if self._may_cancel else _NoScope() as scope:
                     while self._ready and not scope.cancel_called:
@@ -667,8 +669,8 @@ class Executor:
             durable = self.journal.append(event)
             commands = self.machine.handle(event)
             if durable is not None:
-                # What is in the journal is carried out, even if this branch is cancelled. (Where
-                # no branch can be, a cancellation ends the run, and the resumed one carries it out.)
+                # What is in the journal is carried out, even if this branch is cancelled. Where no
+                # branch can be, a cancellation ends the run, and what resumes it carries it out.
                 with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SCOPE:
                     await durable
         if not self._quiet:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from .errors import StoreError
+from .errors import GraphError, StoreError
 from .events import Target
 from .plan import Compiler, NodeSpec, Plan, Router, Way
 from .policy import END, START, Join, QuorumWord
@@ -58,7 +58,7 @@ def describe(plan: Plan) -> bytes:
             if vertex.ways
         },
     }
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def fingerprint_of(description: bytes) -> str:
@@ -103,9 +103,16 @@ def rebuild(description: bytes, schema: Schema) -> Plan:
 
     Values are folded by ``schema``: reducers are code, and only those of today are there.
 
-    Raises ``StoreError`` for a description in a format that is not known.
+    Raises ``StoreError`` for a description that is damaged, or in a format that is not known.
     """
     content = _load(description)
+    try:
+        return _rebuilt(content, schema)
+    except (LookupError, TypeError, ValueError, AttributeError, GraphError) as error:
+        raise _damaged(error) from error
+
+
+def _rebuilt(content: Description, schema: Schema) -> Plan:
     nodes = {
         name: NodeSpec(
             name=name,
@@ -134,13 +141,23 @@ def rebuild(description: bytes, schema: Schema) -> Plan:
 
 
 def _load(description: bytes) -> Description:
-    content: Description = json.loads(description)
+    try:
+        content: Description = json.loads(description)
+    except ValueError as error:
+        raise _damaged(error) from error
     if content.get("format") != _FORMAT:
         raise StoreError(
             f"the description of a graph has format {content.get('format')!r}, and this Plait "
             f"reads {_FORMAT}: read it with the Plait that wrote it, or a newer one"
         )
     return content
+
+
+def _damaged(error: Exception) -> StoreError:
+    return StoreError(
+        f"the description of a graph makes no sense ({type(error).__name__}: {error}): it was "
+        "changed by hand, or comes from elsewhere"
+    )
 
 
 def _router_of(way: Mapping[str, Any]) -> Router:
@@ -174,7 +191,7 @@ def differences(old: bytes, new: bytes) -> list[str]:
         *_channel_differences(before["channels"], after["channels"]),
         *_node_differences(before["nodes"], after["nodes"]),
         *_sync_point_differences(before["sync_points"], after["sync_points"]),
-        *_way_differences(before["ways"], after["ways"]),
+        *_way_differences(before["ways"], after["ways"], before["nodes"]),
     ]
 
 
@@ -222,9 +239,25 @@ def _sync_point_differences(before: Mapping[str, Any], after: Mapping[str, Any])
                 yield f"sync point {name!r} had {field}={was!r} and has {is_!r}"
 
 
-def _way_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
+def _moved(ways: Sequence[Any], now: Sequence[Any]) -> bool:
+    """Whether branches that all of these ways opened would have other numbers now.
+
+    A node's way on is in the journal, and so is a router's; that of edges alone is not.
+    """
+    plain = all(isinstance(way, str) for way in ways)
+    return plain and all(way in now for way in ways) and ways != now[: len(ways)]
+
+
+def _way_differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], nodes: Container[str]
+) -> Iterable[str]:
     for source, ways in before.items():
         now = after.get(source, [])
+        if source not in nodes and _moved(ways, now):
+            yield (
+                f"the edges behind {_vertex(source)} are in another order, or new ones come "
+                "before them, and their places number the branches"
+            )
         for way in ways:
             if isinstance(way, str):
                 if way not in now:

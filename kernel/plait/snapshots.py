@@ -8,6 +8,7 @@ is what a replay of the journal up to their position would say.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from .barrier import Barrier
@@ -19,7 +20,7 @@ from .plan import Plan, SyncPointSpec
 from .state import NodeWrites, Overwrite, Values
 from .tree import Branch, Generation, Member, Questions
 
-__all__ = ["Header", "header_of", "register_types", "restore", "take"]
+__all__ = ["Header", "Outdated", "header_of", "register_types", "restore", "take"]
 
 _FORMAT: Final = 1
 
@@ -33,10 +34,14 @@ _PASSING: Final = frozenset({"preview"})
 """Attributes that are worked out again."""
 
 _NOT_STATE: Final = frozenset(
-    {"plan", "schema", "quiet", "failure", "_keep_delta", "_merger", "_commands"}
+    {"plan", "schema", "quiet", "failure", "delta", "_keep_delta", "_merger", "_commands"}
     | {"_dirty", "_suspects"}
 )
-"""Attributes of the machine that are given to it, or empty between events."""
+"""Attributes of the machine that are given to it, empty between events, or for a parent only."""
+
+
+class Outdated(StoreError):
+    """Another Plait took the snapshot. What it says is what the journal says, too."""
 
 
 class Header(NamedTuple):
@@ -94,29 +99,48 @@ def take(machine: Machine, fingerprint: str, codec: Codec) -> bytes:
 
 
 def header_of(content: Any) -> Header:
-    """The header of a decoded snapshot. Raises ``StoreError``."""
+    """The header of a decoded snapshot. Raises ``Outdated``, or ``StoreError`` if it has none."""
     if not (isinstance(content, list) and content and isinstance(content[0], Header)):
-        raise StoreError("a snapshot does not begin with its header: it is none")
+        raise StoreError("it does not begin with its header, so it is no snapshot")
     header: Header = content[0]
     if header.format != _FORMAT:
-        raise StoreError(
-            f"a snapshot has format {header.format!r}, and this Plait reads {_FORMAT}: "
-            "remove it, or read it with the Plait that wrote it"
+        raise Outdated(
+            f"it has format {header.format!r}, and this Plait reads {_FORMAT}: read it with the "
+            "Plait that wrote it"
         )
     return header
 
 
 def restore(content: Any, plan: Plan, *, keep_delta: bool = False) -> Machine:
-    """The machine that a decoded snapshot stands for; ``keep_delta`` as for ``Machine``."""
+    """The machine that a decoded snapshot stands for; ``keep_delta`` as for ``Machine``.
+
+    Raises ``Outdated``, or ``StoreError`` if it makes no sense.
+    """
+    try:
+        return _restored(content, plan, keep_delta=keep_delta)
+    except StoreError:
+        raise
+    except Exception as error:
+        raise StoreError(f"it makes no sense ({type(error).__name__}: {error})") from error
+
+
+def _restored(content: Any, plan: Plan, *, keep_delta: bool) -> Machine:
     _, state, after, objects, values, cells = content
     machine = Machine(plan, keep_delta=keep_delta)
     reader = _Reader(plan, objects, values, cells)
+    _check_names("a machine", state, vars(machine).keys() - _NOT_STATE)
     for name, value in state.items():
-        if name in _NOT_STATE or name not in vars(machine):
-            raise StoreError(f"a snapshot has an attribute {name!r} that no machine has")
         setattr(machine, name, reader.lift(value, name))
     machine.after.update(after)
     return machine
+
+
+def _check_names(what: str, found: Mapping[str, Any], expected: AbstractSet[str]) -> None:
+    if different := sorted(found.keys() ^ expected):
+        raise Outdated(
+            f"what it says of {what} is not what this Plait keeps ({', '.join(different)}): read "
+            "it with the Plait that wrote it"
+        )
 
 
 class _Writer:
@@ -208,9 +232,10 @@ class _Reader:
         self._values = [{name: cells[number] for name, number in each.items()} for each in values]
         self._objects: list[Any] = [object.__new__(_CLASSES[number]) for number, _ in objects]
         for each, (_, content) in zip(self._objects, objects, strict=True):
-            for name in type(each).__slots__:
-                value = None if name in _PASSING else self.lift(content[name], name)
-                setattr(each, name, value)
+            kind = type(each)
+            _check_names(kind.__name__, content, set(kind.__slots__) - _PASSING)
+            for name in kind.__slots__:
+                setattr(each, name, self.lift(content[name], name) if name in content else None)
 
     def lift(self, value: Any, name: str = "") -> Any:
         """A value with the objects themselves in place of references."""

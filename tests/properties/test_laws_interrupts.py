@@ -67,6 +67,14 @@ class Asking(_Driver):
         wanted = [each for each in self.machine.outstanding() if isinstance(each, StartTimer)]
         if self.machine.running and self.run.error is None:
             assert due == {timer.timer: timer.due for timer in wanted}
+            self.check_clocks()
+
+    def check_clocks(self) -> None:
+        """No clock goes on of a sync point that a parked branch could reach."""
+        for branch in self.machine.branches.values():
+            for bit in branch.bits if branch.status == "parked" else ():
+                generation, _ = self.machine._locate(branch, bit)
+                assert not generation.barriers[bit].timer_due
 
     def end_call(self, call: Call) -> None:
         command = call.command

@@ -8,9 +8,10 @@
     bytes 6-     the body, msgpack
 
 A checksum finds accidents, not attackers: whoever can write rows can compute it. The two upper
-bits of the flags are for those who can: ``SIGNED`` will put a keyed digest in front of the body and
-``SEALED`` a nonce and ciphertext in its place, each bound to where the record belongs. A reader
-that does not know a flag refuses the record, so neither can be taken off unseen.
+bits of the flags are for those who can: around a ``SIGNED`` or ``SEALED`` record is a second
+envelope, with a keyed digest in front of it or with ciphertext in its place, each bound to where
+the record belongs (:mod:`plait.seal`). A reader that does not know a flag refuses the record, and
+one that has a key refuses what has no flag, so neither can be taken off unseen.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ from zlib import crc32
 
 from .faults import DecodingError
 
-__all__ = ["EVENT", "FORMAT", "OVERHEAD", "SEALED", "SIGNED", "VALUE", "close", "open_"]
+__all__ = [
+    "EVENT",
+    "FORMAT",
+    "OVERHEAD",
+    "SEALED",
+    "SIGNED",
+    "VALUE",
+    "close",
+    "flags_of",
+    "open_",
+]
 
 FORMAT: Final = 1
 """The version of the format that is written."""
@@ -31,20 +42,25 @@ VALUE: Final = 0x00
 EVENT: Final = 0x01
 """The body is an event of a journal."""
 SIGNED: Final = 0x40
-"""Kept for records with a keyed digest."""
+"""The body is a record with a keyed digest."""
 SEALED: Final = 0x80
-"""Kept for encrypted records."""
+"""The body is an encrypted record."""
 
 _HEAD = Struct(">BBI")
 OVERHEAD: Final = _HEAD.size
 """How many bytes the envelope takes."""
 
-_STARTS = {flags: crc32(bytes((FORMAT, flags))) for flags in (VALUE, EVENT)}
+_STARTS = {flags: crc32(bytes((FORMAT, flags))) for flags in (VALUE, EVENT, SIGNED, SEALED)}
 
 
 def close(flags: int, body: bytes) -> bytes:
     """Put a body into an envelope."""
     return _HEAD.pack(FORMAT, flags, crc32(body, _STARTS[flags])) + body
+
+
+def flags_of(data: bytes) -> int:
+    """The flags of what may be an envelope; those of a value if it is none."""
+    return data[1] if len(data) > OVERHEAD and data[0] == FORMAT else VALUE
 
 
 def open_(flags: int, data: bytes) -> bytes:
