@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sqlite3
+import traceback
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -111,7 +112,8 @@ async def _live(life: Life) -> Report:
             world = World(effects, life.seed, life.pace)
             result = await (life.job or finish)(flow, life, world)
     except Exception as error:
-        return Report(type(error).__name__, None, str(error), mortal.commits)
+        told = str(error) if isinstance(error, PlaitError) else traceback.format_exc()
+        return Report(type(error).__name__, None, told, mortal.commits)
     finally:
         await store.close()
     return Report(result.status, result.state, "", mortal.commits)

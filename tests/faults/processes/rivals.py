@@ -146,11 +146,13 @@ async def take_over(flow: Flow[Any], life: Life, world: World) -> RunResult[Any]
 async def asleep(round_: Round) -> None:
     place, thread_id, chance, undisturbed, score = round_
     options = {**place.options, "lease_ttl": _TTL}
-    owner = replace(place.life("life 1", thread_id, brief=False), options=options)
+    owner = replace(place.life("life 1", thread_id, brief=False, pace=0.004), options=options)
     heir = replace(owner, name="life 2", job=take_over)
     async with Being(owner) as sleeper:
-        await sleeper.wait_until_ready()
-        await anyio.sleep(chance.uniform(0.02, 0.12))
+        with anyio.fail_after(60):
+            while not place.effects.of(thread_id):
+                await anyio.sleep(0.002)
+        await anyio.sleep(chance.uniform(0, 0.1))
         sleeper.stop()
         save = await place.saved(owner)
         async with Being(heir) as follower:
