@@ -82,6 +82,17 @@ class Journal(Protocol):
         """
         ...
 
+    def check_lease(self) -> Awaitable[None] | None:
+        """Asked before a node is called: whether the thread is still held.
+
+        Returns ``None`` if it is for certain, else something to await that makes certain.
+
+        Raises:
+            LeaseLost: somebody else has taken the thread over (also raised by what is awaited).
+            StoreError: that cannot be found out (likewise).
+        """
+        ...
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction of the store's own, for a node's statements; rolled back when left.
 
@@ -217,6 +228,9 @@ class ListJournal:
     def append(self, event: JournalEvent) -> None:
         """Add an event at the end."""
         self.events.append(event)
+
+    def check_lease(self) -> None:
+        """Nobody else can have it."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Raises ``StoreError``: there are none."""

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Barrier
@@ -59,7 +59,7 @@ class Being:
     def __init__(self, life: Life) -> None:
         self.life = life
         self._reports, sender = _CONTEXT.Pipe(duplex=False)
-        self._process: ForkServerProcess = _CONTEXT.Process(  # type: ignore[assignment]
+        self._process: ForkServerProcess = _CONTEXT.Process(
             target=live, args=(life, sender), name=life.name, daemon=True
         )
         with _import_path():
@@ -101,11 +101,14 @@ class Being:
         self._process.kill()
 
     def stop(self) -> None:
-        """Make it stand still."""
-        os.kill(self.pid, signal.SIGSTOP)
+        """Make it stand still, if it has not ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        """Let it go on, if it has not ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
 
     async def __aenter__(self) -> Self:
         return self

@@ -174,4 +174,3 @@ def _asked_again(
         return 0
     last = by_life[later[-1]]
     return sum(max(0, last.count(key) - 2) for key in asked)
-

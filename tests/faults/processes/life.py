@@ -161,7 +161,8 @@ class Mortal:
         return await self._backend.renew(leases, _EXPIRED if self._brief else ttl)
 
     async def append(self, records: Sequence[Record]) -> set[ThreadId]:
-        return await self._commit(partial(self._backend.append, records))
+        fenced: set[ThreadId] = await self._commit(partial(self._backend.append, records))
+        return fenced
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -207,7 +208,7 @@ class Mortal:
                 connection.set_trace_callback(commits)
             return connection
 
-        DatabaseFile.open = opened  # type: ignore[method-assign]
+        DatabaseFile.open = opened  # type: ignore[method-assign, assignment]
 
 
 class _MortalTransaction:
@@ -222,4 +223,3 @@ class _MortalTransaction:
     async def commit(self, records: Sequence[Record]) -> bool:
         stored: bool = await self._commit(partial(self._transaction.commit, records))
         return stored
-

@@ -105,7 +105,7 @@ class Round(NamedTuple):
         return [report for report in reports if report is not None]
 
     def count_calls(self, before: Counter[str]) -> None:
-        """Count what was called more often, since then, than by one process that nobody disturbs."""
+        """Count what was called more often, since then, than when nobody disturbs."""
         calls = Counter(effect.key for effect in self.place.effects.of(self.thread_id))
         calls.subtract(before)
         for key, count in calls.items():
@@ -146,18 +146,18 @@ async def take_over(flow: Flow[Any], life: Life, world: World) -> RunResult[Any]
 async def asleep(round_: Round) -> None:
     place, thread_id, chance, undisturbed, score = round_
     options = {**place.options, "lease_ttl": _TTL}
-    owner = replace(place.life("life 1", thread_id, brief=False, pace=0.004), options=options)
+    owner = replace(place.life("life 1", thread_id, brief=False, pace=0.01), options=options)
     heir = replace(owner, name="life 2", job=take_over)
     async with Being(owner) as sleeper:
         with anyio.fail_after(60):
-            while not place.effects.of(thread_id):
+            while not place.effects.of(thread_id):  # noqa: ASYNC110 - another process writes there
                 await anyio.sleep(0.002)
-        await anyio.sleep(chance.uniform(0, 0.1))
+        await anyio.sleep(chance.uniform(0, 0.2))
         sleeper.stop()
         save = await place.saved(owner)
         async with Being(heir) as follower:
             followed: Report | None = None
-            with anyio.move_on_after(chance.choice((_TTL + chance.uniform(0, 0.1), 5))):
+            with anyio.move_on_after(chance.choice((3 * _TTL + chance.uniform(0, 0.3), 5))):
                 followed = await follower.wait()
             before = place.effects.of(thread_id)
             sleeper.go_on()

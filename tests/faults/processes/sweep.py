@@ -147,21 +147,20 @@ async def _points(
 
 async def sweep(kind: str, points: int, jobs: int = 2) -> dict[str, Figures]:
     """So many points on a store of this kind, shared by the durabilities."""
-    found: dict[str, Figures] = {}
+    found = {f"{kind} {durability}": Figures() for durability in DURABILITIES}
+    limiter = anyio.CapacityLimiter(jobs)
     async with opened(kind) as place:
-        for number, durability in enumerate(DURABILITIES):
-            share = points // 3 + (number < points % 3)
-            found[f"{kind} {durability}"] = Figures()
-            limiter = anyio.CapacityLimiter(jobs)
 
-            async def take(point: Point, undisturbed: Undisturbed, name: str) -> None:
-                async with limiter:
-                    figures = await found_at(place, point, undisturbed)
-                    found[name] += figures
+        async def take(point: Point, undisturbed: Undisturbed) -> None:
+            async with limiter:
+                figures = await found_at(place, point, undisturbed)
+            found[f"{kind} {point.durability}"] += figures
 
-            async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group:
+            for number, durability in enumerate(DURABILITIES):
+                share = points // 3 + (number < points % 3)
                 async for point, undisturbed in _points(place, durability, share):
-                    group.start_soon(take, point, undisturbed, f"{kind} {durability}")
+                    group.start_soon(take, point, undisturbed)
     return found
 
 
