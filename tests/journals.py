@@ -26,8 +26,9 @@ class WrappedJournal:
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         return self.inner.append(event)
 
-    def check_lease(self) -> Awaitable[None] | None:
-        return self.inner.check_lease()
+    @property
+    def check_lease(self) -> Callable[[], Awaitable[None] | None] | None:
+        return self.inner.check_lease
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         return self.inner.transaction()

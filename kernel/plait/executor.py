@@ -190,6 +190,7 @@ class Executor:
         self.machine = machine
         self.plan: Plan = machine.plan
         self.journal = journal
+        self._check_lease = journal.check_lease
         self.thread_id = thread_id
         self.context = context
         self.listener = listener
@@ -336,8 +337,7 @@ class Executor:
         writes: Writes = ()
         goto: Any = ()
         while True:
-            held = self.journal.check_lease()
-            if held is not None:
+            if self._check_lease is not None and (held := self._check_lease()) is not None:
                 await held
                 if not machine.expects(command):
                     return None
@@ -849,7 +849,7 @@ class _NoJournal:
     status = "running"
 
     def __init__(self, outer: Journal) -> None:
-        self.check_lease: Callable[[], Awaitable[None] | None] = outer.check_lease
+        self.check_lease = outer.check_lease
 
     def append(self, event: JournalEvent) -> None:
         return None

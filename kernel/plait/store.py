@@ -82,14 +82,13 @@ class Journal(Protocol):
         """
         ...
 
-    def check_lease(self) -> Awaitable[None] | None:
-        """Asked before a node is called: whether the thread is still held.
+    @property
+    def check_lease(self) -> Callable[[], Awaitable[None] | None] | None:
+        """What to ask before a node is called; ``None`` if nobody else can have the thread.
 
-        Returns ``None`` if it is for certain, else something to await that makes certain.
-
-        Raises:
-            LeaseLost: somebody else has taken the thread over (also raised by what is awaited).
-            StoreError: that cannot be found out (likewise).
+        It returns ``None`` if the thread is still held for certain, else something to await that
+        makes certain, and raises ``LeaseLost`` if somebody else has taken the thread over, or
+        ``StoreError`` if that cannot be found out.
         """
         ...
 
@@ -221,6 +220,8 @@ class ListJournal:
 
     __slots__ = ("events", "status")
 
+    check_lease = None
+
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
         self.status = "running"
@@ -228,9 +229,6 @@ class ListJournal:
     def append(self, event: JournalEvent) -> None:
         """Add an event at the end."""
         self.events.append(event)
-
-    def check_lease(self) -> None:
-        """Nobody else can have it."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Raises ``StoreError``: there are none."""

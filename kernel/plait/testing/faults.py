@@ -289,8 +289,9 @@ class _MortalJournal:
     def past(self) -> Past:
         return self._journal.past
 
-    def check_lease(self) -> Awaitable[None] | None:
-        return self._journal.check_lease()
+    @property
+    def check_lease(self) -> Callable[[], Awaitable[None] | None] | None:
+        return self._journal.check_lease
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         return self._journal.transaction()
