@@ -658,10 +658,17 @@ class _PastReader:
         return plan
 
     async def _description_of(self, fingerprint: str) -> bytes:
+        from .fingerprint import fingerprint_of
+
         description = await self._store.load_plan(fingerprint)
         if description is None:
             raise StoreError(
                 f"a journal names graph {fingerprint}, and the store does not have its description"
+            )
+        if fingerprint_of(description) != fingerprint:
+            raise StoreError(
+                f"what the store has as the description of graph {fingerprint} was changed or "
+                "damaged, or is that of another graph"
             )
         return description
 
