@@ -706,7 +706,7 @@ class _PastReader:
             if type(event) is RunStarted:
                 final = number == begins[-1]
                 machine.plan = last if final and last else await self._plan(graphs[number])
-            commands = machine.handle(event)
+            commands = _take_in(machine, event, past.position + number + 1)
             if note is not None:
                 note(machine, event, commands)
         return machine, begun_by
@@ -767,6 +767,21 @@ class _PastReader:
 
 
 _UNBOUNDED = 1 << 40
+
+
+def _take_in(machine: Machine, event: JournalEvent, position: int) -> list[Command]:
+    """Replay an event. Raises ``StoreError`` if it cannot come behind those before it."""
+    try:
+        if isinstance(event, (RunStarted, NodeCompleted, StateUpdated)):
+            for channel, _ in event.writes:
+                machine.schema.channels[channel]
+        return machine.handle(event)
+    except (LookupError, AttributeError, AssertionError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"event {position} of the journal, {type(event).__name__}, does not fit what comes "
+            f"before it ({type(error).__name__}: {error!s:.80}): rows were changed, or come from "
+            "elsewhere"
+        ) from error
 
 
 def _branch_to_update(
