@@ -120,7 +120,7 @@ def restore(content: Any, plan: Plan, *, keep_delta: bool = False) -> Machine:
     machine = Machine(plan, keep_delta=keep_delta)
     reader = _Reader(plan, _list(objects), _list(values), _list(cells))
     reader.fill(machine, state, _MACHINE)
-    machine.after.update(_map(_path, _frozenset_of_paths)(reader, after))
+    machine.after.update(_dependencies(reader, after))
     _check_walks(machine, reader.made(Branch), reader.made(Generation))
     return machine
 
@@ -401,7 +401,8 @@ def _outcomes(reader: _Reader, value: Any) -> Any:
     return Outcomes([_outcome(reader, each) for each in _exactly(Outcomes, value)])
 
 
-_frozenset_of_paths = _many(frozenset, _path)
+_paths = _many(frozenset, _path)
+_dependencies = _map(_path, _paths)
 _outcome = _instance(Outcome)
 _branch, _generation, _member = _of(Branch), _of(Generation), _of(Member)
 _branches = _many(list, _branch)
@@ -472,7 +473,7 @@ _ATTRIBUTES: Final[Mapping[type, Mapping[str, _Lift]]] = {
         "total_weight": _number,
     },
     Member: {
-        "after": _frozenset_of_paths,
+        "after": _paths,
         "branch": _branch,
         "fate": _one_of("late", "cancelled", None),
         "id": _maybe(_text),
