@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from . import footprint, machine, plots, report
+from . import durable, footprint, machine, plots, postgres, report
 from .contenders import find
 from .contenders.base import Contender
 from .contenders.plait_kernel import PlaitKernel
 from .measure import Result, Settings, measure
-from .workloads import FOOTPRINT, MODULES, cases
+from .workloads import DURABLE, FOOTPRINT, MODULES, cases
 
 ROOT = Path(__file__).parent.parent
 QUICK = Settings(repeats=7, sample=0.005, longest=1.0, longest_traced=0.3)
@@ -29,10 +29,10 @@ QUICK = Settings(repeats=7, sample=0.005, longest=1.0, longest_traced=0.3)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write the results. Returns the exit code."""
     options = _parser().parse_args(arguments)
-    names = options.only.upper().split(",") if options.only else [*MODULES, FOOTPRINT]
-    unknown = [name for name in names if name not in MODULES and name != FOOTPRINT]
+    names = options.only.upper().split(",") if options.only else [*MODULES, DURABLE, FOOTPRINT]
+    unknown = [name for name in names if name not in (*MODULES, DURABLE, FOOTPRINT)]
     if unknown:
-        known = ", ".join([*MODULES, FOOTPRINT])
+        known = ", ".join([*MODULES, DURABLE, FOOTPRINT])
         print(f"no workload {', '.join(unknown)}: there are {known}", file=sys.stderr)
         return 2
     settings = QUICK if options.quick else Settings()
@@ -74,9 +74,15 @@ def _run(
     weights = footprint.measure(contenders, settings.repeats) if FOOTPRINT in names else []
     if weights:
         print(f"\n{report.footprint_table(weights)}")
+    kept = []
+    if DURABLE in names:
+        with postgres.server() as url:
+            peers = [each.name for each in contenders if each.kind == "peer"]
+            kept = asyncio.run(durable.measure(settings.repeats, peers, url, quick=options.quick))
+        print(f"\n{report.durable_tables(kept)}")
     target = Path(options.output)
     target.mkdir(parents=True, exist_ok=True)
-    data = report.as_json(here, settings, results, weights, missing)
+    data = report.as_json(here, settings, results, weights, kept, missing)
     (target / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     drawn = plots.draw(results, contenders, target)
     print(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .contenders.base import Contender
+from .durable import JOBS, STEP_BYTES, Durability
 from .footprint import FLOOR, Footprint
 from .measure import Result, Series, median, quartiles
 from .workloads import growth
@@ -79,6 +80,45 @@ def footprint_table(footprints: Sequence[Footprint]) -> str:
     return f"### W8: footprint\n\n{_markdown(heads, rows)}\n"
 
 
+def durable_tables(found: Sequence[Durability]) -> str:
+    """W6 as Markdown tables: completions a second, and how the stored bytes grow."""
+    heads = [
+        "",
+        "kept in",
+        *[f"{job.title}, per s" for job in JOBS],
+        "chain ÷ floor",
+        "runs ÷ floor",
+    ]
+    floors = {"PostgreSQL": "bare asyncpg", "SQLite": "bare sqlite3"}
+    by_name = {(each.system, each.contender): each for each in found}
+    rows, blank, growing = [], [], []
+    for each in found:
+        if each.reason is not None:
+            blank.append(f"- {each.contender} ({each.system}) is left blank: {each.reason}")
+            continue
+        row = [each.contender, each.system]
+        row += [_number(job.completions / median(each.seconds[job.key])) for job in JOBS]
+        floor = by_name[each.system, floors[each.system]]
+        for key in ("chain", "runs"):
+            pairs = zip(floor.seconds[key], each.seconds[key], strict=True)
+            row.append(f"{median([theirs / mine for theirs, mine in pairs]):.2f}")
+        rows.append(row)
+        sizes = sorted(each.stored)
+        cells = [f"{each.stored[size] / 1e3:,.0f}" for size in sizes]
+        payload = f"{each.stored[sizes[-1]] / (sizes[-1] * STEP_BYTES):.2f}"
+        power = growth.exponent(sizes, [each.stored[size] for size in sizes])
+        growing.append([each.contender, each.system, *cells, payload, f"{power:.2f}"])
+    sizes = sorted(next(each.stored for each in found if each.stored))
+    titles = [f"{size} steps, kB" for size in sizes]
+    notes = "".join(f"{line}\n" for line in blank)
+    return (
+        f"### W6: durable: completed nodes a second\n\n{_markdown(heads, rows)}\n"
+        "\nThe floor commits each completion by itself on one connection.\n"
+        f"{notes}\n### W6: what steps of 1 kB take on the disk, tables and indices\n\n"
+        f"{_markdown(['', 'kept in', *titles, '÷ payload', 'exponent'], growing)}\n"
+    )
+
+
 def series_over_size(
     results: Sequence[Result], prefix: str, figure: str
 ) -> dict[str, list[tuple[int, float]]]:
@@ -149,6 +189,7 @@ def as_json(
     settings: Any,
     results: Sequence[Result],
     footprints: Sequence[Footprint],
+    durable: Sequence[Durability],
     missing: dict[str, str],
 ) -> dict[str, Any]:
     """Everything, in seconds and bytes."""
@@ -172,6 +213,7 @@ def as_json(
             }
             for result in results
         ],
+        "durable": [{slot: getattr(each, slot) for slot in each.__slots__} for each in durable],
         "footprints": [
             {slot: getattr(each, slot) for slot in each.__slots__} for each in footprints
         ],

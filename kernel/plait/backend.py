@@ -56,7 +56,8 @@ class ThreadRow(NamedTuple):
     """Bytes of the thread's own events that are kept."""
     status: str
     """As the last release left it: ``"completed"``, ``"suspended"`` or ``"running"`` (a run has
-    not been finished); ``""`` for a fork that nobody has run yet."""
+    not been finished); ``"running"`` while it is leased; ``""`` for a fork that nobody has run
+    yet. In a ``Grant``: what it was before."""
     graph: str
     """The name of the graph that last held it."""
     holder: str | None

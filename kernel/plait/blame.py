@@ -47,7 +47,8 @@ class Blame:
     fate: Fate
     """``"kept"``: it is part of the channel's value (or was left out by its reducer alone);
     ``"overwritten"``: it was, until a later write replaced the value; ``"late"``, ``"cancelled"``,
-    ``"failed"``: it was dropped with its branch, which came too late, was cancelled, or failed."""
+    ``"failed"``: it was dropped with its branch, which came too late, was cancelled, or failed
+    (or the run failed in the merge)."""
 
 
 class _Fall:
@@ -145,4 +146,6 @@ def _why_dropped(position: int, branch: BranchPath, falls: Sequence[_Fall]) -> F
     """What was said of a branch, or one above it, first after it wrote, else last before that."""
     own = [fall for fall in falls if branch[: len(fall.branch)] == fall.branch]
     after = [fall for fall in own if fall.position >= position]
+    if not own:  # it was being merged when the run failed of a conflict
+        return "failed"
     return after[0].fate if after else own[-1].fate

@@ -20,11 +20,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup
 
 from .backend import Backend, Grant, Record, Row, ThreadRow, Transaction
 from .codec import Codec, TypeRegistry
@@ -40,9 +40,9 @@ from .errors import (
 )
 from .events import JournalEvent, ThreadId
 from .seal import Protection, Seal
-from .store import JournalFormat, LeasedJournal, Past, Store
+from .store import JournalFormat, LeasedJournal, Past, Store, check_id, check_thread_id
 
-__all__ = ["DurableStore", "Limits", "open_store"]
+__all__ = ["DurableStore", "Limits", "check_thread_id", "open_store"]
 
 T = TypeVar("T")
 
@@ -53,13 +53,14 @@ _MOST_AT_ONCE: Final = 5_000
 _MOST_BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """What one commit takes along at most, so that it stays well within its timeout."""
 
+_FIRST_DELAY: Final = 0.05
+"""Seconds until what failed for lack of a store is tried again; then twice as many each time."""
+
 _BACKLOG: Final = 2_000
 """How many events may be on their way with durability "async" before the run waits for them."""
 
 _FIRST_SNAPSHOT: Final = 64 * 1024
 """A thread with fewer bytes of events than this is replayed faster than a snapshot is read."""
-
-_LONGEST_ID: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,9 @@ class Limits:
     max_value_bytes: int = 2 * 1024 * 1024
     """Bytes of one value: a write, or the argument of a ``Send``."""
     max_history_bytes: int = 50 * 1024 * 1024
-    """Bytes of all events of a thread that were not pruned."""
+    """Bytes of all events of a thread that were not pruned; of a fork, those of its own."""
     max_history_events: int = 51_200
-    """How many events a thread may have that were not pruned."""
+    """How many events a thread may have that were not pruned; a fork has those it begins with."""
 
 
 class DurableStore:
@@ -104,7 +105,7 @@ class DurableStore:
         for name, value in (("lease_ttl", lease_ttl), ("patience", patience)):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value!r} must be seconds above 0")
-        _check_id("tenant", backend.tenant)
+        check_id("tenant", backend.tenant)
         self.backend = backend
         self.protection = Protection(seal, backend.tenant)
         self.lease_ttl = lease_ttl
@@ -144,10 +145,11 @@ class DurableStore:
         failure: BaseException | None = None
         unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
         async with anyio.create_task_group() as group:
+            # A task of its own takes the lease and gives it back, since a cancellation from
+            # outside anyio pierces the shields of the task in which the caller waits.
+            group.start_soon(journal.keep, group)
             try:
-                # A task of its own takes the lease and gives it back, since a cancellation from
-                # outside anyio pierces the shields of the task in which the caller waits.
-                await group.start(journal.keep, group.cancel_scope)
+                await journal.wait_held()
                 await journal.load()
                 yield journal
             except unhandled:
@@ -155,28 +157,26 @@ class DurableStore:
             except BaseException as error:  # past the task group, which would wrap it
                 failure = error
             group.cancel_scope.cancel()
+        # That what has finished is not durable is worse than whatever else has happened.
+        if journal.failure is not None and journal.failure is not failure:
+            raise journal.failure from failure
         if failure is not None:
             raise failure
-        if journal.failure is not None:
-            raise journal.failure
 
     async def persist(self, action: Callable[[], Awaitable[T]]) -> T:
         """Do something with the backend, and again while it is unavailable, within the bound."""
         began = anyio.current_time()
-        delay = 0.05
+        delay = _FIRST_DELAY
         while True:
             try:
                 return await action()
             except StoreUnavailable as error:
                 left = began + self.patience - anyio.current_time()
                 if left <= 0:
-                    raise StoreError(
-                        f"the store has been unavailable for {self.patience:g} s, and the run "
-                        f"cannot go on without it ({error}); when it is back, resume the thread"
-                    ) from error
+                    raise _out_of_patience(self.patience, error) from error
                 _log().warning("store unavailable", error=str(error), retry_in=delay)
                 await anyio.sleep(min(delay, left))
-                delay = min(delay * 2, 2.0) * random.uniform(0.8, 1.2)
+                delay = _next_delay(delay)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -190,16 +190,22 @@ class DurableStore:
     ) -> Past | None:
         """What is known of a thread, up to a position; ``None`` for one that is not known.
 
-        ``whole``: from the first position that is kept, and not only from the last snapshot.
+        Args:
+            whole: begin with the first event that was not pruned, whatever snapshots there are.
 
         Raises ``StoreError`` if that position was pruned.
         """
         check_thread_id(thread_id)
-        thread = await self.persist(lambda: self.backend.thread(thread_id))
-        if thread is None or thread.position == 0:
-            return None
-        past, _ = await self.read(thread, format_ or JournalFormat(), upto, whole=whole)
-        return past
+        format_ = format_ or JournalFormat()
+        thread = await self._row(thread_id)
+        while thread is not None and thread.position > 0:
+            try:
+                return (await self.read(thread, format_, upto, whole=whole)).past
+            except StoreError:
+                before, thread = thread, await self._row(thread_id)
+                if thread is not None and thread.pruned == before.pruned:
+                    raise  # else it was pruned or deleted in the meantime
+        return None
 
     async def read(
         self,
@@ -208,55 +214,79 @@ class DurableStore:
         upto: int | None = None,
         *,
         whole: bool = False,
-    ) -> tuple[Past, bytes]:
-        """A thread's past: its snapshot and its events, those of its origin before its own.
-
-        With it comes the link to which the event behind it is bound, if rows are sealed.
-        """
-        backend, thread_id = self.backend, thread.thread_id
-        begin = thread.origin[1] if thread.origin is not None else 0
-        start, snapshot, link = 0, None, b""
-        events: list[JournalEvent] = []
+    ) -> _Read:
+        """A thread's past: its snapshot and its events, those of its origin before its own."""
+        lineage = [(thread, upto)]
         last = thread.position if upto is None else upto
-        found = None
-        latest = min(last, thread.pruned) if whole else last
-        if latest > begin:
-            found = await self.persist(lambda: backend.load_snapshot(thread_id, latest))
+        found: Row | None = None
+        while True:
+            source = lineage[-1][0]
+            begin = _begin_of(source)
+            if last < source.pruned:
+                raise StoreError(
+                    f"position {last} of thread {source.thread_id!r} was pruned: the first that "
+                    f"is kept is {source.pruned}"
+                )
+            if last > begin or source.pruned == last > 0:
+                found = await self._snapshot_of(source, source.pruned if whole else last)
+            if found is not None or source.origin is None:
+                break
+            last = min(begin, last)
+            lineage.append((await self._origin_of(source), last))
+        start, snapshot, link = 0, None, b""
         if found is not None:
             start = found.position
-            snapshot, link = self.protection.open_snapshot(thread_id, start, found.data)
-        elif last < thread.pruned:
-            raise StoreError(
-                f"position {last} of thread {thread_id!r} was pruned: the first that is kept is "
-                f"{thread.pruned}"
-            )
-        elif thread.origin is not None:
-            source = await self.persist(partial(backend.thread, thread.origin[0]))
-            if source is None:
-                raise StoreError(
-                    f"thread {thread_id!r} is a fork of {thread.origin[0]!r}, which is gone"
-                )
-            (start, snapshot, inherited), link = await self.read(
-                source, format_, min(begin, last), whole=whole
-            )
-            events += inherited
-        after = start + len(events)
-        while after < last or upto is None:
-            rows = await self.persist(
-                partial(backend.read, thread_id, max(after, begin), upto, _PAGE)
-            )
+            snapshot, link = self.protection.open_snapshot(source.thread_id, start, found.data)
+        events: list[JournalEvent] = []
+        size = 0
+        for each, end in reversed(lineage):
+            after = start + len(events)
+            rows, size = await self._rows(each, max(after, _begin_of(each)), end)
             for row in rows:
                 after += 1
                 if row.position != after:
-                    raise StoreError(
-                        f"the journal of thread {thread_id!r} has no event {after}, but has "
-                        f"{row.position}: rows were removed by hand, or come from elsewhere"
-                    )
-                record, link = self.protection.open_event(thread_id, after, link, row.data)
-                events.append(_decode(thread_id, after, record, format_))
-            if len(rows) < _PAGE:
+                    raise _gap(each.thread_id, after, row.position)
+                record, link = self.protection.open_event(each.thread_id, after, link, row.data)
+                events.append(_decode(each.thread_id, after, record, format_))
+            if after < (each.position if end is None else min(end, each.position)):
+                raise _gap(each.thread_id, after + 1)
+        return _Read(Past(start, snapshot, events, thread.thread_id), size, link)
+
+    async def _rows(self, thread: ThreadRow, after: int, upto: int | None) -> tuple[list[Row], int]:
+        """The thread's own records, and their bytes."""
+        rows: list[Row] = []
+        size = 0
+        while upto is None or after < upto:
+            read = partial(self.backend.read, thread.thread_id, after, upto, _PAGE)
+            page = await self.persist(read)
+            rows += page
+            size += sum([len(row.data) for row in page])
+            if len(page) < _PAGE:
                 break
-        return Past(start, snapshot, events), link
+            after = page[-1].position
+        return rows, size
+
+    async def _snapshot_of(self, thread: ThreadRow, upto: int) -> Row | None:
+        if upto == 0:
+            return None
+        return await self.persist(partial(self.backend.load_snapshot, thread.thread_id, upto))
+
+    async def _origin_of(self, thread: ThreadRow) -> ThreadRow:
+        assert thread.origin is not None
+        source = await self._row(thread.origin[0])
+        if source is None:
+            raise StoreError(
+                f"thread {thread.thread_id!r} is a fork of {thread.origin[0]!r}, which is gone"
+            )
+        return source
+
+    async def _row(self, thread_id: ThreadId) -> ThreadRow | None:
+        return await self.persist(lambda: self.backend.thread(thread_id))
+
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread without reading its journal; ``None`` if there is none."""
+        check_thread_id(thread_id)
+        return await self.persist(lambda: self.backend.thread(thread_id))
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
@@ -296,8 +326,7 @@ class DurableStore:
             raise _unknown(thread_id)
 
     async def _thread(self, thread_id: ThreadId) -> ThreadRow:
-        check_thread_id(thread_id)
-        thread = await self.persist(lambda: self.backend.thread(thread_id))
+        thread = await self.thread(thread_id)
         if thread is None:
             raise _unknown(thread_id)
         return thread
@@ -325,6 +354,16 @@ def _decode(
         ) from error
 
 
+class _Read(NamedTuple):
+    """What was read of a thread."""
+
+    past: Past
+    size: int
+    """Bytes of those of its events that are its own."""
+    link: bytes
+    """To which the next event is bound, where rows are sealed."""
+
+
 class _DurableJournal:
     """The journal of a thread under a lease."""
 
@@ -336,37 +375,47 @@ class _DurableJournal:
         """Of the last event that was added."""
         self.durable = 0
         """Of the last event that is known to be durable."""
+        self.waits_since: float | None = None
+        """Since when something of it is being stored that is not durable yet."""
         self.failure: PlaitError | None = None
         """Why nothing can be added any more."""
-        self.past = Past(0, None, ())
+        self.past = Past(0, None, (), thread_id)
         self._store = store
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._thread: ThreadRow
         self._format = format_
         self._commit = store.committer
+        self._held = anyio.Event()
         self._wake = anyio.Event()
         self._scope: anyio.CancelScope | None = None
+        self._renewal = anyio.CancelScope(shield=True)
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
         self._link = b""  # to which the next event is bound
         self._size = 0
-        self._fresh = 0.0  # bytes of events since the last snapshot
-        self._enough = float(_FIRST_SNAPSHOT)  # of which it is worth while to try another
+        self._fresh = 0  # bytes of its own events since the last snapshot
+        self._enough = _FIRST_SNAPSHOT  # of which it is worth while to try another
+
+    async def wait_held(self) -> None:
+        """Wait for the lease; raise why it is not given."""
+        await self._held.wait()
+        if self.failure is not None:
+            raise self.failure
 
     async def load(self) -> None:
         """Read what is there."""
         thread = self._thread
         if thread.position == 0:
             return
-        self.past, self._link = await self._store.read(thread, self._format)
-        position, snapshot, events = self.past
+        self.past, self._fresh, self._link = await self._store.read(thread, self._format)
+        position, snapshot, events, _ = self.past
         self.position = self.durable = position + len(events)
         self._size = thread.size
-        self._fresh = thread.size * len(events) / max(1, self.position - thread.pruned)
         if snapshot is not None:
             self._enough = max(_FIRST_SNAPSHOT, 2 * len(snapshot))
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+        self._check_limits(0)  # before a node is called whose result could not be stored
         self._take_snapshot = take_snapshot
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
@@ -375,8 +424,8 @@ class _DurableJournal:
         assert self._format.codec is not None
         row, link = self._seal(self._format.codec.encode_event(event))
         self._check_limits(len(row))
-        if self._fresh >= self._enough and self._take_snapshot is not None:
-            self._offer_snapshot(self._take_snapshot())
+        if self._fresh >= self._enough:
+            self._try_snapshot()
         self.position += 1
         self._link = link
         self._size += len(row)
@@ -414,8 +463,9 @@ class _DurableJournal:
         self._check_limits(len(row))
         await self._commit.wait_until(self, self.position)
         position = self.position + 1
+        record = Record(self.thread_id, self.epoch, position, row)
         try:
-            stored = await transaction.commit([Record(self.thread_id, self.epoch, position, row)])
+            stored = await transaction.commit([record])
         except StoreUnavailable as error:
             _log().warning("commit in doubt", thread_id=self.thread_id, error=str(error))
             if not await self._happened(position):
@@ -458,21 +508,30 @@ class _DurableJournal:
                 f"{limits.max_history_bytes:,}: prune it, or begin another thread",
             )
 
-    def _offer_snapshot(self, data: bytes) -> None:
+    def _try_snapshot(self) -> None:
         """Keep a snapshot if the events since the last one are at least twice its size.
 
         So all snapshots together take at most half of what the events take, and what is replayed
         behind the last one is linear in its size. A state that only grows is never worth one: its
         journal is not larger than itself.
         """
-        if self._fresh >= 2 * len(data):
-            row = self._store.protection.seal_snapshot(
+        if self._take_snapshot is None:
+            return
+        try:
+            data = self._take_snapshot()
+            sealed = self._store.protection.seal_snapshot(
                 self.thread_id, self.position, self._link, data
             )
-            self._snapshot = Row(self.position, row)
+        except Exception as error:  # what a reducer made of the writes need not be storable
+            _log().warning("no snapshots", thread_id=self.thread_id, error=str(error))
+            self._take_snapshot = None
+            return
+        if self._fresh >= 2 * len(sealed):
+            self._snapshot = Row(self.position, sealed)
             self._fresh = 0
-            self._wake.set()
-        self._enough = max(_FIRST_SNAPSHOT, 2 * len(data), 2 * self._fresh)
+            if self._format.durability != "exit":
+                self._wake.set()
+        self._enough = max(_FIRST_SNAPSHOT, 2 * len(sealed), 2 * self._fresh)
 
     def fail(self, error: PlaitError) -> None:
         """Nothing can be added any more; whoever runs is cancelled."""
@@ -513,7 +572,7 @@ class _DurableJournal:
         backend, epoch = self._store.backend, self.epoch
         link = b""
         if self._store.protection.is_on:  # that of the event in whose place the snapshot stands
-            _, link = await self._store.read(self._thread, self._format, position)
+            link = (await self._store.read(self._thread, self._format, position)).link
         data = self._store.protection.seal_snapshot(self.thread_id, position, link, snapshot)
         for step in (
             partial(backend.save_snapshot, self.thread_id, epoch, position, data),
@@ -522,34 +581,27 @@ class _DurableJournal:
             if not await self._store.persist(step):
                 raise lease_lost(self.thread_id)
 
-    # -- the task that keeps it ---------------------------------------------------------------
+    # -- the tasks that keep it ---------------------------------------------------------------
 
-    async def keep(
-        self,
-        scope: anyio.CancelScope,
-        *,
-        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Take the lease, renew it and store what is on its way, until cancelled; then close."""
-        await self._acquire()
-        self.status = self._thread.status or "running"
-        ttl = self._store.lease_ttl
-        renew_at = anyio.current_time() + ttl / 3
+    async def keep(self, group: TaskGroup) -> None:
+        """Take the lease and store what is on its way, until cancelled; then close."""
+        try:
+            await self._acquire()
+        except Exception as error:
+            self.fail(_as_plait_error(error))
+            self._held.set()
+            return
+        group.start_soon(self._renew)
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
-            self._scope = scope
-            task_status.started()
+            self._scope = group.cancel_scope
+            self._held.set()
             while True:
-                with anyio.move_on_after(renew_at - anyio.current_time()):
-                    await self._wake.wait()
-                if anyio.current_time() >= renew_at:
-                    await self._renew()
-                    renew_at = anyio.current_time() + ttl / 3
-                if self._wake.is_set():
-                    self._wake = anyio.Event()
-                    await self._store_the_rest()
-        except PlaitError as error:
-            self.fail(error)
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                await self._store_the_rest()
+        except Exception as error:
+            self.fail(_as_plait_error(error))
         finally:
             self._scope = None
             with anyio.CancelScope(shield=True):
@@ -558,46 +610,93 @@ class _DurableJournal:
     async def _acquire(self) -> None:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
         holder = self._holder
+        unknown = False
 
         async def attempt() -> Grant:
-            grant: Grant | None = None
+            nonlocal unknown
             with anyio.CancelScope(shield=True):  # else nobody would know to give it back
-                grant = await backend.acquire(self.thread_id, holder, ttl, graph)
-            assert grant is not None
-            return grant
+                try:
+                    return await backend.acquire(self.thread_id, holder, ttl, graph)
+                except StoreUnavailable:
+                    unknown = True
+                    raise
+            raise AssertionError("a shielded scope is not cancelled by itself")
 
-        self.epoch, self._thread = await self._store.persist(attempt)
+        try:
+            self.epoch, self._thread = await self._store.persist(attempt)
+        except anyio.get_cancelled_exc_class():
+            if unknown:  # it may have been given without an answer
+                with anyio.CancelScope(shield=True):
+                    await self._give_back(attempt)
+            raise
+        if not self._held.is_set():
+            # What the row says may be what an earlier attempt left; the journal knows better.
+            self.status = self._thread.status if self._thread.position else "running"
+
+    async def _give_back(self, acquire: Callable[[], Awaitable[Grant]]) -> None:
+        try:
+            epoch, thread = await acquire()
+            await self._store.backend.release(self.thread_id, epoch, thread.status)
+        except Exception as error:  # the lease will expire by itself
+            _log().warning("lease not released", thread_id=self.thread_id, error=str(error))
 
     async def _renew(self) -> None:
-        epoch = self.epoch
-        try:
-            lost = await self._store.backend.renew([(self.thread_id, epoch)], self._store.lease_ttl)
-        except StoreUnavailable as error:
-            # Nobody else can have reached it either, or else the next append will say so.
-            _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
-            return
-        if lost and epoch == self.epoch:  # else this journal has taken a new one meanwhile
-            self.fail(lease_lost(self.thread_id))
+        """Hold the lease until what is on its way is stored, though the run be cancelled."""
+        backend, ttl = self._store.backend, self._store.lease_ttl
+        delay = ttl / 3
+        with self._renewal:
+            while True:
+                await anyio.sleep(delay)
+                epoch = self.epoch
+                try:
+                    lost = await backend.renew([(self.thread_id, epoch)], ttl)
+                except StoreUnavailable as error:
+                    # Nobody else can have reached it either, or else the next append will say so.
+                    _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
+                    delay = min(1.0, ttl / 10)
+                    continue
+                except Exception as error:
+                    self.fail(_as_plait_error(error))
+                    return
+                if lost and epoch == self.epoch:  # else it has taken a new one meanwhile
+                    self.fail(lease_lost(self.thread_id))
+                    return
+                delay = ttl / 3
 
     async def _store_the_rest(self) -> None:
-        await self._commit.wait_until(self, self.position)
+        # The snapshot of now, and not one that is taken meanwhile: its events must be durable
+        # before it is, or else others could take their places behind a crash.
         snapshot, self._snapshot = self._snapshot, None
-        if snapshot is not None:
-            save = partial(self._store.backend.save_snapshot, self.thread_id, self.epoch, *snapshot)
-            await self._store.persist(save)
+        await self._commit.wait_until(self, self.position)
+        if snapshot is None:
+            return
+        try:
+            saved = await self._store.backend.save_snapshot(self.thread_id, self.epoch, *snapshot)
+        except StoreError as error:  # it only saves time
+            _log().warning("snapshot not saved", thread_id=self.thread_id, error=str(error))
+            return
+        if not saved:
+            self.fail(lease_lost(self.thread_id))
 
     async def _close(self) -> None:
-        """Store what is not stored, within the bound of patience, and give the lease back."""
-        store = self._store
+        """Store what is not stored and give the lease back, each within the bound of patience."""
+        if self.failure is None:
+            try:
+                await self._store_the_rest()
+            except Exception as error:
+                self.fail(_as_plait_error(error))
+        self._renewal.cancel()
+        if isinstance(self.failure, LeaseLost):
+            return
+        status = self.status if self.failure is None else "running"
+        release = partial(self._store.backend.release, self.thread_id, self.epoch, status)
         try:
             if self.failure is None:
-                await self._store_the_rest()
-            if not isinstance(self.failure, LeaseLost):
-                await store.backend.release(self.thread_id, self.epoch, self.status)
-        except StoreUnavailable as error:  # the lease will expire by itself
+                await self._store.persist(release)
+            else:
+                await release()
+        except Exception as error:  # the lease will expire by itself, and all is stored
             _log().warning("lease not released", thread_id=self.thread_id, error=str(error))
-        except PlaitError as error:
-            self.failure = self.failure or error
 
 
 class _Committer:
@@ -608,7 +707,7 @@ class _Committer:
 
     def __init__(self, store: DurableStore) -> None:
         self._store = store
-        self._queue: list[tuple[_DurableJournal, Record]] = []
+        self._queue: list[_Item] = []
         self._leading = False
         self._turn = anyio.Event()
 
@@ -617,9 +716,13 @@ class _Committer:
 
     async def wait_until(self, journal: _DurableJournal, position: int) -> None:
         """Return when the journal is durable up to a position; raise why it will not be."""
-        while journal.durable < position:
-            if journal.failure is not None:
+        if journal.waits_since is None and journal.durable < position:
+            journal.waits_since = anyio.current_time()
+        while True:
+            if journal.failure is not None:  # also where this much is durable: nothing begins
                 raise journal.failure
+            if journal.durable >= position:
+                return
             if self._leading:
                 await self._turn.wait()
             else:
@@ -629,11 +732,17 @@ class _Committer:
         """Store what is waiting."""
         self._leading = True
         self._turn = anyio.Event()
-        batch: list[tuple[_DurableJournal, Record]] = []
+        batch: list[_Item] = []
         try:
-            await anyio.lowlevel.checkpoint()  # whoever is ready in this turn comes along
+            # Whoever is about to add something comes along: one more turn of the loop is much
+            # cheaper than one more commit.
+            count = 0
+            while len(self._queue) > count:
+                count = len(self._queue)
+                await anyio.lowlevel.checkpoint()
             batch = self._take()
-            await self._store_batch(batch)
+            with anyio.CancelScope(shield=True):  # others wait for it as well
+                await self._store_batch(batch)
         except BaseException:  # cancelled: repeating what has happened does no harm
             self._queue[:0] = batch
             raise
@@ -641,8 +750,8 @@ class _Committer:
             self._leading = False
             self._turn.set()
 
-    def _take(self) -> list[tuple[_DurableJournal, Record]]:
-        queue = self._queue
+    def _take(self) -> list[_Item]:
+        queue = [item for item in self._queue if item[0].failure is None]
         size = count = 0
         for _, record in queue[:_MOST_AT_ONCE]:
             size += len(record.data)
@@ -652,36 +761,116 @@ class _Committer:
         self._queue = queue[count:]
         return queue[:count]
 
-    async def _store_batch(self, batch: Sequence[tuple[_DurableJournal, Record]]) -> None:
-        batch = [item for item in batch if item[0].failure is None]
-        if not batch:
-            return
-        records = [record for _, record in batch]
-        try:
-            fenced = await self._store.persist(partial(self._store.backend.append, records))
-        except StoreError as error:
-            journals = dict.fromkeys(journal for journal, _ in batch)
-            if len(journals) > 1 and not isinstance(error.__cause__, StoreUnavailable):
-                for journal in journals:  # one of them may be at fault, and not the others
-                    await self._store_batch([item for item in batch if item[0] is journal])
-                return
+    async def _store_batch(self, batch: list[_Item]) -> None:
+        """Store records, or fail the journals whose patience is at its end or that are at fault."""
+        delay = _FIRST_DELAY
+        while batch := [item for item in batch if item[0].failure is None]:
+            journals = list(dict.fromkeys([journal for journal, _ in batch]))
+            now = anyio.current_time()
             for journal in journals:
-                journal.fail(_not_stored(journal, error))
+                if journal.waits_since is None:
+                    journal.waits_since = now
+            records = [record for _, record in batch]
+            try:
+                fenced = await self._store.backend.append(records)
+            except StoreUnavailable as error:
+                delay = await self._wait_to_repeat(journals, error, delay)
+                continue
+            except Exception as error:
+                if len(journals) == 1:
+                    journals[0].fail(_not_stored(journals[0], _as_plait_error(error)))
+                    return
+                await self._store_apart(batch, journals)  # one of them may be at fault
+                return
+            await self._settle(batch, fenced)
             return
+
+    async def _wait_to_repeat(
+        self, journals: Sequence[_DurableJournal], error: StoreUnavailable, delay: float
+    ) -> float:
+        now, patience = anyio.current_time(), self._store.patience
+        left = math.inf
+        for journal in journals:
+            since = journal.waits_since
+            assert since is not None
+            if now >= since + patience:
+                journal.fail(_not_stored(journal, _out_of_patience(patience, error)))
+            else:
+                left = min(left, since + patience - now)
+        if left < math.inf:
+            _log().warning("store unavailable", error=str(error), retry_in=delay)
+            await anyio.sleep(min(delay, left))
+        return _next_delay(delay)
+
+    async def _store_apart(
+        self, batch: Sequence[_Item], journals: Sequence[_DurableJournal]
+    ) -> None:
+        for journal in journals:
+            await self._store_batch([item for item in batch if item[0] is journal])
+
+    async def _settle(self, batch: Sequence[_Item], fenced: set[ThreadId]) -> None:
+        """Note what became of records that a backend has answered for."""
+        suspects: dict[_DurableJournal, None] = {}
         for journal, record in batch:
             if record.thread_id in fenced:
-                journal.fail(lease_lost(record.thread_id))
+                suspects[journal] = None
             else:
                 journal.durable = record.position
+                if journal.durable == journal.position:
+                    journal.waits_since = None
+        for thread_id in fenced:
+            journals = [journal for journal in suspects if journal.thread_id == thread_id]
+            if len(journals) == 1:
+                journals[0].fail(lease_lost(thread_id))
+            else:  # an earlier holder in this same process, whose records came along
+                await self._store_apart(batch, journals)
 
 
-def _not_stored(journal: _DurableJournal, cause: StoreError) -> StoreError:
+_Item: TypeAlias = "tuple[_DurableJournal, Record]"
+
+
+def _next_delay(delay: float) -> float:
+    return min(delay * 2, 2.0) * random.uniform(0.8, 1.2)
+
+
+def _as_plait_error(error: Exception) -> PlaitError:
+    """What a backend raised; anything but a ``PlaitError`` is a fault of the backend itself."""
+    if isinstance(error, PlaitError):
+        return error
+    wrapped = StoreError(f"the store failed ({type(error).__name__}: {error})")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _out_of_patience(patience: float, cause: StoreUnavailable) -> StoreError:
+    error = StoreError(
+        f"the store has been unavailable for {patience:g} s, and the run cannot go on without it "
+        f"({cause}); when it is back, resume the thread"
+    )
+    error.__cause__ = cause
+    return error
+
+
+def _not_stored(journal: _DurableJournal, cause: PlaitError) -> StoreError:
     error = StoreError(
         f"thread {journal.thread_id!r} is durable up to position {journal.durable}; the "
         f"{journal.position - journal.durable} events behind it may not be stored: {cause}"
     )
     error.__cause__ = cause
     return error
+
+
+def _gap(thread_id: ThreadId, missing: int, found: int | None = None) -> StoreError:
+    but = f", but has {found}" if found is not None else ""
+    return StoreError(
+        f"the journal of thread {thread_id!r} has no event {missing}{but}: rows were removed by "
+        "hand, or come from elsewhere"
+    )
+
+
+def _begin_of(thread: ThreadRow) -> int:
+    """The position behind which a thread's own events begin."""
+    return thread.origin[1] if thread.origin is not None else 0
 
 
 def _unknown(thread_id: ThreadId) -> ThreadNotFound:
@@ -695,23 +884,6 @@ def lease_lost(thread_id: ThreadId) -> LeaseLost:
         "was taken over by another process, since this one did not renew its lease in time (it was "
         "paused, cut off or overloaded): the run goes on over there",
     )
-
-
-def check_thread_id(thread_id: object) -> None:
-    """Refuse ids that not every store can keep. Raises ``ValueError`` or ``TypeError``."""
-    _check_id("thread_id", thread_id)
-
-
-def _check_id(what: str, given: object) -> None:
-    if not isinstance(given, str):
-        raise TypeError(f"a {what} is a string, not {type(given).__name__}: {given!r:.80}")
-    if not given.isprintable():  # NUL and lone surrogates are not, either
-        raise ValueError(f"the {what} {given[:40]!r} has characters that cannot be printed")
-    if not given or len(given.encode()) > _LONGEST_ID:
-        raise ValueError(
-            f"a {what} has 1 to {_LONGEST_ID} bytes in UTF-8, and {given[:40]!r} has "
-            f"{len(given.encode())}"
-        )
 
 
 def open_store(url: str, **options: Any) -> Store:

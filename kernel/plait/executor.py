@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from contextvars import copy_context
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import anyio
 import anyio.abc
@@ -34,7 +34,6 @@ from .commands import (
     RouteBranch,
     RunNode,
     StartTimer,
-    StopTimer,
 )
 from .errors import (
     CodecError,
@@ -215,7 +214,6 @@ class Executor:
         self._scopes: dict[BranchPath, anyio.CancelScope | _NoScope] = {}
         self._may_cancel = machine.plan.may_cancel
         self._timers: list[tuple[float, TimerKey]] = []
-        self._due: dict[TimerKey, float] = {}  # of the timers that are wanted
         self._timer_scope: anyio.CancelScope | None = None
         self._earlier_timer = anyio.Event()
         self._group: anyio.abc.TaskGroup
@@ -267,6 +265,8 @@ class Executor:
         """Take branches that are ready, one after another, until there is none."""
         self._standby = False
         try:
+            # A task that was cancelled before its first step hears of it at its first await only.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             while self._ready:
                 with anyio.CancelScope() if self._may_cancel else _NoScope() as scope:
                     while self._ready and not scope.cancel_called:
@@ -332,7 +332,7 @@ class Executor:
             and spec.name in self.interrupts.before
             and not self._is_answered(command, "before")
         ):
-            return await self._park(command, 0, (self._stop(command, "before"),))
+            return await self._park(command, spec, 0, (self._stop(command, "before"),))
         writes: Writes = ()
         goto: Any = ()
         while True:
@@ -345,7 +345,7 @@ class Executor:
             except Parked as signal:
                 if not machine.expects(command):
                     return None
-                return await self._park(command, attempt, tuple(signal.asked))
+                return await self._park(command, spec, attempt, tuple(signal.asked))
             except Exception as error:
                 if not machine.expects(command):
                     return None
@@ -484,13 +484,16 @@ class Executor:
         return False
 
     async def _park(
-        self, command: RunNode, attempt: int, asked: tuple[Interrupt, ...]
+        self, command: RunNode, spec: NodeSpec, attempt: int, asked: tuple[Interrupt, ...]
     ) -> RunNode | RouteBranch | None:
         """Journal what a node asks; its branch goes on when there is an answer."""
         if not self._may_ask(command, len(asked)):
             return None
         event = NodeInterrupted(self.now(), command.branch, command.node, attempt, asked)
-        return await self._dispatch(event, command.branch)
+        try:
+            return await self._dispatch(event, command.branch)
+        except CodecError as error:  # what it asks cannot be stored
+            return await self._failed(command, spec, attempt, error)
 
     # -- within a step ------------------------------------------------------------------------
 
@@ -666,7 +669,9 @@ class Executor:
             durable = self.journal.append(event)
             commands = self.machine.handle(event)
             if durable is not None:
-                with anyio.CancelScope(shield=True):  # what is in the journal is carried out
+                # What is in the journal is carried out, even if this branch is cancelled. Where no
+                # branch can be, a cancellation ends the run, and what resumes it carries it out.
+                with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SCOPE:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
@@ -691,8 +696,6 @@ class Executor:
                     scope.cancel()
             elif isinstance(command, StartTimer):
                 self._start_timer(command)
-            elif isinstance(command, StopTimer):
-                self._due.pop(command.timer, None)
             elif isinstance(command, JudgeQuorum):
                 mine = await self._judge(command, own) or mine
             elif isinstance(command, Fail):
@@ -729,7 +732,6 @@ class Executor:
     # -- timers -------------------------------------------------------------------------------
 
     def _start_timer(self, command: StartTimer) -> None:
-        self._due[command.timer] = command.due
         heapq.heappush(self._timers, (command.due, command.timer))
         if self._timer_scope is None:
             self._watch()
@@ -745,7 +747,9 @@ class Executor:
         with self._timer_scope:
             while self._timers:
                 due, timer = self._timers[0]
-                if self._due.get(timer) != due:  # stopped, or started anew since
+                # Commands of two events may be carried out in another order than that of the
+                # events, so whether it was stopped or put off is for the machine to say.
+                if self.machine.due(timer) != due:
                     heapq.heappop(self._timers)
                     continue
                 remaining = due - self.now()
@@ -757,7 +761,6 @@ class Executor:
                         await self._earlier_timer.wait()
                     continue
                 heapq.heappop(self._timers)
-                del self._due[timer]
                 await self._dispatch(TimerFired(max(due, self.now()), timer))
         self._timer_scope = None
 
@@ -822,6 +825,9 @@ class _NoScope:
 
     def cancel(self) -> None:
         raise AssertionError("this plan cannot cancel a branch")
+
+
+_NO_SCOPE: Final = _NoScope()
 
 
 class _Held(NamedTuple):

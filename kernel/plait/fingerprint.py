@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from .errors import StoreError
+from .errors import GraphError, StoreError
 from .events import Target
 from .plan import Compiler, NodeSpec, Plan, Router, Way
 from .policy import END, START, Join, QuorumWord, join_faults
@@ -66,8 +66,7 @@ def describe(plan: Plan) -> bytes:
             if vertex.ways
         },
     }
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    return text.encode("utf-8", "surrogatepass")  # as json reads it
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def fingerprint_of(description: bytes) -> str:
@@ -112,11 +111,16 @@ def rebuild(description: bytes, schema: Schema) -> Plan:
 
     Values are folded by ``schema``: reducers are code, and only those of today are there.
 
-    Raises:
-        StoreError: the description is in a format that is not known, or makes no sense.
-        GraphError: no graph that it could be of would compile.
+    Raises ``StoreError`` for a description that is damaged, or in a format that is not known.
     """
     content = _load(description)
+    try:
+        return _rebuilt(content, schema)
+    except GraphError as error:  # it says what a graph could be, but not one that compiles
+        raise _nonsense(str(error)) from error
+
+
+def _rebuilt(content: Description, schema: Schema) -> Plan:
     nodes = {
         name: NodeSpec(
             name=name,
@@ -285,7 +289,7 @@ def differences(old: bytes, new: bytes) -> list[str]:
         *_channel_differences(before["channels"], after["channels"]),
         *_node_differences(before["nodes"], after["nodes"]),
         *_sync_point_differences(before["sync_points"], after["sync_points"]),
-        *_way_differences(before["ways"], after["ways"]),
+        *_way_differences(before["ways"], after["ways"], before["nodes"]),
     ]
 
 
@@ -333,9 +337,25 @@ def _sync_point_differences(before: Mapping[str, Any], after: Mapping[str, Any])
                 yield f"sync point {name!r} had {field}={was!r} and has {is_!r}"
 
 
-def _way_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
+def _moved(ways: Sequence[Any], now: Sequence[Any]) -> bool:
+    """Whether branches that all of these ways opened would have other numbers now.
+
+    A node's way on is in the journal, and so is a router's; that of edges alone is not.
+    """
+    plain = all(isinstance(way, str) for way in ways)
+    return plain and all(way in now for way in ways) and ways != now[: len(ways)]
+
+
+def _way_differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], nodes: Container[str]
+) -> Iterable[str]:
     for source, ways in before.items():
         now = after.get(source, [])
+        if source not in nodes and _moved(ways, now):
+            yield (
+                f"the edges behind {_vertex(source)} are in another order, or new ones come "
+                "before them, and their places number the branches"
+            )
         for way in ways:
             if isinstance(way, str):
                 if way not in now:

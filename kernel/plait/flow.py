@@ -20,7 +20,6 @@ from .draw import draw_mermaid
 from .errors import (
     GraphChanged,
     InterruptError,
-    PlaitError,
     StoreError,
     ThreadError,
     ThreadNotFound,
@@ -37,9 +36,12 @@ from .events import (
     InterruptsAnswered,
     JournalEvent,
     NodeCompleted,
+    NodeFailed,
     NodeInterrupted,
     NodeName,
+    NodeRetried,
     Outcomes,
+    Routed,
     RunCompleted,
     RunStarted,
     StateUpdated,
@@ -169,6 +171,21 @@ class Flow(Generic[S]):
         }
         self.debug = debug
 
+    def with_store(self, store: Store | str) -> Flow[S]:
+        """The same graph, with the same options, on another store."""
+        return Flow(
+            self.plan,
+            store,
+            durability=self._past.durability,
+            types=self._past.types,
+            interrupt_before=self.interrupts.before,
+            interrupt_after=self.interrupts.after,
+            max_interrupts=self.interrupts.limit,
+            max_concurrency=self.max_concurrency,
+            pools=self.pools,
+            debug=self.debug,
+        )
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -198,8 +215,10 @@ class Flow(Generic[S]):
         Args:
             input: a mapping of channels to values, or an instance of the schema. It is folded over
                 the thread's state like any other writes.
-            thread_id: the thread to append the run to; by default a new one, of which a store in
-                memory that the Flow made for itself keeps the last thousand.
+            thread_id: the thread to append the run to, of 1 to 512 bytes that can be printed; by
+                default a new one, named in the result. A store in memory that the Flow made for
+                itself keeps the last thousand of these; any other keeps them until they are
+                deleted, so that a run nobody named can be looked at and resumed as well.
             context: for the nodes, as ``ctx.context``; not part of the state.
 
         Raises:
@@ -264,6 +283,25 @@ class Flow(Generic[S]):
         """
         return RunStream(lambda listener: self._run(input, thread_id, context, listener), buffer)
 
+    def resume_stream(
+        self,
+        thread_id: ThreadId,
+        answers: Mapping[InterruptId, Any] | None = None,
+        context: Any = None,
+        *,
+        migrate: bool = False,
+        buffer: int = 100,
+    ) -> RunStream[S]:
+        """Go on with a run as ``resume`` does, and read its events as ``stream`` gives them.
+
+        The first of them is the first that happens now: what the journal held before is to be had
+        by ``journal``.
+        """
+        return RunStream(
+            lambda listener: self._resume(thread_id, answers, context, listener, migrate=migrate),
+            buffer,
+        )
+
     async def _run(
         self, given: Any, thread_id: ThreadId | None, context: Any, listener: Listener | None
     ) -> RunResult[S]:
@@ -273,7 +311,9 @@ class Flow(Generic[S]):
         async with self.store.lease(thread_id, self._past.format) as journal:
             machine, _ = await self._past.replay(journal.past)
             if machine.running:
+                journal.status = _status(machine)
                 raise _unfinished(thread_id, machine)
+            journal.status = "completed"
             machine.plan = self.plan
             writes = self.plan.schema.check_input(machine.values, given)
             executor = self._executor(machine, journal, thread_id, context, listener)
@@ -295,9 +335,10 @@ class Flow(Generic[S]):
             if past.snapshot is None and not past.events:
                 raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
             machine, begun_by = await self._past.replay(past)
+            journal.status = _status(machine)
             changed = machine.running and begun_by and begun_by != fingerprint
             if changed:
-                machine = await self._past.adopt(thread_id, past, begun_by, migrate=migrate)
+                machine = await self._past.adopt(past, machine, begun_by, migrate=migrate)
             if machine.failure is not None:
                 raise machine.failure
             executor = self._executor(machine, journal, thread_id, context, listener)
@@ -344,10 +385,11 @@ class Flow(Generic[S]):
         if machine.failure is not None:
             await executor.record(*news)
             raise machine.failure
-        known = [interrupt.id for interrupt in machine.interrupts]
+        known = {interrupt.id: None for interrupt in machine.interrupts}
         unknown = [name for name in answers if name not in known]
         if unknown:
-            raise InterruptError(executor.thread_id, _why_not_open(unknown, events), unknown, known)
+            problem = _why_not_open(unknown, events)
+            raise InterruptError(executor.thread_id, problem, unknown, tuple(known))
         news.append(InterruptsAnswered(now, tuple(answers.items())))
         machine.handle(news[-1])
         await executor.record(*news)
@@ -495,6 +537,15 @@ class Flow(Generic[S]):
         machine, _ = await self._past.replay(past)
         return self._snapshot(machine, thread_id, end, past.events[-1] if past.events else None)
 
+    async def journal(self, thread_id: ThreadId, at: int | None = None) -> Past:
+        """The events of a thread that are kept, oldest first, up to a position of its journal.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: the journal has no such position.
+        """
+        return await self._read(thread_id, at, whole=True)
+
     async def history(self, thread_id: ThreadId) -> AsyncIterator[Snapshot[S]]:
         """The thread at each position of its journal that is kept, newest first.
 
@@ -504,6 +555,9 @@ class Flow(Generic[S]):
         past = await self._read(thread_id, None, whole=True)
         snapshots: list[Snapshot[S]] = []
         position = past.position
+        if past.snapshot is not None:  # what was pruned led here
+            machine, _ = await self._past.replay(past, until=position)
+            snapshots.append(self._snapshot(machine, thread_id, position, None))
 
         def note(machine: Machine, event: JournalEvent, commands: object) -> None:
             nonlocal position
@@ -538,21 +592,15 @@ class Flow(Generic[S]):
         if keep is None and keep_bytes is None:
             raise ValueError("say how much to keep: keep=..., keep_bytes=... or both")
         async with self.store.lease(thread_id, self._past.format) as journal:
-            return await self._prune(journal, thread_id, keep, keep_bytes)
-
-    async def _prune(
-        self, journal: LeasedJournal, thread_id: ThreadId, keep: int | None, keep_bytes: int | None
-    ) -> int:
-        cut = await journal.find_cut(keep, keep_bytes)
-        past = await self.store.past(thread_id, self._past.format, cut)
-        if past is None:
-            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-        if past.events:
-            machine, begun_by = await self._past.replay(past)
-            await journal.prune(cut, self._past.snapshot(machine, begun_by))
-        elif past.snapshot is not None:
-            await journal.prune(cut, past.snapshot)
-        return cut
+            whole = await self._read(thread_id, None, whole=True)
+            machine, _ = await self._past.replay(journal.past)
+            journal.status = _status(machine)
+            cut = await journal.find_cut(keep, keep_bytes)
+            if cut > whole.position:
+                # On the graph that carried the run out in the end, though that came later.
+                machine, graph = await self._past.replay(whole, until=cut)
+                await journal.prune(cut, self._past.snapshot(machine, graph))
+            return cut
 
     async def _read(self, thread_id: ThreadId, upto: int | None, *, whole: bool = False) -> Past:
         past = await self.store.past(thread_id, self._past.format, upto, whole=whole)
@@ -606,8 +654,8 @@ class _PastReader:
     ) -> None:
         self.plan = plan
         self._store = store
-        self._durability: Durability = durability
-        self._types = types
+        self.durability: Durability = durability
+        self.types = types
         self._snapshot_codec: Codec | None = None
         self._fingerprint = ""
         self._description = b""
@@ -619,13 +667,13 @@ class _PastReader:
         codec = self._store.make_codec(self._registry)
         if codec is not None:  # a snapshot's size is bounded by that of the thread
             self._snapshot_codec = type(codec)(codec.registry, max_value_bytes=_UNBOUNDED)
-        return JournalFormat(self.plan.name, codec, self._durability)
+        return JournalFormat(self.plan.name, codec, self.durability)
 
     def _registry(self) -> TypeRegistry:
         from .codec import TypeRegistry
         from .snapshots import register_types
 
-        types = self._types
+        types = self.types
         registry = types if isinstance(types, TypeRegistry) else TypeRegistry()
         register_types(registry)
         if not isinstance(types, TypeRegistry):
@@ -658,18 +706,15 @@ class _PastReader:
         return plan
 
     async def _description_of(self, fingerprint: str) -> bytes:
-        from .fingerprint import fingerprint_of
-
         description = await self._store.load_plan(fingerprint)
         if description is None:
             raise StoreError(
                 f"a journal names graph {fingerprint}, and the store does not have its description"
             )
+        from .fingerprint import fingerprint_of
+
         if fingerprint_of(description) != fingerprint:
-            raise StoreError(
-                f"what the store has as the description of graph {fingerprint} was changed or "
-                "damaged, or is that of another graph"
-            )
+            raise StoreError(f"the description of graph {fingerprint} is that of another graph")
         return description
 
     async def replay(
@@ -677,59 +722,108 @@ class _PastReader:
         past: Past,
         note: Callable[[Machine, JournalEvent, Sequence[Command]], None] | None = None,
         *,
-        last: Plan | None = None,
+        last: str | None = None,
+        until: int | None = None,
         keep_delta: bool = False,
     ) -> tuple[Machine, str]:
-        """Replay a journal, each run on the graph that carried it out.
+        """Replay a journal, each run on the graph that carried it out in the end.
 
         Args:
             past: what is to be replayed.
-            note: called after every event, with what the machine made of it.
+            note: called after every event of it, with what the machine made of it.
             keep_delta: as for ``Machine``.
-            last: the graph for the last run, in place of its own.
+            last: the fingerprint of the graph for the last run, in place of its own.
+            until: the position after which to stop, not before that of its snapshot.
 
         Returns:
-            The machine, and the fingerprint of the graph of the last run.
+            The machine, and the fingerprint of the graph of its last run.
+
+        Raises:
+            StoreError: an event does not follow from those before it.
         """
-        machine = Machine(self.plan, keep_delta=keep_delta)
+        machine, graph = Machine(self.plan, keep_delta=keep_delta), ""
         if past.snapshot is None and not past.events:  # a new thread
-            return machine, ""
-        begins = [number for number, event in enumerate(past.events) if type(event) is RunStarted]
-        begun_by = ""
+            return machine, graph
+        graphs = self._graphs(past.events, last)
+        begin = past.position
         if past.snapshot is not None:
-            machine, begun_by = await self._restore(
-                past.snapshot, None if begins else last, keep_delta=keep_delta
-            )
-        graphs = self._graphs(past.events, begun_by)
-        begun_by = graphs[-1] if graphs else begun_by
-        for number, event in enumerate(past.events):
+            inside = bool(past.events) and type(past.events[0]) is not RunStarted
+            wanted = graphs[0] if inside else last if not past.events else ""
+            restored = await self._restore(past, wanted, keep_delta=keep_delta)
+            if restored is None:
+                past = await self._whole(past)
+                graphs = self._graphs(past.events, last)
+                if past.snapshot is not None:
+                    restored = await self._restore(past, wanted, pruned=True, keep_delta=keep_delta)
+            if restored is not None:
+                machine, graph = restored
+        position = past.position
+        for event, found in zip(past.events, graphs, strict=True):
+            if position == until:
+                break
+            position += 1
             if type(event) is RunStarted:
-                final = number == begins[-1]
-                machine.plan = last if final and last else await self._plan(graphs[number])
-            commands = _take_in(machine, event, past.position + number + 1)
-            if note is not None:
+                machine.plan, graph = await self._plan(found), found
+            else:
+                graph = found or graph
+            try:
+                _check_follows(machine, event)
+                commands = machine.handle(event)
+            except Exception as error:
+                raise StoreError(
+                    f"event {position} of thread {past.thread_id!r} does not follow from those "
+                    f"before it ({type(error).__name__}: {error}): rows were changed by hand, or "
+                    "come from elsewhere"
+                ) from error
+            if note is not None and position > begin:
                 note(machine, event, commands)
-        return machine, begun_by
+        return machine, graph
 
     async def _restore(
-        self, snapshot: bytes, plan: Plan | None, *, keep_delta: bool
-    ) -> tuple[Machine, str]:
-        from .snapshots import header_of, restore
+        self, past: Past, wanted: str | None, *, pruned: bool = False, keep_delta: bool
+    ) -> tuple[Machine, str] | None:
+        """The machine of a snapshot, and the fingerprint of its graph.
+
+        ``None`` if another Plait took it, or it was taken on another graph than the one that is
+        ``wanted``; where what led to it was ``pruned``, that may serve as well.
+        """
+        from .codec import DecodingError
+        from .snapshots import Outdated, header_of, restore
 
         assert self._snapshot_codec is not None
-        content = self._snapshot_codec.decode(snapshot)
-        header = header_of(content)
-        if plan is None:
-            plan = await self._plan(header.plan)
-        if header.bits != {spec.name: spec.bit for spec in plan.sync_points.values()}:
-            raise StoreError("its last snapshot was taken with other sync points")
-        return restore(content, plan, keep_delta=keep_delta), header.plan
+        assert past.snapshot is not None
+        try:
+            content = self._snapshot_codec.decode(past.snapshot)
+            header = header_of(content)
+            if wanted and wanted != header.plan and not pruned:
+                return None
+            graph = wanted or header.plan
+            plan = await self._plan(graph)
+            if header.bits != {spec.name: spec.bit for spec in plan.sync_points.values()}:
+                raise StoreError("it was taken on a graph with other sync points")
+            return restore(content, plan, keep_delta=keep_delta), graph
+        except (StoreError, DecodingError) as error:
+            if isinstance(error, Outdated) and not pruned:
+                return None
+            raise StoreError(
+                f"the snapshot at position {past.position} of thread {past.thread_id!r} cannot be "
+                f"read: {error}"
+            ) from error
+
+    async def _whole(self, past: Past) -> Past:
+        """The same past with as few events replaced by a snapshot as possible."""
+        end = past.position + len(past.events)
+        whole = await self._store.past(past.thread_id, self.format, end, whole=True)
+        if whole is None:
+            raise ThreadNotFound(past.thread_id, "was deleted meanwhile")
+        return whole
 
     @staticmethod
-    def _graphs(events: Sequence[JournalEvent], begun_by: str) -> list[str]:
-        """For each event, the graph that carried out its run in the end."""
+    def _graphs(events: Sequence[JournalEvent], last: str | None = None) -> list[str]:
+        """For each event, the graph that carried out its run in the end; empty where only an
+        earlier event says it."""
         found: list[str] = []
-        graph: str | None = None
+        graph = last
         for event in reversed(events):
             if graph is None and isinstance(event, RunStarted | GraphAdopted):
                 graph = event.plan
@@ -738,25 +832,27 @@ class _PastReader:
                 graph = None
         return found[::-1]
 
-    async def adopt(
-        self, thread_id: ThreadId, past: Past, begun_by: str, *, migrate: bool
-    ) -> Machine:
-        """Replay a journal so that its last run goes on with this graph.
+    async def adopt(self, past: Past, machine: Machine, begun_by: str, *, migrate: bool) -> Machine:
+        """Replay a journal so that its last run, on ``machine``, goes on with this graph.
 
         Raises ``GraphChanged`` where it cannot, or should not without ``migrate``.
         """
         from .fingerprint import differences
 
+        thread_id = past.thread_id
         old = await self._description_of(begun_by)
         changed = differences(old, self._description)
         if changed and not migrate:
             raise GraphChanged(thread_id, changed)
         try:
-            machine, _ = await self.replay(past, last=self.plan)
-        except (KeyError, AssertionError, TypeError, PlaitError) as error:
-            problem = f"it cannot be replayed on this graph: {type(error).__name__}: {error}"
+            adopted, _ = await self.replay(past, last=self._fingerprint)
+        except StoreError as error:
+            problem = f"it cannot be replayed on this graph: {error}"
             raise GraphChanged(thread_id, [*changed, problem]) from error
-        return machine
+        if adopted.failure is not None and machine.failure is None:
+            problem = f"on this graph it fails: {adopted.failure}"
+            raise GraphChanged(thread_id, [*changed, problem]) from adopted.failure
+        return adopted
 
     def snapshot(self, machine: Machine, begun_by: str | None = None) -> bytes:
         """The machine as bytes, for a store that wants a snapshot."""
@@ -768,20 +864,27 @@ class _PastReader:
 
 _UNBOUNDED = 1 << 40
 
+_OF_A_NODE = (NodeCompleted, NodeFailed, NodeInterrupted, NodeRetried, Routed)
+"""Events of a branch that stands at a node, a sync point or START, and of a run that goes on."""
 
-def _take_in(machine: Machine, event: JournalEvent, position: int) -> list[Command]:
-    """Replay an event. Raises ``StoreError`` if it cannot come behind those before it."""
-    try:
-        if isinstance(event, (RunStarted, NodeCompleted, StateUpdated)):
-            for channel, _ in event.writes:
-                machine.schema.channels[channel]
-        return machine.handle(event)
-    except (LookupError, AttributeError, AssertionError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"event {position} of the journal, {type(event).__name__}, does not fit what comes "
-            f"before it ({type(error).__name__}: {error!s:.80}): rows were changed, or come from "
-            "elsewhere"
-        ) from error
+
+def _check_follows(machine: Machine, event: JournalEvent) -> None:
+    """Refuse an event that cannot have happened next. Raises ``ValueError``."""
+    if isinstance(event, (RunStarted, NodeCompleted, StateUpdated)):
+        for channel, _ in event.writes:
+            if channel not in machine.schema.channels:
+                raise ValueError(f"there is no channel {channel!r}")
+    if machine.failure is not None and isinstance(event, (*_OF_A_NODE, RunStarted)):
+        raise ValueError(f"the run has failed: {machine.failure}")
+    if isinstance(event, _OF_A_NODE):
+        branch = machine.branches.get(event.branch)
+        name = f"branch {format_path(event.branch)}"
+        if branch is None:
+            raise ValueError(f"there is no {name}")
+        if branch.place != event.node:
+            raise ValueError(f"{name} stands at {branch.place!r}, not at {event.node!r}")
+        if branch.status != ("routing" if type(event) is Routed else "running"):
+            raise ValueError(f"{name} is {branch.status} at {branch.place!r}")
 
 
 def _branch_to_update(

@@ -201,6 +201,11 @@ class Machine:
             branch.preview = (writes, seen)  # so that it is not folded a second time
         return seen
 
+    def due(self, timer: TimerKey) -> float | None:
+        """When a timer is due at present; ``None`` if it is not wanted, or stands still."""
+        found = self._find_barrier(timer.branch, timer.generation, timer.sync_point)
+        return None if found is None else found[1].timer_due.get(timer)
+
     def outstanding(self) -> list[Command]:
         """What is to be done in the present state: how a resumed run begins."""
         commands: list[Command] = []
@@ -786,6 +791,8 @@ class Machine:
             delta = self._merger.take(top, leaves, _between(leaves, top))
         for leaf in leaves:
             self._forget(leaf)
+            if self._any_dependents:
+                self._done(leaf)
             self._prune(leaf)
         if late == "merge" and barrier.heir is not None:
             self._merge_late(barrier.heir, delta)
@@ -1094,17 +1101,21 @@ class Machine:
 
     def _is_done(self, top: Branch) -> bool:
         """Whether no branch at or below ``top`` goes on by itself: all have ended, or wait at a
-        sync point of its own generation or further out."""
+        sync point of its own generation or further out, and none further in has yet to open."""
         assert top.generation is not None
         depth = len(top.generation.owner.path)
         for branch in subtree(top):
+            for inner in branch.forks:
+                if not all(barrier.opened for barrier in inner.barriers.values()):
+                    return False
             if branch.status in ("running", "routing", "held", "parked"):
                 return False
             if branch.status == "waiting":
                 spec = self.plan.vertices[branch.place].sync_point
                 assert spec is not None
                 generation, _ = self._locate(branch, spec.bit)
-                if len(generation.owner.path) > depth:
+                # Where it has come too late, it is about to be dealt with as such.
+                if len(generation.owner.path) > depth or generation.barriers[spec.bit].opened:
                     return False
         return True
 

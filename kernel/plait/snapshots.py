@@ -19,7 +19,7 @@ from .plan import Plan, SyncPointSpec
 from .state import NodeWrites, Overwrite, Values
 from .tree import Branch, Generation, Member, Questions, Status
 
-__all__ = ["Header", "header_of", "register_types", "restore", "take"]
+__all__ = ["Header", "Outdated", "header_of", "register_types", "restore", "take"]
 
 T = TypeVar("T")
 
@@ -35,10 +35,14 @@ _PASSING: Final = frozenset({"preview"})
 """Attributes that are worked out again."""
 
 _NOT_STATE: Final = frozenset(
-    {"plan", "schema", "quiet", "failure", "_keep_delta", "_merger", "_commands"}
+    {"plan", "schema", "quiet", "failure", "delta", "_keep_delta", "_merger", "_commands"}
     | {"_dirty", "_suspects"}
 )
-"""Attributes of the machine that are given to it, or empty between events."""
+"""Attributes of the machine that are given to it, empty between events, or for a parent only."""
+
+
+class Outdated(StoreError):
+    """Another Plait took the snapshot. What it says is what the journal says, too."""
 
 
 class Header(NamedTuple):
@@ -96,14 +100,14 @@ def take(machine: Machine, fingerprint: str, codec: Codec) -> bytes:
 
 
 def header_of(content: Any) -> Header:
-    """The header of a decoded snapshot. Raises ``StoreError``."""
+    """The header of a decoded snapshot. Raises ``Outdated``, or ``StoreError`` if it has none."""
     if not (type(content) is list and len(content) == 6 and type(content[0]) is Header):
-        raise StoreError("a snapshot does not begin with its header: it is none")
+        raise StoreError("it does not begin with its header, so it is no snapshot")
     header: Header = content[0]
     if header.format != _FORMAT:
-        raise StoreError(
-            f"a snapshot has format {header.format!r:.40}, and this Plait reads {_FORMAT}: "
-            "remove it, or read it with the Plait that wrote it"
+        raise Outdated(
+            f"it has format {header.format!r:.40}, and this Plait reads {_FORMAT}: read it with "
+            "the Plait that wrote it"
         )
     if type(header.plan) is not str or type(header.bits) is not dict:
         raise _nonsense("its header does not say which graph it is of")
@@ -113,8 +117,10 @@ def header_of(content: Any) -> Header:
 def restore(content: Any, plan: Plan, *, keep_delta: bool = False) -> Machine:
     """The machine that a decoded snapshot stands for; ``keep_delta`` as for ``Machine``.
 
-    Raises ``StoreError`` for what no machine looks like. Whoever can write snapshots can put
-    together a state that no run came to, and none in which a walk over it would not end.
+    Whoever can write snapshots can put together a state that no run came to, and none that is not
+    of this graph, or in which a walk would not end.
+
+    Raises ``Outdated``, or ``StoreError`` if it makes no sense.
     """
     _, state, after, objects, values, cells = content
     machine = Machine(plan, keep_delta=keep_delta)
@@ -226,12 +232,16 @@ class _Reader:
         """Set the attributes of an object: all of them, and no others."""
         found = _dict(content)
         if found.keys() != attributes.keys():
-            raise _nonsense(f"a {type(target).__name__} has other attributes than its own")
+            different = ", ".join(sorted(map(repr, found.keys() ^ attributes.keys())))
+            raise Outdated(
+                f"what it says of a {type(target).__name__} is not what this Plait keeps "
+                f"({different:.200}): read it with the Plait that wrote it"
+            )
         for name, lift in attributes.items():
             try:
                 setattr(target, name, lift(self, found[name]))
             except StoreError as error:
-                raise StoreError(f"{error} (in {type(target).__name__}.{name})") from None
+                raise StoreError(f"{error} ({type(target).__name__}.{name})") from None
 
     def made(self, class_: type[T]) -> list[T]:
         """All objects of a class."""
@@ -254,7 +264,7 @@ _Lift: TypeAlias = Callable[[_Reader, Any], Any]
 
 
 def _nonsense(problem: str) -> StoreError:
-    return StoreError(f"a snapshot makes no sense, so it was changed or damaged: {problem}")
+    return StoreError(f"it makes no sense, so it was changed or damaged: {problem}")
 
 
 def _exactly(kind: type, value: Any) -> Any:
@@ -495,7 +505,6 @@ _MACHINE: Final[Mapping[str, _Lift]] = {
     "live_values": _values,
     "branches": _map(_path, _branch),
     "outcomes": _map(_vertex, _outcomes),
-    "delta": _delta,
     "runs": _count,
     "running": _flag,
     "_root": _maybe(_branch),

@@ -6,7 +6,6 @@ thread has one writer at a time.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ __all__ = [
     "MemoryStore",
     "Past",
     "Store",
+    "check_id",
+    "check_thread_id",
 ]
 
 UNNAMED: Final = "run-"
@@ -57,6 +58,7 @@ class Past(NamedTuple):
     snapshot: bytes | None
     events: Sequence[JournalEvent]
     """All behind that position, in order."""
+    thread_id: ThreadId = ""
 
 
 class Journal(Protocol):
@@ -135,6 +137,7 @@ class Store(Protocol):
         """Hold a thread for writing.
 
         Raises:
+            TypeError, ValueError: what is given is no thread's id.
             ThreadBusy: somebody else holds it.
             LeaseLost: when the block is left: somebody has taken it over.
             StoreError: the store cannot be reached, or, when the block is left, not all that was
@@ -152,10 +155,15 @@ class Store(Protocol):
     ) -> Past | None:
         """What is known of a thread, up to a position; ``None`` for a thread that is not known.
 
-        ``whole``: from the first position that is kept, and not only from the last snapshot.
+        Args:
+            whole: begin with the first event that was not pruned, whatever snapshots there are.
 
         Raises ``StoreError`` if that position was pruned.
         """
+        ...
+
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread without reading its journal; ``None`` if there is none."""
         ...
 
     async def threads(
@@ -226,10 +234,7 @@ class _MemoryJournal(ListJournal):
 
     leased: bool = False
     graph: str = ""
-
-    @property
-    def past(self) -> Past:
-        return Past(0, None, tuple(self.events))
+    past: Past = Past(0, None, ())
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         return None
@@ -241,6 +246,26 @@ class _MemoryJournal(ListJournal):
         raise StoreError("a store in memory keeps no snapshots")
 
 
+def check_thread_id(thread_id: object) -> None:
+    """Refuse ids that not every store can keep. Raises ``ValueError`` or ``TypeError``."""
+    check_id("thread_id", thread_id)
+
+
+def check_id(what: str, given: object) -> None:
+    """The same for ``what`` else is part of a key."""
+    if not isinstance(given, str):
+        raise TypeError(f"a {what} is a string, not {type(given).__name__}: {given!r:.80}")
+    if not given.isprintable():  # NUL and lone surrogates are not, either
+        raise ValueError(f"the {what} {given[:40]!r} has characters that cannot be printed")
+    if not given or len(given.encode()) > _LONGEST_ID:
+        raise ValueError(
+            f"a {what} has 1 to {_LONGEST_ID} bytes in UTF-8, and {given[:40]!r} has "
+            f"{len(given.encode())}"
+        )
+
+
+_LONGEST_ID: Final = 512
+
 _PLAIN: Final = JournalFormat()
 
 
@@ -249,14 +274,14 @@ class MemoryStore:
 
     Args:
         unnamed: how many threads to keep whose ids a Flow made up; the oldest go first, but none
-            whose run failed or goes on. ``None`` keeps all.
+            whose run failed, goes on or waits for an answer. ``None`` keeps all.
     """
 
     def __init__(self, *, unnamed: int | None = None) -> None:
         self._journals: dict[ThreadId, _MemoryJournal] = {}
         self._plans: dict[str, bytes] = {}
         self._unnamed = unnamed
-        self._finished: deque[ThreadId] = deque()
+        self._finished: dict[ThreadId, _MemoryJournal] = {}  # the oldest first
 
     def make_codec(self, types: Callable[[], TypeRegistry]) -> None:
         """None: events are kept as they are."""
@@ -266,22 +291,32 @@ class MemoryStore:
         self, thread_id: ThreadId, format_: JournalFormat = _PLAIN
     ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
             raise _busy(thread_id)
         self._journals[thread_id] = journal
         journal.leased = True
         journal.graph = format_.graph
+        journal.past = Past(0, None, tuple(journal.events), thread_id)
         try:
             yield journal
-            if self._unnamed is not None and thread_id.startswith(UNNAMED):
-                self._finished.append(thread_id)
-                if len(self._finished) > self._unnamed:
-                    del self._journals[self._finished.popleft()]
         finally:
             journal.leased = False
             if not journal.events:  # nothing has happened, so there is no such thread
                 del self._journals[thread_id]
+        if (
+            self._unnamed is not None
+            and thread_id.startswith(UNNAMED)
+            and journal.status == "completed"
+        ):
+            self._finished.pop(thread_id, None)
+            self._finished[thread_id] = journal
+            if len(self._finished) > self._unnamed:
+                oldest, journal = next(iter(self._finished.items()))
+                del self._finished[oldest]
+                if journal.status == "completed" and not journal.leased:
+                    self._journals.pop(oldest, None)
 
     async def past(
         self,
@@ -292,15 +327,22 @@ class MemoryStore:
         whole: bool = False,
     ) -> Past | None:
         """What is known of a thread; ``None`` for one that is not known."""
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         if journal is None or not journal.events:
             return None
-        return Past(0, None, tuple(journal.events[: None if upto is None else max(0, upto)]))
+        events = journal.events[: None if upto is None else max(0, upto)]
+        return Past(0, None, tuple(events), thread_id)
 
     async def read(self, thread_id: ThreadId) -> Sequence[JournalEvent]:
         """The events of a thread, in order; empty for a thread that is not known."""
         past = await self.past(thread_id)
         return past.events if past is not None else ()
+
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """What is known of a thread; ``None`` if there is none."""
+        journal = self._journals.get(thread_id)
+        return _row_of(thread_id, journal) if journal is not None else None
 
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
@@ -314,6 +356,7 @@ class MemoryStore:
 
     async def delete(self, thread_id: ThreadId) -> None:
         """Remove a thread and its journal. Raises ``ThreadNotFound`` or ``ThreadBusy``."""
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         if journal is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
@@ -357,7 +400,7 @@ def _row_of(thread_id: ThreadId, journal: _MemoryJournal) -> ThreadRow:
         position=len(events),
         pruned=0,
         size=0,
-        status=journal.status,
+        status="running" if journal.leased else journal.status,
         graph=journal.graph,
         holder="this process" if journal.leased else None,
         expires=None,

@@ -144,7 +144,20 @@ def talkative(calls: Calls) -> Graph:
     return build("START a talk END", "START b END", a=calls.node(), b=calls.node(2), talk=talk)
 
 
+def asking(calls: Calls) -> Graph:
+    async def ask(_state: Any, ctx: NodeContext) -> Any:
+        await anyio.sleep(1)
+        first = ctx.interrupt("first")
+        await anyio.sleep(1)
+        return {"items": [first, ctx.interrupt("second")]}
+
+    ways = ("START a gather merge END", "START ask gather", "START b END")
+    parts = {name: calls.node(2, tidy=1) for name in ("a", "b", "merge")}
+    return build(*ways, gather=Join(timeout=10), ask=ask, **parts)
+
+
 PROGRAMS: tuple[Any, ...] = (
+    asking,
     chain,
     gather_with_grace,
     gather_with_detached,
@@ -165,7 +178,15 @@ PROGRAMS: tuple[Any, ...] = (
 
 
 async def plain(flow: Flow[Any]) -> RunResult[Any]:
-    return await flow.run({}, thread_id="t")
+    return await answered(flow, await flow.run({}, thread_id="t"))
+
+
+async def answered(flow: Flow[Any], result: RunResult[Any]) -> RunResult[Any]:
+    """Answer whatever is asked, until the run is completed."""
+    while result.status == "suspended":
+        answers = {each.id: f"answer to {each.value}" for each in result.interrupts}
+        result = await flow.resume("t", answers)
+    return result
 
 
 async def reader(flow: Flow[Any]) -> RunResult[Any]:
@@ -174,7 +195,7 @@ async def reader(flow: Flow[Any]) -> RunResult[Any]:
         async for _ in events:
             await asyncio.sleep(0)
     assert events.result is not None
-    return events.result
+    return await answered(flow, events.result)
 
 
 PLAIN = JournalFormat()
@@ -256,6 +277,7 @@ class Experiment:
                 await asyncio.sleep(0)
             after = rows(flow)
             result = await (flow.resume("t") if before else flow.run({}, thread_id="t"))
+            result = await answered(flow, result)
             end = rows(flow)
             await asyncio.sleep(LATER)
             late = len(after) - len(before) + len(rows(flow)) - len(end)
@@ -310,7 +332,7 @@ def check(found: Disturbed, undisturbed: RunResult[Any], journal: Sequence[Journ
 
 
 EXPERIMENTS = {program.__name__: Experiment(program) for program in PROGRAMS}
-for _program in (nested_forks, predicate, talkative):
+for _program in (nested_forks, predicate, talkative, asking):
     _name = _program.__name__
     EXPERIMENTS[f"{_name}, read slowly"] = Experiment(_program, reader)
     EXPERIMENTS[f"{_name}, a slow store"] = Experiment(_program, store=SlowStore)

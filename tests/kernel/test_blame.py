@@ -24,7 +24,7 @@ from plait import (
     reducers,
 )
 from plait.blame import Blamer
-from plait.events import JournalEvent
+from plait.events import JournalEvent, NodeFailed
 from plait.machine import Machine
 from plait.plan import Plan
 from plait.state import Schema
@@ -215,11 +215,16 @@ schedules = st.lists(st.integers(0, 20), max_size=30)
 law = settings(max_examples=100, deadline=None)
 
 
-def seen_after(run: Run, at: int) -> dict[str, Any]:
+def replayed(run: Run, at: int) -> Machine:
     machine = Machine(run.case.plan)
     for event in run.journal[:at]:
         machine.handle(event)
-    return machine.current_values()
+    return machine
+
+
+def _related(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
 
 
 @law
@@ -230,11 +235,16 @@ def test_what_is_kept_is_what_is_in_the_state_and_the_rest_is_explained(
     run = drive(prepare(traced(program)), schedule, runs=runs)
     at = data.draw(st.integers(0, len(run.journal)), "position")
     schema: Schema = run.case.plan.schema
-    found = seen_after(run, at)
+    machine = replayed(run, at)
+    found = machine.current_values()
+    failed = [event.branch for event in run.journal[:at] if isinstance(event, NodeFailed)]
     for channel in (TRACE, *(each.name for each in CHANNELS)):
         if channel not in schema.channels:
             continue
         parts = blamed(run.case.plan, run.journal[:at], channel)
+        for part in parts:
+            if part.fate == "failed" and machine.failure is None:
+                assert any(_related(part.branch, branch) for branch in failed)
         kept = [part.value for part in parts if part.fate == "kept"]
         if channel in schema.exclusive:
             assert kept in ([], [found.get(channel)])

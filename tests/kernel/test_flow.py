@@ -285,3 +285,36 @@ def test_an_end_is_never_the_place_of_a_live_branch() -> None:
 
     history = VirtualClock().run(look())
     assert all(view.node != END for snapshot in history for view in snapshot.branches)
+
+
+def test_the_journal_of_a_thread_is_its_events_up_to_a_position() -> None:
+    flow = build("START a b END").compile()
+    clock = VirtualClock()
+    clock.run(flow.run({}, thread_id="t"))
+    past = clock.run(flow.journal("t", at=2))
+    assert (past.position, past.snapshot) == (0, None)
+    assert [type(event).__name__ for event in past.events] == ["RunStarted", "NodeCompleted"]
+    assert len(clock.run(flow.journal("t")).events) == 3
+    with pytest.raises(ValueError, match="has positions 0 to 3, not 9"):
+        clock.run(flow.journal("t", at=9))
+
+
+def test_a_flow_on_another_store_is_the_same_graph_with_the_same_options() -> None:
+    store = MemoryStore()
+    flow = build("START a END").compile(interrupt_before="a", max_interrupts=7, max_concurrency=2)
+    other = flow.with_store(store)
+    clock = VirtualClock()
+    assert clock.run(other.run({}, thread_id="t")).status == "suspended"
+    assert (other.plan, other.store, other.max_concurrency) == (flow.plan, store, 2)
+    assert other.interrupts.limit == 7
+    with pytest.raises(ThreadNotFound):
+        clock.run(flow.state("t"))
+
+
+def test_a_store_tells_of_one_thread_what_it_tells_in_its_list() -> None:
+    store = MemoryStore()
+    flow = build("START a END").compile(store=store)
+    clock = VirtualClock()
+    clock.run(flow.run({}, thread_id="t"))
+    assert [clock.run(store.thread("t"))] == list(clock.run(store.threads()))
+    assert clock.run(store.thread("none")) is None

@@ -30,8 +30,11 @@ from plait import (
     ThreadUnfinished,
     interrupt,
 )
+from plait.codec import EncodingError
+from plait.durable import DurableStore
 from plait.events import InterruptsAnswered, NodeCompleted, NodeInterrupted, TimerFired
 from plait.testing import VirtualClock
+from plait.testing.memory_backend import MemoryBackend
 from tests.kernel.build import Log, Node, Work, build, does, ids, sends_once, sizes
 
 T = TypeVar("T")
@@ -685,6 +688,81 @@ def test_a_branch_held_for_a_parked_one_waits() -> None:
     assert log.saw["b"]["items"] == ["a"]
 
 
+# -- subgraphs --------------------------------------------------------------------------------
+
+
+def test_a_subgraph_is_parked_as_a_whole_and_begins_anew_to_hear_its_answers() -> None:
+    calls = []
+
+    async def first(_state: Any, ctx: NodeContext) -> Any:
+        calls.append(ctx.idempotency_key)
+        return {"items": ["first"]}
+
+    inner = build("START first ask END", first=first, ask=asks("why?"))
+    thread = Thread(build("START sub after END", sub=inner.compile()))
+    (asked,) = thread.run().interrupts
+    assert asked == Interrupt("0:1/0.0:2:0", "why?", (0, 0), "sub/ask")
+    assert thread.resume({asked.id: "so"}).state["items"] == ["first", "so", "after"]
+    assert calls == ["t/0:1:0.0:1"] * 2
+
+
+def test_it_goes_on_when_all_that_was_asked_within_it_is_answered() -> None:
+    inner = build("START a gather END", "START b gather", a=asks("a"), b=asks("b"), gather=Join())
+    thread = Thread(build("START sub END", "START c END", sub=inner.compile()))
+    assert names(thread.run()) == ["0.0:0/0.0.0.0:0:0", "0.0:0/0.0.0.1:0:0"]
+    assert names(thread.resume({"0.0:0/0.0.0.1:0:0": 2})) == ["0.0:0/0.0.0.0:0:0"]
+    assert thread.resume({"0.0:0/0.0.0.0:0:0": 1}).state["items"] == [1, 2, "c"]
+
+
+def test_a_subgraph_of_a_subgraph_asks_through_both() -> None:
+    innermost = build("START ask END", ask=asks("x", "y")).compile()
+    inner = build("START deep END", deep=innermost).compile(interrupt_after=["deep"])
+    thread = Thread(build("START sub END", sub=inner))
+    seen: list[tuple[str, str]] = []
+    result = thread.run()
+    while result.status == "suspended":
+        (asked,) = result.interrupts
+        seen.append((asked.node, asked.when))
+        result = thread.resume({asked.id: len(seen)})
+    assert seen == [
+        ("sub/deep/ask", "within"),
+        ("sub/deep/ask", "within"),
+        ("sub/deep", "after"),
+    ]
+    assert result.state["items"] == [1, 2]
+
+
+def test_a_subgraph_stops_where_it_was_compiled_to() -> None:
+    inner = build("START a b END").compile(interrupt_before=["b"])
+    thread = Thread(build("START sub END", sub=inner))
+    assert names(thread.run()) == ["0:1/0.0:2:before"]
+    assert thread.resume({"0:1/0.0:2:before": None}).state["items"] == ["a", "b"]
+
+
+def test_one_subgraph_may_be_parked_in_many_branches() -> None:
+    inner = build("START ask END", ask=asks("?")).compile()
+    graph = Graph(Work).add_node("sub", inner).add_edge("sub", "__end__")
+    graph.add_conditional_edges("__start__", sends_once("sub", "sub", "sub"), ["sub"])
+    thread = Thread(graph)
+    result = thread.run()
+    assert len(set(names(result))) == 3
+    done = thread.answer_all(result, lambda each: each.branch[1])
+    assert done.state["items"] == [0, 1, 2]
+
+
+def test_a_subgraph_that_may_not_ask_so_much_fails() -> None:
+    inner = build("START a END", "START b END", a=asks(), b=asks()).compile(max_interrupts=1)
+    with pytest.raises(NodeError) as caught:
+        Thread(build("START sub END", sub=inner)).run()
+    assert isinstance(caught.value.__cause__, LimitError)
+
+
+def test_what_a_subgraph_asks_counts_for_the_thread() -> None:
+    inner = build("START a END", "START b END", a=asks(), b=asks()).compile()
+    with pytest.raises(LimitError, match="asks for 2 more, while 0"):
+        Thread(build("START sub END", sub=inner), max_interrupts=1).run()
+
+
 # -- failures, cancellation, recovery ---------------------------------------------------------
 
 
@@ -801,6 +879,80 @@ def test_the_stream_tells_of_the_interrupt_and_ends_with_the_suspension() -> Non
         "why?"
     ]
     assert events[-1].status == "suspended"
+
+
+# -- stores -----------------------------------------------------------------------------------
+
+
+class Elsewhere:
+    """A graph on a durable store, in one process after the other."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.clock = VirtualClock()
+        self.backend = MemoryBackend(clock=lambda: self.clock.now)
+        self.graph = graph
+
+    async def status(self) -> str:
+        row = await self.backend.thread("t")
+        assert row is not None
+        return row.status
+
+    def flow(self) -> Flow[Any]:
+        return self.graph.compile(DurableStore(self.backend.view()))
+
+    def run(self) -> RunResult[Any]:
+        return self.clock.run(self.flow().run({}, thread_id="t"))
+
+    def resume(self, answers: dict[str, Any] | None = None) -> RunResult[Any]:
+        return self.clock.run(self.flow().resume("t", answers))
+
+
+def test_a_suspended_run_is_answered_in_another_process() -> None:
+    gathered = gathering(Join(timeout=10), a=asks("x", {"y": 1}), b=does(1, items=["b"]))
+    there = Elsewhere(gathered)
+    result = there.run()
+    assert there.clock.run(there.status()) == "suspended"
+    there.clock.run(anyio.sleep(100))
+    while result.status == "suspended":
+        assert there.resume() == result
+        result = there.resume({each.id: each.value for each in result.interrupts})
+    assert result.state["items"] == ["x", {"y": 1}, "b", "m"]
+    assert there.clock.run(there.status()) == "completed"
+
+
+def test_what_cannot_be_stored_cannot_be_asked() -> None:
+    with pytest.raises(NodeError, match="the value of interrupt '0:1:0'") as caught:
+        Elsewhere(build("START a END", a=asks(object()))).run()
+    assert isinstance(caught.value.__cause__, EncodingError)
+
+
+def test_what_cannot_be_stored_is_no_answer_and_changes_nothing() -> None:
+    there = Elsewhere(build("START a END", a=asks()))
+    suspended = there.run()
+    with pytest.raises(EncodingError, match="the answer to interrupt '0:1:0'"):
+        there.resume({"0:1:0": object()})
+    with pytest.raises(InterruptError):
+        there.resume({"0:1:1": 1})
+    assert there.clock.run(there.status()) == "suspended"
+    assert there.resume() == suspended
+
+
+def test_a_store_in_memory_keeps_what_waits_for_an_answer() -> None:
+    async def main() -> Any:
+        flow = build("START a END", a=asks()).compile(MemoryStore(unnamed=2))
+        first = await flow.run({})
+        for _ in range(5):
+            other = await flow.run({})
+            for _ in range(2):
+                await flow.resume(other.thread_id)
+            await flow.resume(other.thread_id, {"0:1:0": 1})
+            await flow.resume(other.thread_id)
+        left = len(await flow.store.threads())
+        return left, await flow.resume(first.thread_id, {"0:1:0": "kept"})
+
+    left, result = VirtualClock().run(main())
+    assert result.state["items"] == ["kept"]
+    assert left <= 3
 
 
 # -- the limit --------------------------------------------------------------------------------

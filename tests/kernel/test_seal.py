@@ -61,7 +61,7 @@ async def test_a_sealed_thread_runs_goes_on_forks_and_is_pruned(seal: Seal) -> N
     for thread_id in ("t", "f"):
         assert (await flow_on(backend, seal).state(thread_id)).state == second.state
     history = [step async for step in flow_on(backend, seal).history("t")]
-    assert [step.position for step in history] == [8, 7, 6]
+    assert [step.position for step in history] == [8, 7, 6, 5]
 
 
 @SEALS

@@ -9,7 +9,17 @@ from typing import Any
 import anyio
 import pytest
 
-from plait import Event, Join, NodeContext, NodeError
+from plait import (
+    Event,
+    Flow,
+    Join,
+    MemoryStore,
+    NodeContext,
+    NodeError,
+    RunResult,
+    RunStream,
+    ThreadNotFound,
+)
 from plait.events import (
     BranchForked,
     Emitted,
@@ -19,7 +29,7 @@ from plait.events import (
     RunStarted,
     SyncPointOpened,
 )
-from plait.testing import VirtualClock
+from plait.testing import CrashAt, Crashed, VirtualClock
 from tests.kernel.build import Log, build, does, fan, ids, other_tasks
 
 
@@ -246,3 +256,72 @@ def test_an_awaited_emit_without_a_reader_does_not_wait() -> None:
             await ctx.emit(number)
 
     assert VirtualClock().run(build("START a END", a=node).compile().run({})).status == "completed"
+
+
+# -- a run that is resumed
+
+
+def crashed(thread_id: str) -> tuple[Flow[Any], Log]:
+    """A flow on whose thread the first of two nodes is finished."""
+    log = Log()
+    graph = build("START a b END", a=log.node("a"), b=log.node("b", items=["b"]))
+    store = MemoryStore()
+    with pytest.raises(Crashed):
+        VirtualClock().run(graph.compile(store=CrashAt(store, 3)).run({}, thread_id=thread_id))
+    return graph.compile(store=store), log
+
+
+async def read_all(stream: RunStream[Any]) -> tuple[list[Event], RunResult[Any] | None]:
+    async with stream as events:
+        return [event async for event in events], events.result
+
+
+def test_the_stream_of_a_resumed_run_tells_what_happens_now() -> None:
+    flow, log = crashed("t")
+    events, result = VirtualClock().run(read_all(flow.resume_stream("t")))
+    assert names(events) == ["NodeStarted", "NodeCompleted", "RunCompleted"]
+    assert log.order == ["a", "b", "b"]
+    assert result is not None
+    assert result.state["items"] == ["b"]
+
+
+def test_the_stream_of_a_resumed_run_begins_with_the_answers() -> None:
+    async def ask(_state: Any, ctx: NodeContext) -> Any:
+        return {"items": [ctx.interrupt("?"), ctx.context]}
+
+    flow = build("START ask END", ask=ask).compile()
+    clock = VirtualClock()
+    (asked,) = clock.run(flow.run({}, thread_id="t")).interrupts
+    events, result = clock.run(read_all(flow.resume_stream("t", {asked.id: "!"}, "given")))
+    assert names(events)[:2] == ["InterruptsAnswered", "NodeStarted"]
+    assert result is not None
+    assert result.state["items"] == ["!", "given"]
+
+
+def test_the_stream_of_a_finished_thread_is_empty_and_has_its_result() -> None:
+    flow = build("START a END").compile()
+    clock = VirtualClock()
+    finished = clock.run(flow.run({}, thread_id="t"))
+    assert clock.run(read_all(flow.resume_stream("t"))) == ([], finished)
+
+
+def test_a_run_that_cannot_be_resumed_fails_its_stream() -> None:
+    stream = build("START a END").compile().resume_stream("none")
+    with pytest.raises(ThreadNotFound):
+        VirtualClock().run(read_all(stream))
+
+
+def test_leaving_the_stream_of_a_resumed_run_cancels_it() -> None:
+    flow, log = crashed("t")
+
+    async def leave() -> None:
+        async with flow.resume_stream("t") as events:
+            async for _ in events:
+                break
+        assert not other_tasks()
+
+    clock = VirtualClock()
+    clock.run(leave())
+    assert clock.run(flow.state("t")).status == "running"
+    assert clock.run(flow.resume("t")).state["items"] == ["b"]
+    assert log.order.count("a") == 1

@@ -8,7 +8,7 @@ they write and where they lead goes through the same checks as in the executor.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,9 +30,12 @@ from plait.events import (
     NO_ARGUMENT,
     BranchForked,
     BranchPath,
+    Interrupt,
+    InterruptsAnswered,
     JournalEvent,
     NodeCompleted,
     NodeFailed,
+    NodeInterrupted,
     NodeRetried,
     QuorumJudged,
     Routed,
@@ -41,11 +44,13 @@ from plait.events import (
     Target,
     TimerFired,
     Writes,
+    format_path,
 )
 from plait.machine import INPUT, Machine
 from plait.node import check_output, find_targets
 from plait.plan import Plan, Vertex
 from plait.state import Values
+from plait.tree import Questions
 from tests.properties.programs import (
     KINDS,
     VISITS,
@@ -55,6 +60,7 @@ from tests.properties.programs import (
     Program,
     Visit,
     _public,
+    answer,
     build,
     digest,
     run_input,
@@ -145,16 +151,37 @@ def traced(program: Program) -> Program:
 class Call:
     """A call of a node: with what it saw when it began."""
 
-    __slots__ = ("attempt", "command", "key", "node", "output", "seen", "values", "visit")
+    __slots__ = (
+        "answered",
+        "answers",
+        "attempt",
+        "command",
+        "key",
+        "node",
+        "output",
+        "seen",
+        "values",
+        "visit",
+    )
 
-    def __init__(self, command: RunNode, node: Node, values: Values, argument: Any) -> None:
+    def __init__(
+        self,
+        command: RunNode,
+        node: Node,
+        values: Values,
+        argument: Any,
+        questions: Questions | None = None,
+    ) -> None:
         self.command = command
         self.key: Hashable = command
         self.node = node
         self.values = values
         self.seen: Any = values if argument is NO_ARGUMENT else argument
         self.visit = script(node, self.seen) if node.subgraph is None else Visit()
-        self.attempt = 1
+        self.attempt = 1 if questions is None else questions.attempt
+        given = {} if questions is None else questions.answers
+        self.answered = len(given)
+        self.answers = sum(given.values())
         self.output: tuple[Writes, tuple[Target, ...]] | None = None
 
 
@@ -192,7 +219,17 @@ class Judge:
         )
 
 
-Item = Call | Route | Timer | Judge
+class Answer:
+    """A question that somebody is to answer."""
+
+    __slots__ = ("interrupt", "key")
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self.interrupt = interrupt
+        self.key: Hashable = ("answer", interrupt.id)
+
+
+Item = Call | Route | Timer | Judge | Answer
 
 Choose = Callable[[Sequence[Item], int], int]
 """What is ready, and how many events (but for retries) there have been, to the place of the next.
@@ -211,19 +248,30 @@ def at_random(rng: random.Random) -> Choose:
     return lambda ready, _: int(below() * len(ready))
 
 
-def following(keys: Sequence[Hashable]) -> Choose:
-    """The schedule of another run, as far as it can be followed: its `Run.keys`."""
+def following(keys: Sequence[Hashable], met: Collection[Hashable] = ()) -> Choose:
+    """The schedule of another run, as far as it can be followed: its `Run.keys`.
+
+    Args:
+        met: those of them that are predicates which were satisfied. A resumed run asks once about
+            all arrivals where the other one had several questions open, and since no predicate
+            of a program is less satisfied with more, that question stands for the smaller ones.
+    """
     left = list(reversed(keys))
 
     def choose(ready: Sequence[Item], position: int) -> int:
         while left and position >= 0:
             for place, item in enumerate(ready):
-                if item.key == left[-1]:
+                if item.key == left[-1] or (left[-1] in met and _asks_more(item.key, left[-1])):
                     return place
             left.pop()
         return 0
 
     return choose
+
+
+def _asks_more(one: Any, other: Any) -> bool:
+    """Whether a question is the other one about more arrivals."""
+    return type(one) is tuple and one[:-1] == other[:-1] and one[-1] > other[-1]
 
 
 def similar(keys: Sequence[Hashable], rng: random.Random, width: float) -> Choose:
@@ -357,6 +405,7 @@ class _Driver:
         self.now = 0.0
         self.under_way: dict[Hashable, Item] = {}
         self.calls: dict[BranchPath, Hashable] = {}
+        self.asking = any(visit.asks for node in case.program.nodes for visit in node.visits)
 
     def begin(self) -> None:
         """Start a run, and take it to its end."""
@@ -374,6 +423,7 @@ class _Driver:
             self.run.error = self.machine.failure
             return
         self.carry_out(self.machine.outstanding())
+        self.put_questions()
         self.work()
 
     def work(self) -> None:
@@ -391,6 +441,10 @@ class _Driver:
                 if not under_way:
                     run.error = machine.standstill()
                 return
+            assert machine.suspended == (
+                any(type(item) is Answer for item in ready)
+                and all(type(item) in (Answer, Timer) for item in under_way.values())
+            ), f"suspended: {machine.suspended}, with {list(under_way)} under way"
             item = ready[self.choose(ready, len(run.keys)) if len(ready) > 1 else 0]
             self.step(item)
         else:
@@ -417,10 +471,16 @@ class _Driver:
         elif type(item) is Judge:
             del self.under_way[item.key]
             self.judge(item.command, item.key)
+        elif type(item) is Answer:
+            given = ((item.interrupt.id, answer(item.interrupt.value)),)
+            self.dispatch(InterruptsAnswered(self.now, given), item.key)
 
     def end_call(self, call: Call) -> None:
-        """An attempt ends, or the routers that it asked have answered."""
+        """An attempt ends, or it asks, or the routers that it asked have answered."""
         if call.output is None:
+            if call.answered < call.visit.asks:
+                self.ask(call)
+                return
             if call.attempt <= call.visit.failures:
                 self.fail(call, BrokenNode(call.node.name))
                 return
@@ -437,6 +497,26 @@ class _Driver:
         event = NodeCompleted(self.now, path, name, call.attempt, writes, targets, self.now)
         self.dispatch(event, call.key)
 
+    def ask(self, call: Call) -> None:
+        """The call asks its next question, and its branch is parked."""
+        self.done(call)
+        path, step, number = call.command.branch, call.command.step, call.answered
+        name = f"{format_path(path)}:{step}:{number}"
+        asked = (Interrupt(name, number, path, call.node.name),)
+        event = NodeInterrupted(self.now, path, call.node.name, call.attempt, asked)
+        self.dispatch(event, call.key)
+
+    def put_questions(self) -> None:
+        """What is to be answered is as much under way as a call is."""
+        machine, under_way = self.machine, self.under_way
+        open_questions = {("answer", each.id): each for each in machine.interrupts}
+        for key in [key for key, item in under_way.items() if type(item) is Answer]:
+            if key not in open_questions:
+                del under_way[key]
+        for key, interrupt in open_questions.items():
+            if key not in under_way:
+                under_way[key] = Answer(interrupt)
+
     def outcome_of(self, call: Call) -> tuple[Writes, tuple[Target, ...]]:
         """What a call wrote and where it leads. Raises what a node may be blamed for."""
         vertex = self.case.plan.vertices[call.node.name]
@@ -450,9 +530,11 @@ class _Driver:
         if vertex.targets is not None and goto == ():
             return writes, vertex.targets
         branch = self.machine.branches[call.command.branch]
-        return writes, self.ask(vertex, lambda: self.machine.view_after(branch, writes), goto)
+        return writes, self.route_from(
+            vertex, lambda: self.machine.view_after(branch, writes), goto
+        )
 
-    def ask(
+    def route_from(
         self, vertex: Vertex, state: Callable[[], Values], goto: Any = ()
     ) -> tuple[Target, ...]:
         steps = find_targets(self.case.plan, vertex, state, goto)
@@ -508,7 +590,7 @@ class _Driver:
         branch = self.machine.branches[command.branch]
         vertex = self.case.plan.vertices[command.node]
         try:
-            targets = self.ask(vertex, lambda: self.machine.view(branch))
+            targets = self.route_from(vertex, lambda: self.machine.view(branch))
         except PlaitError as error:
             self.run.error = error
             return
@@ -539,6 +621,8 @@ class _Driver:
         commands = self.machine.handle(event)
         run.commands.append(commands)
         self.carry_out(commands)
+        if self.asking:
+            self.put_questions()
 
     def carry_out(self, commands: Sequence[Command]) -> None:
         machine, under_way, run = self.machine, self.under_way, self.run
@@ -552,7 +636,11 @@ class _Driver:
                 values = machine.view(branch)
                 run.views.append((len(run.journal), command, values))
                 under_way[command] = Call(
-                    command, self.case.nodes[command.node], values, branch.argument
+                    command,
+                    self.case.nodes[command.node],
+                    values,
+                    branch.argument,
+                    branch.questions,
                 )
                 self.calls[command.branch] = command
             elif kind is Notify:
@@ -592,7 +680,7 @@ def scripted(case: Case, call: Call, token: int | None) -> Any:
     seen = call.seen
     for write in call.visit.writes:
         kind = case.kinds[write.channel]
-        number = write.value
+        number = write.value + call.answers
         if write.reads is not None:
             number += digest(seen if isinstance(seen, int) else seen.get(write.reads))
         value = KINDS[kind].wrap(number)

@@ -28,9 +28,11 @@ from plait.commands import (
 from plait.events import (
     BranchForked,
     BranchPath,
+    InterruptsAnswered,
     JournalEvent,
     NodeCompleted,
     NodeFailed,
+    NodeInterrupted,
     NodeRetried,
     QuorumJudged,
     Routed,
@@ -45,6 +47,7 @@ from plait.machine import Machine
 from tests.properties import reference
 from tests.properties.drive import (
     TRACE,
+    Answer,
     Case,
     Choose,
     Item,
@@ -226,11 +229,11 @@ class _Past:
         self.own[path].update(tokens)
         self.known[path].update(tokens)
 
-    def below(self, top: BranchPath) -> set[int]:
-        """All that branches at or below `top` wrote, but those that went to END."""
+    def below(self, top: BranchPath, *, ended: bool = False) -> set[int]:
+        """All that branches at or below `top` wrote, but those that ended; or with them."""
         found: set[int] = set()
         for path, tokens in self.own.items():
-            if path[: len(top)] == top and path not in self.ended:
+            if path[: len(top)] == top and (ended or path not in self.ended):
                 found |= tokens
         return found
 
@@ -276,7 +279,7 @@ class _Past:
         seen = set(self.of(path))
         for length in range(1, len(path) + 1):
             for sibling in self.before.get(path[:length], ()):
-                seen |= self.below(sibling)
+                seen |= self.below(sibling, ended=True)
         for late in self.late:
             seen |= self.below(late)
         return seen
@@ -452,7 +455,7 @@ class _UnderWay:
     questions: dict[tuple[Any, ...], _Question] = field(default_factory=dict)
 
     def take(self, event: JournalEvent, commands: Sequence[Command]) -> None:
-        if isinstance(event, NodeCompleted | Routed) or (
+        if isinstance(event, NodeCompleted | Routed | NodeInterrupted) or (
             isinstance(event, NodeFailed) and event.handling != "raise"
         ):
             self.calls.pop(event.branch)
@@ -527,7 +530,14 @@ def check_recovery(run: Run, cut: int, choose: Choose | None = None) -> Run | No
     if not begun:
         return None
     steps = [event for event in prefix if not isinstance(event, RunStarted | NodeRetried)]
-    again = resume(run.case, prefix, choose or following(run.keys[len(steps) :]))
+    keys = run.keys[len(steps) :]
+    later = [e for e in run.journal[cut:] if not isinstance(e, RunStarted | NodeRetried)]
+    met = {
+        key
+        for event, key in zip(later, keys, strict=True)
+        if isinstance(event, QuorumJudged) and event.met
+    }
+    again = resume(run.case, prefix, choose or following(keys, met))
     completed = {
         key for event, key in zip(steps, run.keys, strict=False) if isinstance(event, NodeCompleted)
     }
@@ -664,6 +674,8 @@ def _subject(event: Any, names: Mapping[str, str]) -> Hashable:
         return event.timer._replace(sync_point=names[event.timer.sync_point])
     if isinstance(event, QuorumJudged):
         return event.branch, event.generation, names[event.sync_point], event.arrivals
+    if isinstance(event, InterruptsAnswered):
+        return event.answers[0][0]
     return event.branch  # type: ignore[no-any-return]
 
 
@@ -673,6 +685,8 @@ def _subject_of(item: Item) -> Hashable:
     if isinstance(item, Judge):
         asked = item.command
         return asked.branch, asked.generation, asked.sync_point, len(asked.arrivals)
+    if isinstance(item, Answer):
+        return item.interrupt.id
     return item.command.branch
 
 

@@ -388,6 +388,37 @@ FAULTS: tuple[Fault, ...] = (
         "if held.held_for or held.target is None:",
         "if held.target is None:",
     ),
+    # -- interrupts --
+    _fault(
+        "clocks go on while a branch is parked",
+        "barrier.py",
+        'return self.parked > 0 and self.spec.join.clock_on_interrupt == "pause"',
+        "return False",
+    ),
+    _fault(
+        "clocks go on when the first of several parked branches does",
+        "machine.py",
+        "if barrier.parked == 0 and not barrier.opened:",
+        "if not barrier.opened:",
+    ),
+    _fault(
+        "a node is called again when one of its questions is answered",
+        "machine.py",
+        "            if not questions.open:\n",
+        "            if True:\n",
+    ),
+    _fault(
+        "a parked branch lets go of those that are held for it",
+        "machine.py",
+        'if branch.status in ("running", "routing", "held", "parked"):',
+        'if branch.status in ("running", "routing", "held"):',
+    ),
+    _fault(
+        "a question outlives its branch",
+        "machine.py",
+        "                del self._asked[name]\n",
+        "                pass\n",
+    ),
     # -- journal, recovery, tasks --
     _fault(
         "an idempotency key is used again in a loop",
@@ -398,9 +429,8 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "a router is asked again when the journal is replayed",
         "flow.py",
-        "        machine = Machine(self.plan)\n        for event in events:\n",
-        "        from .node import find_targets\n\n"
-        "        machine = Machine(self.plan)\n        for event in events:\n"
+        "            commands = machine.handle(event)\n",
+        "            from .node import find_targets\n\n"
         "            here = self.plan.vertices.get(getattr(event, 'node', ''))\n"
         "            if here is not None and here.targets is None:\n"
         "                asked = machine.branches[event.branch]\n"
@@ -409,7 +439,8 @@ FAULTS: tuple[Fault, ...] = (
         "                try:\n"
         "                    find_targets(self.plan, here, lambda: state, ()).send(None)\n"
         "                except StopIteration as answer:\n"
-        "                    event = event._replace(targets=answer.value)\n",
+        "                    event = event._replace(targets=answer.value)\n"
+        "            commands = machine.handle(event)\n",
     ),
     _fault(
         "a predicate is asked again when a run is resumed",

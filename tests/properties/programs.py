@@ -59,13 +59,18 @@ Target = str | Sent
 
 @dataclass(frozen=True)
 class Visit:
-    """What a node does on one visit: the first `failures` attempts raise, the next one returns."""
+    """What a node does on one visit: the first `failures` attempts raise, the next one returns.
+
+    asks: how many interrupts it raises first, one after the other; what it writes depends on the
+    answers.
+    """
 
     writes: tuple[Write, ...] = ()
     goto: tuple[Target, ...] = ()
     failures: int = 0
     ticks: int = 1
     forever: bool = False
+    asks: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,9 +195,11 @@ KINDS: dict[str, Kind] = {
     "union": Kind(set, lambda old, new: old | new, lambda value: {value}),
     "maximum": Kind(None, max),
     "live": Kind(set, lambda old, new: old | new, lambda value: {value}),
+    "live sum": Kind(int, lambda old, new: old + new),
     "counts": Kind(dict, add_counts),
 }
-LATTICES = frozenset({"union", "maximum", "live"})
+LATTICES = frozenset({"union", "maximum"})
+LIVE_KINDS = frozenset({"live", "live sum"})
 
 
 def digest(value: Value) -> int:
@@ -206,11 +213,17 @@ def digest(value: Value) -> int:
     return int(value or 0)
 
 
-def payload(program: Program, write: Write, seen: Mapping[str, Value] | int) -> Value:
+def answer(value: int) -> int:
+    """What is answered to a question with this value: questions are numbered within a call."""
+    return 2 * value + 1
+
+
+def payload(
+    program: Program, write: Write, seen: Mapping[str, Value] | int, extra: int = 0
+) -> Value:
     """What `write` writes for a branch that sees `seen` (a number: the argument of a `Send`)."""
-    extra = 0
     if write.reads is not None:
-        extra = digest(seen if isinstance(seen, int) else seen.get(write.reads))
+        extra += digest(seen if isinstance(seen, int) else seen.get(write.reads))
     kind = program.kind(write.channel)
     if write.overwrite and kind == "append":
         return [write.value + extra]
@@ -292,6 +305,7 @@ def schema(program: Program) -> Any:
         "union": Annotated[set[int], reducers.union],
         "maximum": Annotated[int, reducers.maximum],
         "live": Annotated[set[int], reducers.live(reducers.union)],
+        "live sum": Annotated[int, reducers.live(reducers.total)],
         # Two channels that compile() has to refuse.
         "live list": Annotated[list[int], reducers.live(reducers.append)],
         "live lawless": Annotated[list[int], reducers.live(reducers.declare(operator.add))],
@@ -353,6 +367,7 @@ def _function(program: Program, node: Node, pace: Pace | None) -> Callable[[Any,
         branch = ctx.branch if isinstance(ctx.branch, str) else ".".join(map(str, ctx.branch))
         if visit.forever:
             await anyio.sleep_forever()
+        answers = sum(plait.interrupt(number) for number in range(visit.asks))
         ticks = visit.ticks if pace is None else pace(branch, node.name, visit_number(node, state))
         if ticks:
             await anyio.sleep(ticks)
@@ -360,7 +375,7 @@ def _function(program: Program, node: Node, pace: Pace | None) -> Callable[[Any,
             raise BrokenNode(node.name)
         update: dict[str, Any] = {VISITS: {node.name: 1}}
         for write in visit.writes:
-            value = payload(program, write, state)
+            value = payload(program, write, state, answers)
             update[write.channel] = plait.Overwrite(value) if write.overwrite else value
         if visit.goto:
             return plait.Command(update=update, goto=[_public(target) for target in visit.goto])
@@ -378,7 +393,7 @@ class Features:
 
     partial: quorums, deadlines and nodes that never finish, so that time decides what is merged.
     failures: nodes that raise. raising: failures that end the run. reckless: writes that may
-    conflict.
+    conflict. asking: nodes that ask and are answered.
     live: live channels. subgraphs: programs inside programs. max_nodes: where the drawing winds up.
     """
 
@@ -386,6 +401,7 @@ class Features:
     failures: bool = True
     raising: bool = True
     reckless: bool = True
+    asking: bool = True
     live: bool = True
     subgraphs: bool = True
     max_nodes: int = 8
@@ -404,7 +420,7 @@ CHANNELS = (
     Channel("set", "union"),
     Channel("top", "maximum"),
 )
-LIVE = Channel("live", "live")
+LIVE = (Channel("live", "live"), Channel("meter", "live sum"))
 _ORDERED = ("list", "items", "sum", "set", "top")
 
 
@@ -434,7 +450,7 @@ class _Author:
         self.nodes: list[Node] = []
         self.links: list[Edge | Router] = []
         self.syncs: list[SyncPoint] = []
-        self.reckless = features.reckless and self.chance(8)
+        self.reckless = features.reckless and self.chance(4)
         self.live = features.live and depth == 0 and draw(st.booleans())
 
     def chance(self, odds: int) -> bool:
@@ -465,7 +481,12 @@ class _Author:
 
     def visits(self, place: _Place, most: int = 2) -> tuple[Visit, ...]:
         count = self.draw(st.integers(1, most if place.looped else 1))
-        return tuple(Visit(self.writes(place), ticks=self.ticks()) for _ in range(count))
+        return tuple(
+            Visit(self.writes(place), ticks=self.ticks(), asks=self.asks()) for _ in range(count)
+        )
+
+    def asks(self) -> int:
+        return int(self.draw(st.sampled_from((0, 0, 0, 0, 1, 2)))) if self.features.asking else 0
 
     def ticks(self) -> int:
         return int(self.draw(st.integers(1, 9)))
@@ -475,17 +496,28 @@ class _Author:
         if place.exclusive or self.reckless:
             names += ["one", "two"]
         if self.live:
-            names.append("live")
+            names += [channel.name for channel in LIVE]
         chosen = self.draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
         return tuple(self.write(name, place) for name in chosen)
 
     def write(self, name: str, place: _Place) -> Write:
-        replaces = name != "live" and (self.reckless or not place.forked) and self.chance(10)
+        may_replace = self.reckless or not place.forked
+        replaces = name not in {c.name for c in LIVE} and may_replace and self.chance(5)
         reads = self.draw(st.sampled_from((None, "list", "one", "sum", "set", VISITS)))
         return Write(name, self.draw(st.integers(0, 5)), overwrite=replaces, reads=reads)
 
     def edge(self, source: str, target: str) -> None:
         self.links.append(Edge(source, target))
+
+    def goes_on(self, sync: str, then: str, place: _Place, counter: str) -> None:
+        """The way on from a sync point: an edge, or a router that takes a detour at some times."""
+        if not self.chance(3):
+            self.edge(sync, then)
+            return
+        detour = self.step(then, place)
+        ways: tuple[tuple[Target, ...], ...] = ((then,), (detour,))
+        choices = self.draw(st.permutations(ways))
+        self.links.append(Router(sync, tuple(choices), (then, detour), counter))
 
     # The grammar. Each rule takes what comes next and gives back the block's first node.
 
@@ -537,9 +569,9 @@ class _Author:
         width = self.draw(st.integers(2, 3))
         policy = self.policy(then, place, width)
         sync = self.add_sync(policy)
-        self.edge(sync, then)
         owner = self.fresh()
         fork = self.add_node(replace(place, looped=True))
+        self.goes_on(sync, then, place, owner)
         heads = self.heads(sync, place, width, policy)
         if self.draw(st.booleans()):
             for head in heads:
@@ -590,14 +622,15 @@ class _Author:
         if size == 0 and (self.draw(st.booleans()) or not self.features.raising):
             policy = replace(policy, minimum=0)
         sync = self.add_sync(policy)
-        self.edge(sync, then)
         scripts = self.draw(st.integers(1, 3))
         hedged = place.hedged and policy.stragglers == "cancel"
         inside = _Place(True, False, place.looped, hedged=hedged)
         goal = sync
         if self.draw(st.booleans()):
             goal = self.step(sync, inside) if wide else self.strand(sync, inside)
-        visits = tuple(Visit(self.writes(inside), ticks=self.ticks()) for _ in range(scripts))
+        visits = tuple(
+            Visit(self.writes(inside), ticks=self.ticks(), asks=self.asks()) for _ in range(scripts)
+        )
         worker = self.add_node(inside, visits=visits, on_error="record")
         self.edge(worker, goal)
         sends = tuple(self.send(worker, number, ids) for number in range(size))
@@ -607,13 +640,14 @@ class _Author:
         else:
             fork = self.add_node(place, visits=(Visit(goto=sends),), targets=(worker,))
         self.belongs(sync, fork)
+        self.goes_on(sync, then, place, fork)
         return fork
 
     def send(self, worker: str, number: int, ids: list[str]) -> Sent:
         arg = self.draw(st.none() | st.integers(0, 9))
         weight = self.draw(st.sampled_from((1.0, 0.5, 2.0)))
         after: tuple[str, ...] = ()
-        if ids and self.chance(4):
+        if ids and self.chance(2):
             # Anything in a fixed shuffle that comes earlier: no cycles, and not always path order.
             rank = [(7 * place) % (len(ids) + 1) for place in range(len(ids))]
             lower = [name for place, name in enumerate(ids) if rank[place] < rank[number]]
@@ -633,7 +667,8 @@ class _Author:
         if then == END:
             return self.step(then, place)
         name = self.add_node(place)
-        out = ((END,), (then,)) if self.draw(st.booleans()) else ((then,), (END,))
+        leave: tuple[Target, ...] = self.draw(st.sampled_from(((END,), ())))  # both end a branch
+        out = (leave, (then,)) if self.draw(st.booleans()) else ((then,), leave)
         self.links.append(Router(name, out, (then, END)))
         return name
 
@@ -665,6 +700,7 @@ class _Author:
             live=False,
             subgraphs=False,
             failures=False,
+            asking=False,
             max_nodes=3,
             max_fan=5,
         )
@@ -680,8 +716,9 @@ class _Author:
             return Policy(minimum=self.draw(st.sampled_from((1, 0))))
         some = (ids or [])[:3]
         names = tuple((name, 0.5 if len(some) > 1 else 1.0) for name in some)
+        counts: tuple[Quorum, ...] = (1, width, AtLeast(1), AtLeast(2), AtLeast(width))
         quorum: Quorum = self.draw(
-            st.sampled_from(("all", "any", 1, width, 0.5, 0.75, AtLeast(2), Weights(names)))
+            st.sampled_from(("all", "any", *counts, 0.5, 0.75, Weights(names)))
         )
         if quorum == Weights(()):
             quorum = "any"
@@ -715,7 +752,7 @@ def _author(draw: Any, features: Features, prefix: str = "", depth: int = 0) -> 
     author = _Author(draw, features, prefix, depth)
     head = author.strand(END, _Place())
     author.edge(START, head)
-    channels = CHANNELS + ((LIVE,) if author.live else ())
+    channels = CHANNELS + (LIVE if author.live else ())
     given: tuple[Write, ...] = ()
     if depth == 0:
         given = tuple(

@@ -16,6 +16,7 @@ from tests.properties.programs import (
     END,
     KINDS,
     LATTICES,
+    LIVE_KINDS,
     START,
     VISITS,
     AtLeast,
@@ -29,6 +30,7 @@ from tests.properties.programs import (
     Target,
     Visit,
     Weights,
+    answer,
     payload,
     script,
     visit_number,
@@ -61,7 +63,8 @@ class Branch:
     """One thread of control, opened by `round` at the node `first`; `base` is what it saw then.
 
     state: running | held (for siblings) | waiting (at the sync point `at`) | forked (asleep until
-    its branches are merged) | ended | failed | cancelled | merged (taken, by `into` if any).
+    its branches are merged) | ended | failed | cancelled (for `stopped`) | merged (taken, by `into`
+    if any).
     """
 
     path: Path
@@ -80,6 +83,9 @@ class Branch:
     due: float = 0.0
     arg: int | None = None
     first: str = ""
+    stopped: Round | None = None
+    late: bool = False
+    done: list[Written] | None = None
 
     @property
     def name(self) -> str:
@@ -305,6 +311,8 @@ class _Interpreter:
             while ready := self.ready():
                 self.step(ready[self.pick(ready)])
                 self.settle()
+            for late, missed in self.parked:  # for a next generation that there was not
+                self.take(late, (missed.round, missed.sync), None)
             hung = any(self.is_unfinished(branch) for branch in self.all_branches())
             if not hung:
                 final = self.leftovers(self.root)
@@ -404,7 +412,7 @@ class _Interpreter:
         for channel, value, overwrite in returned:
             past = tuple(self.history(branch))
             record = self.written(channel, value, overwrite, past)
-            (self.live if self.program.kind(channel) == "live" else branch.log).append(record)
+            (self.live if self.program.kind(channel) in LIVE_KINDS else branch.log).append(record)
         allowed = {*node.targets, *self.topology.successors(node.name)}
         for target in visit.goto:
             if _name(target) not in allowed:
@@ -418,7 +426,9 @@ class _Interpreter:
         if node.subgraph is None:
             yield VISITS, {node.name: 1}, False
             for write in visit.writes:
-                yield write.channel, payload(self.program, write, seen), write.overwrite
+                # A branch that waits for an answer is one that takes its time.
+                answers = sum(map(answer, range(visit.asks)))
+                yield write.channel, payload(self.program, write, seen, answers), write.overwrite
             return
         inner = self.enter(branch, node.subgraph, seen)
         result = inner.run()
@@ -501,17 +511,23 @@ class _Interpreter:
             self.parked.remove((late, missed))
             self.join_round(late, barrier)
 
+    def note_done(self) -> None:
+        """What a branch hands to those that depend on it is what it has when it is done first."""
+        for branch in self.all_branches():
+            if branch.done is None and branch.round is not None and not self.is_busy(branch):
+                branch.done = self.writes_so_far(branch)
+
     def release_held(self) -> bool:
         """Let go every held branch whose siblings are done; its base has what they wrote."""
         for branch in self.all_branches():
             if branch.state != "held":
                 continue
             before = self.before(branch)
-            if any(self.is_busy(sibling) for sibling in before):
+            if any(sibling.done is None for sibling in before):
                 continue
             delta: list[Written] = []
             for sibling in self.merge_order(before):
-                delta += self.writes_so_far(sibling)
+                delta += sibling.done or []
             self.check_conflicts((), delta)
             branch.base = (*branch.base, *delta)
             self.move(branch, branch.node)
@@ -529,6 +545,7 @@ class _Interpreter:
         return any(
             b.state in ("running", "held")
             or (b.state == "waiting" and self.is_between(b, branch.round))
+            or not all(barrier.opened for each in b.rounds for barrier in each.barriers.values())
             for b in subtree(branch)
         )
 
@@ -544,8 +561,10 @@ class _Interpreter:
     def writes_so_far(self, branch: Branch) -> list[Written]:
         if branch.state in ("failed", "cancelled"):
             return []
-        # What a sync point took is in the log of the branch that went on from it.
-        own = [] if branch.taken else branch.log
+        # What a sync point took is in the log of the branch that went on from it, and what came
+        # too late for one is nobody's.
+        gone = branch.taken or any(below.late for below in subtree(branch))
+        own = [] if gone else branch.log
         return [*own, *(write for child in branch.opened() for write in self.writes_so_far(child))]
 
     # --- sync points ---
@@ -560,6 +579,9 @@ class _Interpreter:
     def come_late(self, member: Branch, barrier: Barrier) -> None:
         """A participant comes late as a whole: when none of its branches is still on the way."""
         barrier.stragglers.remove(member)
+        for branch in self.family(member):
+            if branch.at == (barrier.round, barrier.sync) and branch.state == "waiting":
+                branch.late = True
         late = self.policy(barrier.sync).late
         if late == "next_round":
             later = [
@@ -599,9 +621,11 @@ class _Interpreter:
             return "open"
         if any(branch.at == goal and branch.state == "waiting" for branch in family):
             return "arrived"
-        for state in ("failed", "cancelled"):
-            if any(branch.state == state for branch in family):
-                return state
+        if any(branch.state == "failed" for branch in family):
+            return "failed"
+        # What a sync point further in cancelled is that one's to report.
+        if any(b.stopped is not None and b.stopped.owner not in family for b in family):
+            return "cancelled"
         return "dead"
 
     def can_arrive(self, branch: Branch, barrier: Barrier) -> bool:
@@ -620,12 +644,12 @@ class _Interpreter:
 
     def settle(self) -> None:
         """Let everything happen that needs no further event."""
-        while (
-            self.release_held()
-            or any(self.try_late(barrier) for barrier in self.barriers())
-            or any(self.try_open(barrier) for barrier in self.barriers())
-        ):
-            pass
+        while True:
+            while any(self.try_late(barrier) for barrier in self.barriers()):
+                pass
+            self.note_done()
+            if not (self.release_held() or any(self.try_open(each) for each in self.barriers())):
+                return
 
     def try_late(self, barrier: Barrier) -> bool:
         for member in barrier.stragglers:
@@ -650,7 +674,7 @@ class _Interpreter:
             if not arrived and "cancelled" in values:
                 # What was cancelled from further out reports nothing here.
                 barrier.opened = True
-                return False
+                return True
             status = "partial"
         elif self.has_quorum(policy, arrived, barrier.participants):
             if barrier.grace is None:
@@ -751,11 +775,11 @@ class _Interpreter:
         family = self.family(member)
         stopped = [b for b in family if self.can_arrive(b, barrier)]
         stopped += [b for b in family if b.state == "waiting" and b.at == goal]
+        stopped += [
+            b for b in family if b.state == "forked" and any(c in stopped for c in subtree(b))
+        ]
         for branch in stopped:
-            branch.state = "cancelled"
-        for branch in family:
-            if branch.state == "forked" and any(b in stopped for b in subtree(branch)):
-                branch.state = "cancelled"
+            branch.state, branch.stopped = "cancelled", barrier.round
 
     # --- who is who ---
 

@@ -133,11 +133,17 @@ def random_programs(number: int, count: int, calm: bool) -> Share:
     try:
         every_law()
     except Exception as error:  # whatever it is, it is the result of this task
-        notes = "\n".join(getattr(error, "__notes__", ()))
-        share.failure = f"{type(error).__name__}: {error}\n{notes}\n(task {number}, calm={calm})"
+        share.failure = f"{_told(error)}\n(task {number}, calm={calm})"
         share.shrinks = max(failed - 1, 0)
     share.calm = share.programs if calm else 0
     return share
+
+
+def _told(error: BaseException) -> str:
+    """An error and its notes, where Hypothesis put the example; of several, all of them."""
+    if isinstance(error, BaseExceptionGroup):
+        return "\n".join(map(_told, error.exceptions))
+    return "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
 
 
 def one_program(number: int, count: int) -> Share:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plait import END, START, Graph, Join, MemoryStore, NodeContext, NodeError, Send
@@ -26,9 +26,13 @@ from tests.properties.programs import (
     Policy,
     Program,
     Router,
+    Sent,
     SyncPoint,
     Visit,
     Write,
+)
+from tests.properties.programs import (
+    END as FINISH,
 )
 from tests.properties.test_refinement import NOBODY_AT_THE_FIRST_STAGE, VirtualLoop, path_edges
 
@@ -70,6 +74,21 @@ def test_a_predicate_is_not_asked_again_about_the_same_arrivals(schedule: list[i
 
 
 @law
+@example([0, 0, 0, 1, 1, 2], 4)
+@given(schedules, st.integers(1, 20))
+def test_after_a_crash_one_question_stands_for_all_that_a_predicate_was_asking(
+    schedule: list[int], cut: int
+) -> None:
+    fan = tuple(Sent("work", f"b{number}") for number in range(4))
+    nodes = (Node("fork", (Visit(goto=fan),), targets=("work",)), Node("work"))
+    policy = Policy(quorum=AtLeast(2), grace=1, stragglers="detach")
+    edges = path_edges("START fork", "work s END")
+    program = Program(CHANNELS, nodes, edges, (SyncPoint("s", policy, fork="fork"),))
+    run = drive(prepare(traced(program)), schedule)
+    laws.check_recovery(run, 1 + cut % len(run.journal))
+
+
+@law
 @given(schedules)
 def test_a_router_behind_a_sync_point_is_asked_after_a_crash(schedule: list[int]) -> None:
     nodes = tuple(Node(name) for name in "fabm")
@@ -99,6 +118,77 @@ def test_a_sync_point_waits_for_what_comes_from_one_at_which_nobody_arrived(
     )
     done = {event.node for event in run.journal[:opened] if isinstance(event, NodeCompleted)}
     assert {"c", "d"} <= done
+
+
+@law
+@given(schedules)
+def test_what_an_inner_sync_point_cancelled_is_dead_to_the_outer_one(schedule: list[int]) -> None:
+    """Its owner took another way, and which of its branches were cancelled was said further in."""
+    nodes = (
+        Node("f"),
+        Node("a", (Visit(goto=(Sent("w"), Sent("w"))),), targets=("w",)),
+        *map(Node, "bwc"),
+    )
+    ways = Router("c", ((FINISH,), ("outer",)), (FINISH, "outer"))
+    edges = path_edges("START f a", "f b outer END", "w inner c")
+    syncs = (
+        SyncPoint("inner", Policy(timeout=3, minimum=0), fork="a"),
+        SyncPoint("outer", Policy(minimum=0), fork="f"),
+    )
+    program = Program(CHANNELS, nodes, (*edges, ways), syncs)
+    laws.check_refinement(drive(prepare(traced(program)), schedule, eager=True))
+
+
+@law
+@given(schedules)
+def test_who_comes_late_and_finds_no_next_round_is_left_out_whole(schedule: list[int]) -> None:
+    edges = path_edges("START f a s END", "f b s", "a c END")
+    policy = Policy(timeout=3, minimum=0, stragglers="detach", late="next_round")
+    syncs = (SyncPoint("s", policy, fork="f"),)
+    program = Program(CHANNELS, tuple(map(Node, "fabc")), edges, syncs)
+    laws.check_refinement(drive(prepare(traced(program)), schedule, eager=True))
+
+
+@law
+@given(schedules)
+def test_a_branch_is_not_done_while_a_sync_point_further_in_has_yet_to_open(
+    schedule: list[int],
+) -> None:
+    """Nobody arrives at the inner one, which lets its owner go on, and write, all the same."""
+    nodes = (
+        Node("f", (Visit(goto=(Sent("a", "one"), Sent("d", "two", after=("one",)))),), ("a", "d")),
+        Node("a", (Visit(goto=(Sent("b"),)),), ("b",)),
+        Node("b", (Visit(failures=1),), on_error="record"),
+        Node("c", (Visit((Write("list", 1),)),)),
+        Node("d", (Visit((Write("list", 2, reads="list"),)),)),
+    )
+    syncs = (SyncPoint("inner", Policy(minimum=0), fork="a"), SyncPoint("outer", fork="f"))
+    edges = path_edges("START f", "b inner c outer END", "d outer")
+    run = drive(prepare(traced(Program(CHANNELS, nodes, edges, syncs))), schedule, eager=True)
+    laws.check_refinement(run)
+    assert run.state is not None
+    assert run.state["list"] == [1, 3]
+
+
+@law
+@given(schedules, st.booleans())
+def test_who_came_late_gives_nothing_to_those_behind_it_whether_it_forked_or_not(
+    schedule: list[int], forks: bool
+) -> None:
+    sends = (Sent("a", "one"), Sent("d", "two", after=("one",)))
+    nodes = (
+        Node("f", (Visit(goto=sends),), ("a", "d")),
+        Node("a", (Visit((Write("list", 1),)),)),
+        Node("d", (Visit((Write("list", 2, reads="list"),)),)),
+        *map(Node, "bc"),
+    )
+    edges = path_edges("START f", "outer END", "d END")
+    edges += path_edges("a b inner outer", "a c inner") if forks else path_edges("a outer")
+    nodes = nodes if forks else nodes[:3]
+    policy = Policy(timeout=3, minimum=0, stragglers="detach")
+    syncs = (SyncPoint("outer", policy, fork="f"), SyncPoint("inner"))[: 1 + forks]
+    run = drive(prepare(traced(Program(CHANNELS, nodes, edges, syncs))), schedule, eager=True)
+    laws.check_refinement(run)
 
 
 @law

@@ -53,7 +53,7 @@ def program(
 ) -> Program:
     """A program with the sync point `s` if there is a policy."""
     syncs = (SyncPoint("s", policy),) if policy is not None else ()
-    return Program((*CHANNELS, LIVE), tuple(nodes), links, **{"syncs": syncs, **more})
+    return Program((*CHANNELS, *LIVE), tuple(nodes), links, **{"syncs": syncs, **more})
 
 
 def fork(*branches: Node, policy: Policy = Policy()) -> Program:  # noqa: B008 - it is frozen

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from plait import PlaitError, StoreError
 from plait.codec import Codec, TypeRegistry
-from plait.events import TimerKey
+from plait.events import Outcomes, TimerKey
 from plait.machine import Machine
 from plait.snapshots import Ref, Shared, Spec, header_of, register_types, restore, take
 from plait.tree import all_entries, last_heir, upwards
@@ -71,14 +71,19 @@ JUNK = st.one_of(
 def forge(content: Any, draw: Any) -> Any:
     """The same, with something else somewhere within."""
     while True:
-        if isinstance(content, (list, tuple)) and content and draw(st.integers(0, 9)):
+        if (
+            isinstance(content, (list, tuple))
+            and not isinstance(content, Outcomes)
+            and content
+            and draw(st.integers(0, 9))
+        ):
             index = draw(st.integers(0, len(content) - 1))
             items = list(content)
             items[index] = forge(items[index], draw)
             if type(content) in {list, tuple}:
                 return type(content)(items)
             return content._replace(**dict(zip(content._fields, items, strict=True)))  # type: ignore[union-attr]
-        if isinstance(content, dict) and content and draw(st.integers(0, 9)):
+        if type(content) is dict and content and draw(st.integers(0, 9)):
             key = draw(st.sampled_from(sorted(content, key=repr)))
             if draw(st.integers(0, 9)):
                 return {**content, key: forge(content[key], draw)}

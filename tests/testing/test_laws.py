@@ -2,13 +2,16 @@
 
 import itertools
 import operator
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from plait import reducers
+from plait.codec import Codec, TypeRegistry
 from plait.reducers import Reducer, declare
 from plait.testing import LawViolation, check_reducer
 
@@ -53,6 +56,7 @@ def test_a_reducer_of_the_library_keeps_the_laws_that_it_declares(
         "commutative": 1,
         "lattice": 2,
     }[reducer.law_class]
+    assert report.holds("codec")
 
 
 def test_a_reducer_that_depends_on_the_order_may_not_say_otherwise() -> None:
@@ -245,3 +249,48 @@ def test_a_law_that_is_broken_only_once_is_reported_too() -> None:
     verdicts = itertools.chain([False], itertools.repeat(True))
     report = check_reducer(max, st.integers(), equal=lambda a, b: next(verdicts), max_examples=40)
     assert "does not behave the same way twice" in report["pure"].detail
+
+
+# -- storage ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, order=True)
+class Money:
+    """A type that no codec knows by itself."""
+
+    cents: int
+
+
+money = st.builds(Money, st.integers(0, 99))
+
+
+def test_a_type_that_a_store_would_refuse_is_reported_and_breaks_nothing() -> None:
+    report = check_reducer(reducers.maximum, money, max_examples=20)
+    assert (report["codec"].holds, report["codec"].declared) == (False, False)
+    assert "read back = raised EncodingError" in report["codec"].detail
+    assert report.law_class == "lattice"
+
+
+def test_with_the_codec_of_the_store_values_must_come_back() -> None:
+    caught = violation(reducers.maximum, money, codec=Codec())
+    assert caught.law == "codec"
+    assert "which it must keep" in str(caught)
+    registry = TypeRegistry()
+    registry.register(Money)
+    report = check_reducer(reducers.maximum, money, codec=Codec(registry), max_examples=20)
+    assert report.holds("codec")
+
+
+def test_a_type_that_comes_back_as_another_value_is_found() -> None:
+    registry = TypeRegistry()
+    registry.register(Money, to=lambda money: money.cents // 10, of=Money)
+    caught = violation(reducers.maximum, money, codec=Codec(registry))
+    assert "a, read back" in caught.counterexample
+
+
+def test_without_ormsgpack_storage_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ormsgpack", None)
+    report = check_reducer(operator.add, st.integers(), max_examples=20)
+    assert report["codec"].holds is None
+    assert "ormsgpack" in report["codec"].detail
+    assert "not checked" in str(report)

@@ -22,6 +22,7 @@ from plait import (
     NodeError,
     Retry,
     Send,
+    interrupt,
     reducers,
 )
 from plait.testing import ScheduleDependence, assert_schedule_independent, replay
@@ -120,6 +121,32 @@ def test_failures_that_are_retried_pass() -> None:
         return {"items": [ctx.attempt]}
 
     assert_schedule_independent(pair(work, work, retry=Retry(attempts=2)), schedules=30)
+
+
+def test_a_run_that_asks_is_compared_as_far_as_it_comes() -> None:
+    async def asks(_state: Any) -> State:
+        return {"items": [interrupt("?")]}
+
+    assert_schedule_independent(pair(item, asks))
+
+
+def test_a_question_that_depends_on_the_schedule_is_found() -> None:
+    order: list[str] = []
+
+    def make() -> Flow[Any]:
+        order.clear()
+
+        async def left(_state: Any) -> None:
+            order.append("left")
+
+        async def right(_state: Any) -> None:
+            interrupt("left" in order)
+
+        return pair(left, right)
+
+    found = difference(make)
+    assert (found.expected, found.found) == ([("0.1:0:0", True)], [("0.1:0:0", False)])
+    assert "what waits for an answer" in str(found)
 
 
 def test_who_wins_a_race_is_timing_and_passes() -> None:

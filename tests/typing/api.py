@@ -5,7 +5,7 @@ an ignore that is not needed is an error.
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, assert_type
 
@@ -18,6 +18,7 @@ from plait import (
     Arrival,
     Blame,
     Command,
+    Event,
     Flow,
     Graph,
     Interrupt,
@@ -32,6 +33,7 @@ from plait import (
     interrupt,
     reducers,
 )
+from plait.events import JournalEvent
 from plait.reducers import Reducer
 
 
@@ -99,6 +101,11 @@ async def threads_keep_their_types() -> None:
     assert_type(snapshot.interrupts, tuple[Interrupt, ...])
     assert_type(await flow.fork("t", 3, "new"), Snapshot[Model])
     assert_type(await flow.blame("t", "items"), tuple[Blame, ...])
+    assert_type(flow.with_store("memory:"), Flow[Model])
+    async with flow.resume_stream("t", {"0:1:0": 1}, migrate=True, buffer=9) as events:
+        assert_type([event async for event in events], list[Event])
+    assert_type(events.result, RunResult[Model] | None)
+    assert_type((await flow.journal("t", at=3)).events, Sequence[JournalEvent])
 
 
 def graphs_take_what_they_should() -> None:

@@ -1,8 +1,8 @@
 """The main job: a brief of tasks, done by specialists in parallel branches, and reported.
 
-`load_brief` reads a brief, `orchestrate` carries it out, `to_markdown` and `to_json` write the
-report. The specialists read real text and compute on real numbers, on this machine and without a
-network.
+`load_brief` reads a brief, `orchestrate` carries it out, `resume` goes on where it was cut off,
+`to_markdown` and `to_json` write the report. The specialists read real text and compute on real
+numbers, on this machine and without a network.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from plait.orchestration.progress import Progress
 from plait.orchestration.report import Report, to_json, to_markdown
 from plait.orchestration.results import BranchResult, Finding, Measure
 from plait.orchestration.validation import RULES, Rule, Verdict, validate
-from plait.orchestration.workflow import build_flow, build_graph, orchestrate
+from plait.orchestration.workflow import GRAPH, build_flow, build_graph, orchestrate, recall, resume
 
 __all__ = [
     "BUNDLED_BRIEF",
+    "GRAPH",
     "RULES",
     "Absence",
     "Attribution",
@@ -54,6 +55,8 @@ __all__ = [
     "merge",
     "orchestrate",
     "parse_brief",
+    "recall",
+    "resume",
     "to_json",
     "to_markdown",
     "validate",

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from plait.codec import RecordedError
 from plait.errors import PlaitError
 from plait.events import Outcome, Participant
 from plait.orchestration.results import BranchResult, Share
@@ -187,4 +188,8 @@ def _absence(
 def reason_of(error: PlaitError | None) -> str:
     """An error in one sentence: the node's own exception, without what is wrapped around it."""
     cause = error.__cause__ if error is not None and error.__cause__ is not None else error
-    return f"{type(cause).__name__}: {cause}" if cause is not None else "no reason was recorded"
+    if cause is None:
+        return "no reason was recorded"
+    if isinstance(cause, RecordedError):  # read back from the journal of a run that is resumed
+        return f"{cause.type.rpartition('.')[2]}: {cause.message}"
+    return f"{type(cause).__name__}: {cause}"

@@ -1,5 +1,8 @@
 """The graph of the main job, on nothing but the public face of Plait.
 
+A run is a thread of a store, from which it goes on when its process has died: its brief is in its
+state, so a thread is resumed by its id alone.
+
 One branch for each task, gathered at the sync point `gather`:
 
     START -> plan -> take_research -> research -> gather -> merge -> validate -> report -> END
@@ -14,7 +17,23 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel
 
-from plait import ALL, ANY, END, START, Flow, Graph, Join, NodeContext, Send, reducers
+from plait import (
+    ALL,
+    ANY,
+    END,
+    START,
+    Flow,
+    Graph,
+    Join,
+    MemoryStore,
+    NodeContext,
+    RunStream,
+    Send,
+    Store,
+    ThreadExists,
+    reducers,
+)
+from plait.events import format_path
 from plait.orchestration.brief import Brief, JoinPolicy, Task
 from plait.orchestration.merge import Gathering, Merged, absences_of, gathering_of, merge
 from plait.orchestration.progress import Progress
@@ -23,7 +42,20 @@ from plait.orchestration.results import BranchResult
 from plait.orchestration.specialists import carry_out
 from plait.orchestration.validation import Verdict, validate
 
-__all__ = ["GATHER", "State", "build_flow", "build_graph", "join_of", "orchestrate"]
+__all__ = [
+    "GATHER",
+    "GRAPH",
+    "State",
+    "build_flow",
+    "build_graph",
+    "join_of",
+    "orchestrate",
+    "recall",
+    "resume",
+]
+
+GRAPH = "orchestrate"
+"""The name of the graph, by which a store knows its threads."""
 
 GATHER = "gather"
 """The sync point at which the branches of all tasks meet."""
@@ -82,7 +114,7 @@ async def specialist(state: State, ctx: NodeContext) -> dict[str, Any]:
 
 def branch_key(ctx: NodeContext) -> str:
     """The path of a branch, as a key."""
-    return str(ctx.branch)
+    return format_path(ctx.branch)
 
 
 async def merge_branches(state: State, ctx: NodeContext) -> dict[str, Any]:
@@ -132,7 +164,7 @@ def join_of(policy: JoinPolicy) -> Join:
 
 def build_graph(policy: JoinPolicy) -> Graph:
     """The graph for a brief with this policy."""
-    graph = Graph(State, name="orchestrate")
+    graph = Graph(State, name=GRAPH)
     graph.add_node("plan", plan)
     for kind in ("research", "analysis"):
         graph.add_node(f"take_{kind}", take)
@@ -152,13 +184,19 @@ def build_graph(policy: JoinPolicy) -> Graph:
     return graph
 
 
-def build_flow(policy: JoinPolicy) -> Flow[State]:
+def build_flow(policy: JoinPolicy, store: Store | None = None) -> Flow[State]:
     """The compiled graph for a brief with this policy; its input is `brief` and `folder`."""
-    return build_graph(policy).compile()
+    return build_graph(policy).compile(store=store)
 
 
 async def orchestrate(
-    brief: Brief, folder: Path, progress: Progress, told: Callable[[str], None] | None = None
+    brief: Brief,
+    folder: Path,
+    progress: Progress,
+    told: Callable[[str], None] | None = None,
+    *,
+    store: Store | None = None,
+    thread_id: str | None = None,
 ) -> Report:
     """Carry out a brief.
 
@@ -166,18 +204,84 @@ async def orchestrate(
         brief: what to do.
         folder: what globs in sources are relative to.
         progress: keeps what is going on and what is finished; of use when this is cancelled or
-        fails. told: called with a line of text whenever something has happened.
+            fails.
+        told: called with a line of text whenever something has happened.
+        store: where the thread is kept; by default in memory, until the run is over.
+        thread_id: the id of the thread, which must be a new one; by default made up.
 
     Raises:
+        ThreadExists: there is a thread with this id: `resume` goes on with it.
         PlaitError: the run cannot go to its end (too few branches at the sync point, say).
     """
-    flow = build_flow(brief.join)
-    async with flow.stream({"brief": brief, "folder": str(folder)}) as events:
+    store = MemoryStore() if store is None else store
+    if thread_id is not None and await store.thread(thread_id) is not None:
+        raise ThreadExists(thread_id, "exists: resume it, or give the new one another id")
+    flow = build_flow(brief.join, store)
+    given = {"brief": brief, "folder": str(folder)}
+    return await _follow(flow.stream(given, thread_id), progress, told)
+
+
+async def recall(thread_id: str, store: Store) -> Progress:
+    """How far a thread is that may be resumed.
+
+    Raises:
+        ThreadNotFound: there is no such thread.
+        StoreError: the thread is not one of this graph, or cannot be read.
+    """
+    # A journal is replayed on the graph that wrote it, so any policy will do to read it.
+    flow = build_flow(JoinPolicy(), store)
+    journal = await flow.journal(thread_id)
+    thread = await flow.state(thread_id)
+    progress = Progress(thread.state.brief)
+    outcomes = thread.outcomes.get(GATHER)
+    progress.recall(
+        thread.state.assigned,
+        thread.state.results,
+        journal.events,
+        outcomes.latest if outcomes else None,
+    )
+    return progress
+
+
+async def resume(
+    thread_id: str,
+    progress: Progress,
+    told: Callable[[str], None] | None = None,
+    *,
+    store: Store,
+    migrate: bool = False,
+) -> Report:
+    """Go on with a run that has failed, was cancelled, or whose process has died.
+
+    No task is done again whose result is durable. A thread that is finished gives its report.
+
+    Args:
+        thread_id: the thread.
+        progress: how far it is, by `recall`; it is kept up to date.
+        told: called with a line of text whenever something has happened.
+        store: where the thread is kept.
+        migrate: go on although another version of Plait, with another graph, began the run.
+
+    Raises:
+        ThreadBusy: somebody else runs the thread.
+        GraphChanged: another version of Plait began it; says what differs.
+        PlaitError: the run cannot go to its end.
+    """
+    if told:
+        told(f"{len(progress.results)} of {len(progress.tasks)} tasks were done before")
+    flow = build_flow(progress.brief.join, store)
+    return await _follow(flow.resume_stream(thread_id, migrate=migrate), progress, told)
+
+
+async def _follow(
+    stream: RunStream[State], progress: Progress, told: Callable[[str], None] | None
+) -> Report:
+    async with stream as events:
         async for event in events:
             line = progress.take(event)
             if line and told:
                 told(line)
-    assert events.result is not None, "the stream ended without an error"
-    report = events.result.state.report
+    assert stream.result is not None, "the stream ended without an error"
+    report = stream.result.state.report
     assert report is not None, "the last node wrote it"
     return report

@@ -225,6 +225,10 @@ class CrashAt:
         """As the store's."""
         return await self._store.past(thread_id, format_ or JournalFormat(), upto, whole=whole)
 
+    async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
+        """As the store's."""
+        return await self._store.thread(thread_id)
+
     async def threads(
         self, *, limit: int = 100, before: ThreadRow | None = None
     ) -> Sequence[ThreadRow]:

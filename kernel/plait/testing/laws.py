@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from hypothesis.strategies import SearchStrategy
 
-from plait.errors import shorten
+from plait.codec import Codec, CodecError
+from plait.errors import PlaitError, shorten
 from plait.reducers import MISSING, LawClass, Reducer, as_reducer
 
 from .equality import copied, floats_in, same
@@ -35,7 +36,9 @@ __all__ = [
     "laws_table",
 ]
 
-Law: TypeAlias = Literal["pure", "associative", "order-free", "idempotent", "identity", "batch"]
+Law: TypeAlias = Literal[
+    "pure", "associative", "order-free", "idempotent", "identity", "batch", "codec"
+]
 Equal: TypeAlias = Callable[[Any, Any], bool]
 
 _SENTENCES: dict[Law, str] = {
@@ -45,7 +48,11 @@ _SENTENCES: dict[Law, str] = {
     "idempotent": "a write that is repeated changes nothing: f(f(v, a), a) == f(v, a)",
     "identity": "the neutral value e changes nothing: f(v, e) == v, f(f(e, a), b) == f(a, b)",
     "batch": "folding many writes at once gives what folding them one by one does",
+    "codec": "values, writes and results come back from storage as they were, and fold the same",
 }
+
+_OF_ALL: frozenset[Law] = frozenset({"pure", "batch", "codec"})
+"""The laws that nobody declares."""
 
 
 # -- the report -------------------------------------------------------------------------------
@@ -57,15 +64,15 @@ class LawResult:
 
     law: Law
     holds: bool | None
-    """``None`` where the law says nothing about the reducer."""
+    """``None`` where the law says nothing about the reducer, or could not be tested."""
     declared: bool
     """Whether the reducer must keep it."""
     detail: str = ""
-    """The smallest counterexample, or why the law says nothing."""
+    """The smallest counterexample, or why there is no verdict."""
 
     def __str__(self) -> str:
         verdict = {True: "holds", False: "does not hold", None: "does not apply"}[self.holds]
-        declared = " (declared)" if self.declared and self.law not in {"pure", "batch"} else ""
+        declared = " (declared)" if self.declared and self.law not in _OF_ALL else ""
         detail = f": {self.detail}" if self.detail else ""
         return f"{self.law:<12} {verdict}{declared}{detail}"
 
@@ -130,6 +137,7 @@ def check_reducer(
     start: SearchStrategy[Any] | None = None,
     equal: Equal | None = None,
     tolerance: float | None = None,
+    codec: Codec | None = None,
     max_examples: int = 100,
     seed: int = 0,
 ) -> LawReport:
@@ -145,6 +153,9 @@ def check_reducer(
     choice, such as ``maximum``), or never. What is *in* a value may be passed on, since the state
     is never changed in place.
 
+    The law *codec* tells whether the channel can be in a thread that is stored. Without ``codec=``
+    it is only reported, since a flow without a store keeps anything.
+
     Args:
         reducer: a ``Reducer``, or any function ``(value, write) -> value``.
         values: makes writes, and values too, unless ``start`` makes those. They should be such
@@ -155,6 +166,8 @@ def check_reducer(
         tolerance: how far two floats may be apart, relative to the largest magnitude among the
             values at hand (at least 1); ``1e-9`` suits sums of some dozen. Without it floats
             must be equal, and their addition is not associative.
+        codec: what values are to be stored with: the law *codec* must hold then. Without it they
+            are tried with one that knows Python's own types; if ormsgpack is missing, they are not.
         max_examples: how many examples to try for each law.
         seed: which examples; the same seed makes the same ones.
 
@@ -164,7 +177,7 @@ def check_reducer(
     """
     if equal is not None and tolerance is not None:
         raise ValueError("give equal= or tolerance=, not both: equal decides alone")
-    checker = _Checker(reducer, values, start, equal, tolerance, max_examples, seed)
+    checker = _Checker(reducer, values, start, equal, tolerance, codec, max_examples, seed)
     return checker.report()
 
 
@@ -207,10 +220,12 @@ class _Checker:
         start: SearchStrategy[Any] | None,
         equal: Equal | None,
         tolerance: float | None,
+        codec: Codec | None,
         max_examples: int,
         seed: int,
     ) -> None:
         self.declares = isinstance(reducer, Reducer)
+        self.must_be_stored = codec is not None
         self.reducer: Reducer[Any] = as_reducer(reducer, None)
         self.name = str(self.reducer.name)
         self.equal = equal
@@ -227,6 +242,13 @@ class _Checker:
         self.few = st.tuples(starts, st.tuples(*[writes] * _FEW))
         self.copies = True
         self.neutral = self._neutral()
+        self.codec = codec
+        self.no_codec = ""
+        if codec is None:
+            try:
+                self.codec = Codec()
+            except PlaitError as error:  # what it needs is not installed
+                self.no_codec = f"not checked: {error}"
 
     def _neutral(self) -> Any:
         """The declared identity; for a plain function, the empty value of its writes' type."""
@@ -339,7 +361,7 @@ class _Checker:
                 "will do, declare a tolerance, for example tolerance=1e-9"
             )
         if test.declared:
-            must = "must keep" if law in {"pure", "batch"} else "declares"
+            must = "must keep" if law in _OF_ALL else "declares"
             raise LawViolation(
                 self.name,
                 law,
@@ -361,6 +383,7 @@ class _Checker:
             "idempotent": _Test(reducer.idempotent, _singles, self._not_idempotent),
             "identity": _Test(reducer.identity is not None, _pairs, self._not_neutral),
             "batch": _Test(self.declares, _prefixes, self._not_batched),
+            "codec": _Test(self.must_be_stored, _singles, self._not_stored),
         }
         silent: dict[Law, str] = {}
         if not combines:
@@ -371,6 +394,8 @@ class _Checker:
             silent["identity"] = "there is none"
         if reducer.batch is None:
             silent["batch"] = "it folds one by one"
+        if self.codec is None:
+            silent["codec"] = self.no_codec
         found = self.judge({law: test for law, test in tests.items() if law not in silent})
         for law, why in silent.items():
             found[law] = LawResult(law, None, tests[law].declared, why)
@@ -506,6 +531,28 @@ class _Checker:
             return None
         return [("one by one", one_by_one), ("at once", at_once)]
 
+    def _not_stored(self, value: Any, write: Any) -> Lines | None:
+        result = self.fold(value, write)
+        if isinstance(result, _Raised):
+            return None
+        read: list[Any] = []
+        for name, given in zip(("v", "a", "f(v, a)"), (value, write, result), strict=True):
+            again = given if given is MISSING else self._read_back(given)
+            if type(again) is not type(given) or not same(given, again):
+                return [("f(v, a)", result), (f"{name}, read back", again)]
+            read.append(again)
+        after = self.fold(*read[:2])
+        if self.same(result, after, [value, write]):
+            return None
+        return [("f(v, a)", result), ("f of v and a, read back", after)]
+
+    def _read_back(self, value: Any) -> Any:
+        assert self.codec is not None
+        try:
+            return self.codec.decode(self.codec.encode(value))
+        except CodecError as error:
+            return _Raised(error)
+
 
 _NAMES = "vabcdefgh"
 
@@ -640,8 +687,8 @@ def _rows() -> list[_Row]:
 def laws_table() -> str:
     """The laws of the usual reducers, found out by :func:`check_reducer`, as a Markdown table."""
     lines = [
-        "| reducer | associative | order-free | idempotent | neutral value | so it is |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| reducer | associative | order-free | idempotent | neutral value | codec | so it is |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in _rows():
         report = check_reducer(row.fn, row.values, tolerance=row.tolerance, max_examples=30)
@@ -649,6 +696,7 @@ def laws_table() -> str:
         cells = ["yes" if report.holds(law) else "no" for law in laws]
         identity = report["identity"]
         cells.append(f"`{identity.detail.removeprefix('e = ')}`" if identity.holds else "none")
+        cells.append({True: "yes", False: "no", None: "not checked"}[report["codec"].holds])
         kind = str(report.law_class)
         if not report.holds("associative"):
             kind += " (not associative)"

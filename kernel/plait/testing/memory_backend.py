@@ -225,7 +225,7 @@ class MemoryBackend:
 
     @property
     def tenant(self) -> str:
-        """Whose rows this handle reads and writes."""
+        """The tenant that is part of every key."""
         return self._tenant_name
 
     @property

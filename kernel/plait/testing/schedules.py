@@ -220,6 +220,11 @@ class _Run:
     def outcomes(self) -> Mapping[str, Sequence[Any]]:
         return self.result.outcomes if self.result is not None else {}
 
+    def asked(self) -> list[tuple[str, Any]]:
+        """The interrupts with which it is suspended, if it is."""
+        interrupts = self.result.interrupts if self.result is not None else ()
+        return [(interrupt.id, interrupt.value) for interrupt in interrupts]
+
     def writers(self, channel: str) -> str:
         """The nodes that wrote a channel, in the order in which they finished."""
         found = []
@@ -393,12 +398,15 @@ def _run(make: Callable[[], Flow[Any]], given: Any, context: Any, schedule: _Sch
                 name: anyio.CapacityLimiter(pool.total_tokens) for name, pool in flow.pools.items()
             },
             debug=flow.debug,
+            interrupts=flow.interrupts,
             runner=gatekeeper,
         )
         writes = flow.plan.schema.check_input(machine.values, given)
         await executor.run(RunStarted(executor.now(), (0,), writes))
-        state = flow.plan.schema.instance(machine.values)
-        return RunResult(state, "completed", dict(machine.outcomes), executor.thread_id)
+        state = flow.plan.schema.instance(machine.current_values())
+        status: Literal["completed", "suspended"] = "suspended" if machine.running else "completed"
+        outcomes, asked = dict(machine.outcomes), machine.interrupts
+        return RunResult(state, status, outcomes, executor.thread_id, asked)
 
     result, error = None, None
     with _virtual_time(clock):
@@ -410,7 +418,7 @@ def _run(make: Callable[[], Flow[Any]], given: Any, context: Any, schedule: _Sch
             error = raised
     return _Run(
         schedule=replace(schedule, choices=_trimmed(gatekeeper.taken)),
-        values=copied(machine.values) if result is not None else {},
+        values=copied(machine.current_values()) if result is not None else {},
         result=result,
         error=error,
         steps=gatekeeper.steps,
@@ -488,6 +496,9 @@ class _Search:
             expected, found = (each.values.get(channel, missing) for each in (reference, run))
             if expected is missing or found is missing or not self.equal(expected, found):
                 return channel, f"channel {channel!r}", expected, found
+        expected, found = reference.asked(), run.asked()
+        if not self.equal(expected, found):
+            return None, "what waits for an answer", expected, found
         for name, outcomes in run.outcomes().items():
             found = [(_paths(o.arrived), _paths(o.failed), _paths(o.dead)) for o in outcomes]
             others = reference.outcomes().get(name, ())

@@ -1,0 +1,441 @@
+"""W6: what it costs that a run survives its process.
+
+Every contender keeps the same work on the same PostgreSQL server, or in an SQLite file on the same
+disk, both of which wait for the disk at every commit. The floors do the least that makes each
+completion durable by itself: one INSERT and one COMMIT for each, with the driver alone.
+
+The server is the one in ``PLAIT_BENCH_POSTGRES``, else one that is started for the occasion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import operator
+import random
+import sqlite3
+import string
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from .workloads.base import WrongResultError
+
+CHAIN, FORK, RUNS, RUN_OF = 50, 100, 200, 10
+STEPS = (100, 200, 400)
+STEP_BYTES = 1_000
+
+
+class Kept(TypedDict, total=False):
+    """The state of every workload here."""
+
+    items: Annotated[list[Any], operator.add]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One workload of one contender."""
+
+    key: str
+    title: str
+    completions: int
+    """How many nodes are completed in one run of it."""
+
+
+JOBS = (
+    Job("chain", f"chain of {CHAIN}", CHAIN),
+    Job("fork", f"fork of {FORK}", FORK + 2),
+    Job("runs", f"{RUNS} concurrent runs of {RUN_OF}", RUNS * RUN_OF),
+)
+
+
+@dataclass(slots=True)
+class Durability:
+    """What one contender showed."""
+
+    contender: str
+    system: str
+    """``"PostgreSQL"`` or ``"SQLite"``."""
+    kind: str
+    """``"floor"``, ``"plait"`` or ``"peer"``."""
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    """By job: one figure for each repeat."""
+    stored: dict[int, int] = field(default_factory=dict)
+    """By steps of 1 kB: bytes that the thread takes in the store."""
+    reason: str | None = None
+    """Why it is left blank."""
+
+
+class Keeper:
+    """A contender: something that completes nodes durably."""
+
+    name: str
+    system: str
+    kind: str = "peer"
+
+    async def open(self, stack: AsyncExitStack, place: str) -> None:
+        """Connect to the server at that URL, or to the file in that folder."""
+        raise NotImplementedError
+
+    async def chain(self, thread: str, nodes: int) -> int:
+        """Run a chain; returns how many items are in its final state."""
+        raise NotImplementedError
+
+    async def fork(self, thread: str, branches: int) -> int:
+        """Run a fork with a node before and one after it; returns the items of the branches."""
+        raise NotImplementedError
+
+    async def grow(self, thread: str, steps: int) -> int:
+        """Run a chain whose nodes each append a kilobyte; returns the items in its final state."""
+        raise NotImplementedError
+
+
+def kilobyte(number: int) -> str:
+    """Text that does not compress away, the same in every run."""
+    chance = random.Random(number)
+    return "".join(chance.choices(string.ascii_letters + string.digits, k=STEP_BYTES))
+
+
+# -- Plait ------------------------------------------------------------------------------------
+
+
+async def one(_state: Any) -> dict[str, Any]:
+    """The body of every node: one item."""
+    return {"items": [1]}
+
+
+def _nodes(nodes: int, *, large: bool) -> list[tuple[str, Callable[[Any], Awaitable[Any]]]]:
+    def body(number: int) -> Callable[[Any], Awaitable[Any]]:
+        async def write(_state: Any) -> dict[str, Any]:
+            return {"items": [kilobyte(number)]}
+
+        return write
+
+    return [(f"n{i}", body(i) if large else one) for i in range(nodes)]
+
+
+class PlaitKeeper(Keeper):
+    """Plait with one of its stores."""
+
+    kind = "plait"
+
+    def __init__(self, system: str, durability: str) -> None:
+        self.system = system
+        self.durability = durability
+        self.name = f"Plait, {durability}"
+        self._flows: dict[tuple[str, int], Any] = {}
+
+    async def open(self, stack: AsyncExitStack, place: str) -> None:
+        from plait import open_store
+
+        schema = f"plait_{self.durability}"
+        url, options = place, {"schema": schema}
+        if self.system == "SQLite":
+            url, options = f"sqlite:///{place}/{schema}.db", {}
+        self.store: Any = open_store(url, **options)
+        stack.push_async_callback(self.store.close)
+
+    def _flow(self, kind: str, size: int) -> Any:
+        flow = self._flows.get((kind, size))
+        if flow is None:
+            from plait import END, START, Graph, Join, Send
+
+            graph = Graph(Kept, name=f"{kind}-{size}")
+            if kind == "fork":
+
+                async def plan(_state: Any) -> None:
+                    return None
+
+                async def branch(_number: Any) -> dict[str, Any]:
+                    return {"items": [1]}
+
+                graph.add_node("plan", plan)
+                graph.add_node("branch", branch)
+                graph.add_node("join", plan)
+                graph.add_sync_point("gather", Join())
+                graph.add_edge(START, "plan")
+                graph.add_conditional_edges(
+                    "plan", lambda _: [Send("branch", i) for i in range(size)], ["branch"]
+                )
+                graph.add_edge("branch", "gather")
+                graph.add_edge("gather", "join")
+                graph.add_edge("join", END)
+            else:
+                before = START
+                for name, body in _nodes(size, large=kind == "grow"):
+                    graph.add_node(name, body)
+                    graph.add_edge(before, name)
+                    before = name
+                graph.add_edge(before, END)
+            flow = graph.compile(self.store, durability=self.durability)  # type: ignore[arg-type]
+            self._flows[kind, size] = flow
+        return flow
+
+    async def chain(self, thread: str, nodes: int) -> int:
+        result = await self._flow("chain", nodes).run({}, thread_id=thread)
+        return len(result.state["items"])
+
+    async def fork(self, thread: str, branches: int) -> int:
+        result = await self._flow("fork", branches).run({}, thread_id=thread)
+        return len(result.state["items"])
+
+    async def grow(self, thread: str, steps: int) -> int:
+        result = await self._flow("grow", steps).run({}, thread_id=thread)
+        return len(result.state["items"])
+
+
+# -- the floors -------------------------------------------------------------------------------
+
+
+class BareAsyncpg(Keeper):
+    """One INSERT and COMMIT for each completion."""
+
+    system = "PostgreSQL"
+    kind = "floor"
+
+    def __init__(self, connections: int) -> None:
+        self.name = "bare asyncpg" + (f", {connections} connections" if connections > 1 else "")
+        self._connections = connections
+
+    async def open(self, stack: AsyncExitStack, place: str) -> None:
+        asyncpg: Any = importlib.import_module("asyncpg")
+        size = self._connections
+        self._pool = await stack.enter_async_context(
+            asyncpg.create_pool(place, min_size=size, max_size=size)
+        )
+        await self._pool.execute(
+            f"create table if not exists bare{size} "
+            "(thread text, position int, data bytea, primary key (thread, position))"
+        )
+        self._insert = f"insert into bare{size} values ($1, $2, $3)"
+
+    async def chain(self, thread: str, nodes: int) -> int:
+        async with self._pool.acquire() as connection:
+            for position in range(nodes + 1):
+                await connection.execute(self._insert, thread, position, bytes(60))
+        return nodes
+
+    async def fork(self, thread: str, branches: int) -> int:
+        await self.chain(thread, branches + 2)
+        return branches
+
+    async def grow(self, thread: str, steps: int) -> int:
+        async with self._pool.acquire() as connection:
+            for position in range(steps):
+                data = kilobyte(position).encode()
+                await connection.execute(self._insert, thread, position, data)
+        return steps
+
+
+class BareSQLite(Keeper):
+    """One INSERT and COMMIT for each completion, in a worker thread."""
+
+    name = "bare sqlite3"
+    system = "SQLite"
+    kind = "floor"
+
+    async def open(self, stack: AsyncExitStack, place: str) -> None:
+        self._connection = sqlite3.connect(f"{place}/bare.db", check_same_thread=False)
+        stack.callback(self._connection.close)
+        self._connection.executescript(
+            "pragma journal_mode = wal; pragma synchronous = full; create table bare "
+            "(thread text, position int, data blob, primary key (thread, position)) without rowid"
+        )
+        self._turn = asyncio.Lock()
+
+    async def _put(self, thread: str, position: int, data: bytes) -> None:
+        def insert() -> None:
+            with self._connection:
+                self._connection.execute(
+                    "insert into bare values (?, ?, ?)", (thread, position, data)
+                )
+
+        async with self._turn:
+            await asyncio.to_thread(insert)
+
+    async def chain(self, thread: str, nodes: int) -> int:
+        for position in range(nodes + 1):
+            await self._put(thread, position, bytes(60))
+        return nodes
+
+    async def fork(self, thread: str, branches: int) -> int:
+        await self.chain(thread, branches + 2)
+        return branches
+
+    async def grow(self, thread: str, steps: int) -> int:
+        for position in range(steps):
+            await self._put(thread, position, kilobyte(position).encode())
+        return steps
+
+
+# -- LangGraph --------------------------------------------------------------------------------
+
+
+class LangGraphKeeper(Keeper):
+    """LangGraph with its own checkpointers."""
+
+    def __init__(self, system: str, durability: str) -> None:
+        self.system = system
+        self.durability = durability
+        self.name = f"LangGraph, {durability}"
+        self._graphs: dict[tuple[str, int], Any] = {}
+
+    async def open(self, stack: AsyncExitStack, place: str) -> None:
+        if self.system == "SQLite":
+            module: Any = importlib.import_module("langgraph.checkpoint.sqlite.aio")
+            opened = module.AsyncSqliteSaver.from_conn_string(f"{place}/langgraph.db")
+        else:
+            module = importlib.import_module("langgraph.checkpoint.postgres.aio")
+            opened = module.AsyncPostgresSaver.from_conn_string(place)
+        self._saver = await stack.enter_async_context(opened)
+        await self._saver.setup()
+        self._place = place
+
+    def _graph(self, kind: str, size: int) -> Any:
+        graph = self._graphs.get((kind, size))
+        if graph is None:
+            graphs: Any = importlib.import_module("langgraph.graph")
+            types: Any = importlib.import_module("langgraph.types")
+            builder = graphs.StateGraph(Kept)
+            if kind == "fork":
+                builder.add_node("plan", lambda _: {})
+                builder.add_node("branch", one)
+                builder.add_node("join", lambda _: {})
+                builder.add_edge(graphs.START, "plan")
+                builder.add_conditional_edges(
+                    "plan", lambda _: [types.Send("branch", {}) for _ in range(size)], ["branch"]
+                )
+                builder.add_edge("branch", "join")
+                builder.add_edge("join", graphs.END)
+            else:
+                before = graphs.START
+                for name, body in _nodes(size, large=kind == "grow"):
+                    builder.add_node(name, body)
+                    builder.add_edge(before, name)
+                    before = name
+                builder.add_edge(before, graphs.END)
+            graph = self._graphs[kind, size] = builder.compile(checkpointer=self._saver)
+        return graph
+
+    async def _run(self, kind: str, size: int, thread: str) -> int:
+        config = {"configurable": {"thread_id": thread}, "recursion_limit": size + 10}
+        state = await self._graph(kind, size).ainvoke({}, config, durability=self.durability)
+        return len(state["items"])
+
+    async def chain(self, thread: str, nodes: int) -> int:
+        return await self._run("chain", nodes, thread)
+
+    async def fork(self, thread: str, branches: int) -> int:
+        return await self._run("fork", branches, thread)
+
+    async def grow(self, thread: str, steps: int) -> int:
+        return await self._run("grow", steps, thread)
+
+
+# -- measuring --------------------------------------------------------------------------------
+
+
+def _keepers(peers: Sequence[str]) -> list[Keeper]:
+    found: list[Keeper] = [BareAsyncpg(1), BareAsyncpg(10), BareSQLite()]
+    for system in ("PostgreSQL", "SQLite"):
+        found += [PlaitKeeper(system, durability) for durability in ("sync", "async", "exit")]
+        if "LangGraph" in peers:
+            found += [LangGraphKeeper(system, name) for name in ("sync", "async", "exit")]
+    return found
+
+
+async def measure(
+    repeats: int, peers: Sequence[str], postgres: str, *, quick: bool = False
+) -> list[Durability]:
+    """Run every job of every contender, interleaved; then see how stored bytes grow.
+
+    Args:
+        repeats: how many times each job is run.
+        peers: the names of the peers that are installed.
+        postgres: the URL of a server.
+        quick: only Plait and the floors, and fewer steps.
+    """
+    chance = random.Random(6)
+    numbers = itertools.count()
+    found: list[Durability] = []
+    keepers: dict[int, Keeper] = {}
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        for keeper in _keepers(() if quick else peers):
+            shown = Durability(keeper.name, keeper.system, keeper.kind)
+            found.append(shown)
+            try:
+                await keeper.open(stack, folder if keeper.system == "SQLite" else postgres)
+                for job in JOBS:
+                    await _run(keeper, job, f"warm-{next(numbers)}")
+            except ImportError as error:
+                shown.reason = f"{error.name} is not installed"
+            except Exception as error:
+                shown.reason = f"fails: {type(error).__name__}: {error}"
+            else:
+                keepers[id(shown)] = keeper
+        measured = [each for each in found if each.reason is None]
+        for _ in range(repeats):
+            for shown in chance.sample(measured, len(measured)):
+                for job in JOBS:
+                    elapsed = await _run(keepers[id(shown)], job, f"t-{next(numbers)}")
+                    shown.seconds.setdefault(job.key, []).append(elapsed)
+        for shown in measured:
+            for steps in STEPS[: 2 if quick else None]:
+                before = await _disk_bytes(shown.system, folder, postgres)
+                items = await keepers[id(shown)].grow(f"grow-{next(numbers)}", steps)
+                if items != steps:
+                    raise WrongResultError(f"{shown.contender}: {items} of {steps} steps")
+                after = await _disk_bytes(shown.system, folder, postgres)
+                shown.stored[steps] = after - before
+    return found
+
+
+def _sqlite_bytes(folder: str) -> int:
+    total = 0
+    for path in Path(folder).glob("*.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            ((pages,), (free,), (size,)) = (
+                connection.execute(f"pragma {name}").fetchone()
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        total += (pages - free) * size
+    return total
+
+
+async def _disk_bytes(system: str, folder: str, postgres: str) -> int:
+    """What all contenders together have on the disk: tables, indices, and pages half empty."""
+    if system == "SQLite":
+        return await asyncio.to_thread(_sqlite_bytes, folder)
+    asyncpg: Any = importlib.import_module("asyncpg")
+    connection = await asyncpg.connect(postgres)
+    try:
+        found: int = await connection.fetchval(
+            "select sum(pg_total_relation_size(c.oid))::bigint from pg_class c join pg_namespace n "
+            "on n.oid = c.relnamespace where c.relkind = 'r' "
+            "and n.nspname not in ('pg_catalog', 'information_schema')"
+        )
+    finally:
+        await connection.close()
+    return found
+
+
+async def _run(keeper: Keeper, job: Job, thread: str) -> float:
+    begun = time.perf_counter()
+    if job.key == "chain":
+        items, expected = await keeper.chain(thread, CHAIN), CHAIN
+    elif job.key == "fork":
+        items, expected = await keeper.fork(thread, FORK), FORK
+    else:
+        threads = [f"{thread}-{number}" for number in range(RUNS)]
+        counts = await asyncio.gather(*[keeper.chain(each, RUN_OF) for each in threads])
+        items, expected = sum(counts), RUNS * RUN_OF
+    elapsed = time.perf_counter() - begun
+    if items != expected:
+        raise WrongResultError(f"{keeper.name}: {job.title} gave {items} items, not {expected}")
+    return elapsed
