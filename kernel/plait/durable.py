@@ -53,6 +53,9 @@ _MOST_AT_ONCE: Final = 5_000
 _MOST_BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """What one commit takes along at most, so that it stays well within its timeout."""
 
+_MOST_TURNS: Final = 16
+"""Turns of the event loop for which a commit waits at most for more to come along."""
+
 _FIRST_DELAY: Final = 0.05
 """Seconds until what failed for lack of a store is tried again; then twice as many each time."""
 
@@ -392,6 +395,7 @@ class _DurableJournal:
         self._renewal = anyio.CancelScope(shield=True)
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
+        self._later: list[Record] = []  # to be stored at the end
         self._link = b""  # to which the next event is bound
         self._size = 0
         self._fresh = 0  # bytes of its own events since the last snapshot
@@ -431,8 +435,12 @@ class _DurableJournal:
         self._link = link
         self._size += len(row)
         self._fresh += len(row)
-        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, row))
+        record = Record(self.thread_id, self.epoch, self.position, row)
         durability = self._format.durability
+        if durability == "exit":  # in nobody's way before
+            self._later.append(record)
+            return None
+        self._commit.add(self, record)
         if durability == "sync":
             return self._commit.wait_until(self, self.position)
         if durability == "async":
@@ -462,7 +470,7 @@ class _DurableJournal:
         assert self._format.codec is not None
         row, link = self._seal(self._format.codec.encode_event(event))
         self._check_limits(len(row))
-        await self._commit.wait_until(self, self.position)
+        await self._store_all()
         position = self.position + 1
         record = Record(self.thread_id, self.epoch, position, row)
         try:
@@ -605,8 +613,11 @@ class _DurableJournal:
             self.fail(_as_plait_error(error))
         finally:
             self._scope = None
-            with anyio.CancelScope(shield=True):
-                await self._close()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._close()
+            finally:
+                self._renewal.cancel()
 
     async def _acquire(self) -> None:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
@@ -659,16 +670,23 @@ class _DurableJournal:
                 except Exception as error:
                     self.fail(_as_plait_error(error))
                     return
-                if lost and epoch == self.epoch:  # else it has taken a new one meanwhile
+                # Else it was given back meanwhile, or it has taken a new one.
+                if lost and epoch == self.epoch and not self._renewal.cancel_called:
                     self.fail(lease_lost(self.thread_id))
                     return
                 delay = ttl / 3
+
+    async def _store_all(self) -> None:
+        later, self._later = self._later, []
+        for record in later:
+            self._commit.add(self, record)
+        await self._commit.wait_until(self, self.position)
 
     async def _store_the_rest(self) -> None:
         # The snapshot of now, and not one that is taken meanwhile: its events must be durable
         # before it is, or else others could take their places behind a crash.
         snapshot, self._snapshot = self._snapshot, None
-        await self._commit.wait_until(self, self.position)
+        await self._store_all()
         if snapshot is None:
             return
         try:
@@ -736,9 +754,11 @@ class _Committer:
         batch: list[_Item] = []
         try:
             # Whoever is about to add something comes along: one more turn of the loop is much
-            # cheaper than one more commit.
+            # cheaper than one more commit. But some never cease to.
             count = 0
-            while len(self._queue) > count:
+            for _ in range(_MOST_TURNS):
+                if len(self._queue) == count:
+                    break
                 count = len(self._queue)
                 await anyio.lowlevel.checkpoint()
             batch = self._take()
@@ -771,37 +791,37 @@ class _Committer:
             for journal in journals:
                 if journal.waits_since is None:
                     journal.waits_since = now
-            records = [record for _, record in batch]
             try:
-                fenced = await self._store.backend.append(records)
+                fenced = await self._store.backend.append([record for _, record in batch])
             except StoreUnavailable as error:
-                delay = await self._wait_to_repeat(journals, error, delay)
-                continue
-            except Exception as error:
-                if len(journals) == 1:
-                    journals[0].fail(_not_stored(journals[0], _as_plait_error(error)))
+                left = self._patience_left(journals, error)
+                if left == 0:  # of those that go on waiting, somebody else leads
+                    self._queue[:0] = batch
                     return
-                await self._store_apart(batch, journals)  # one of them may be at fault
+                _log().warning("store unavailable", error=str(error), retry_in=delay)
+                await anyio.sleep(min(delay, left))
+                delay = _next_delay(delay)
+            except Exception as error:
+                if len(journals) > 1:  # one of them may be at fault, and not the others
+                    await self._store_apart(batch, journals)
+                else:
+                    journals[0].fail(_not_stored(journals[0], _as_plait_error(error)))
                 return
-            await self._settle(batch, fenced)
-            return
-
-    async def _wait_to_repeat(
-        self, journals: Sequence[_DurableJournal], error: StoreUnavailable, delay: float
-    ) -> float:
-        now, patience = anyio.current_time(), self._store.patience
-        left = math.inf
-        for journal in journals:
-            since = journal.waits_since
-            assert since is not None
-            if now >= since + patience:
-                journal.fail(_not_stored(journal, _out_of_patience(patience, error)))
             else:
-                left = min(left, since + patience - now)
-        if left < math.inf:
-            _log().warning("store unavailable", error=str(error), retry_in=delay)
-            await anyio.sleep(min(delay, left))
-        return _next_delay(delay)
+                await self._settle(batch, fenced)
+                return
+
+    def _patience_left(self, journals: Sequence[_DurableJournal], error: StoreUnavailable) -> float:
+        """Seconds until the patience of one of them ends; 0: it is at its end, and that one failed."""
+        now, patience = anyio.current_time(), self._store.patience
+        lefts: list[float] = []
+        for journal in journals:
+            assert journal.waits_since is not None
+            left = max(0.0, journal.waits_since + patience - now)
+            if left == 0:
+                journal.fail(_not_stored(journal, _out_of_patience(patience, error)))
+            lefts.append(left)
+        return min(lefts)
 
     async def _store_apart(
         self, batch: Sequence[_Item], journals: Sequence[_DurableJournal]
