@@ -145,6 +145,7 @@ class DurableStore:
         """Hold a thread for writing; see :class:`plait.store.Store`."""
         format_ = format_ or JournalFormat()
         check_thread_id(thread_id)
+        check_id("graph's name", format_.graph or "unnamed")
         journal = _DurableJournal(self, thread_id, format_)
         failure: BaseException | None = None
         unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
