@@ -11,7 +11,7 @@ import random
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from plait import END, START, Send
+from plait import ANY, END, START, Join, Send
 from plait.commands import RunNode
 from plait.events import (
     Interrupt,
@@ -87,6 +87,18 @@ def test_a_branch_goes_on_when_all_that_its_node_asked_is_answered() -> None:
     assert machine.handle(answer("y")) == []
     assert status(machine, 0) == "parked"
     assert machine.handle(answer("x")) == [RunNode((0,), "a", 1)]
+
+
+def test_a_question_is_gone_with_its_branch() -> None:
+    machine = Machine(build("START a g END", "START b g", g=Join(quorum=ANY)).plan())
+    machine.handle(RunStarted(0, (0,), ()))
+    asked = Interrupt("?", None, (0, 0), "a")
+    machine.handle(NodeInterrupted(0, (0, 0), "a", 1, (asked,)))
+    assert machine.interrupts == (asked,)
+    machine.handle(NodeCompleted(0, (0, 1), "b", 1, (), (Target("g"),), 0))
+    assert machine.open_interrupts == 0
+    assert not machine.running
+    assert machine.handle(answer("?")) == []
 
 
 def test_who_is_held_for_a_branch_waits_for_all_that_it_forked() -> None:
