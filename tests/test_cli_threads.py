@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from plait import MemoryStore, cli
+from plait.cli.stores import without_password
 from plait.cli.telling import as_json, as_table, line_of
 from plait.events import (
     BranchForked,
@@ -451,7 +452,7 @@ def test_a_store_that_cannot_be_opened_is_a_failure_in_one_line(command: Command
 
 
 def test_passwords_are_not_shown() -> None:
-    shown = cli.stores.without_password("postgresql://me:secret@host:5432/db?x=1")
+    shown = without_password("postgresql://me:secret@host:5432/db?x=1")
     assert shown == "postgresql://me:***@host:5432/db?x=1"
 
 
@@ -530,6 +531,7 @@ def test_json_has_what_it_can_of_any_value() -> None:
     assert (plain["nan"], plain["set"], plain["type"]) == (["nan"], [1], "<class 'object'>")
     assert int(plain["large"], 16) == 10**5000
     assert plain["\ud800"] == "_w=="
+    assert json.loads(as_json([{"\ud800": 1}])) == [{"\ud800": 1}]
 
 
 def test_a_table_moves_no_cursor() -> None:
