@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import stat
@@ -195,15 +196,22 @@ def test_a_killed_run_is_resumed_and_does_no_finished_task_again(brief: Path) ->
     assert [result["task"] for result in report["results"]] == ["waits", "slow"]
 
 
-def test_a_thread_that_somebody_runs_is_left_to_them(brief: Path) -> None:
-    write(brief.parent, BRIEF + SLOW + SLOW.replace('"slow"', '"slower"'))
+def test_a_thread_that_somebody_runs_is_left_to_them(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(brief.parent, BRIEF + SLOW)
     going = Going("orchestrate", brief, "--thread", "mine")
     going.wait_for("waits: done")
-    resumed = plait("resume", "mine")
+    _, listed, _ = in_process(capsys, "runs")
+    resumed = in_process(capsys, "resume", "mine")
+    deleted = in_process(capsys, "delete", "mine")
     assert going.process.poll() is None
     going.stop(signal.SIGKILL)
-    assert (resumed.returncode, resumed.stdout) == (2, "")
-    assert "thread 'mine' is being run by " in resumed.stderr.splitlines()[-1]
+    assert f":{going.process.pid}:" in listed.splitlines()[1]
+    assert resumed[:2] == deleted[:2] == (2, "")
+    assert "thread 'mine' is being run by " in resumed[2].splitlines()[-1]
+    (line,) = deleted[2].splitlines()
+    assert re.fullmatch(r"thread 'mine' is held by .* \(at \d\d:\d\d:\d\d\)", line)
 
 
 def test_an_interrupted_run_can_be_resumed_at_once(brief: Path) -> None:
@@ -316,6 +324,26 @@ def test_a_finished_thread_gives_its_report_again(
 ) -> None:
     _, report, _ = in_process(capsys, "orchestrate", brief, "--thread", "t")
     assert in_process(capsys, "resume", "t", "--quiet") == (0, report, "")
+
+
+def test_a_thread_of_a_brief_is_shown_with_who_is_missing(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(brief.parent, BRIEF + FAILING)
+    in_process(capsys, "orchestrate", brief, "--thread", "t")
+    why = 'MissingSourceError: source "none.md": no file matches'
+    _, out, _ = in_process(capsys, "show", "t", "--history")
+    assert "branches after 0.0" in out
+    assert f"; missing: none ({why})\n" in out
+    assert f"0.1 research: failed in attempt 1, its branch ends: {why}\n" in out
+    _, out, _ = in_process(capsys, "show", "t", "--history", "--json")
+    shown = json.loads(out)
+    (outcome,) = shown["outcomes"]["gather"]
+    assert outcome["failed"] == [
+        {"branch": "0.1", "id": "none", "node": "take_research", "error": why}
+    ]
+    assert shown["state"]["brief"]["title"] == "Small"
+    assert why in [event.get("error") for event in shown["history"]]
 
 
 def test_a_thread_of_a_brief_takes_no_answers(

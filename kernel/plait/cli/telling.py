@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -60,6 +61,9 @@ __all__ = [
 _WIDTH = 100
 """Characters to which a value is cut."""
 
+_MOST_BITS = 2_000
+"""Of an integer that is written in decimal; Python refuses it from some 14,000 bits on."""
+
 
 def write(text: str) -> None:
     """Write to the standard output; what it cannot show becomes a question mark."""
@@ -77,10 +81,31 @@ def warn(line: str) -> None:
 
 def as_json(value: Any) -> str:
     """Any value as JSON, in full; of what JSON does not know, the repr."""
-    plain = to_jsonable_python(
-        value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings", serialize_unknown=True
-    )
-    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_in_bounds(_plain(value)), indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return to_jsonable_python(value, fallback=repr, bytes_mode="base64")
+    except ValueError:  # a part of it, such as a key that is no text, cannot be said in JSON
+        if isinstance(value, dict):
+            return {str(name): _plain(item) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [_plain(item) for item in value]
+        return repr(value)
+
+
+def _in_bounds(plain: Any) -> Any:
+    """Plain data without the numbers that JSON, or Python's writer of it, does not take."""
+    if isinstance(plain, dict):
+        return {name: _in_bounds(item) for name, item in plain.items()}
+    if isinstance(plain, list):
+        return [_in_bounds(item) for item in plain]
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return repr(plain)
+    if isinstance(plain, int) and plain.bit_length() > _MOST_BITS:
+        return hex(plain)
+    return plain
 
 
 def as_table(rows: Iterable[Sequence[str]], *, right: Collection[int] = ()) -> str:

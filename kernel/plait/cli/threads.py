@@ -34,6 +34,7 @@ from plait.cli.telling import (
     warn,
     write,
 )
+from plait.errors import ThreadExists
 from plait.flow import Flow
 from plait.store import Past
 
@@ -167,9 +168,12 @@ async def fork(options: argparse.Namespace) -> int:
                 f"fork from, not {options.at}"
             )
         try:
-            await place.store.fork(row.thread_id, options.at, options.new)
+            taken = await place.store.thread(options.new)
         except ValueError as error:  # an odd id
             raise Refused(str(error)) from error
+        if taken is not None:
+            raise ThreadExists(options.new, "exists: give the fork an id of its own")
+        await place.store.fork(row.thread_id, options.at, options.new)
         words = place.words("resume", options.new)
     write(f"Thread {options.new} is thread {row.thread_id} up to {options.at}: {words}\n")
     return ExitCode.DONE
