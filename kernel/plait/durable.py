@@ -10,6 +10,7 @@ stores; the lease and its expiry only decide when somebody else may take a threa
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import random
@@ -144,6 +145,7 @@ class DurableStore:
         """Hold a thread for writing; see :class:`plait.store.Store`."""
         format_ = format_ or JournalFormat()
         check_thread_id(thread_id)
+        check_id("graph's name", format_.graph or "unnamed")
         journal = _DurableJournal(self, thread_id, format_)
         failure: BaseException | None = None
         unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
@@ -389,8 +391,10 @@ class _DurableJournal:
         self._format = format_
         self._commit = store.committer
         self._held = anyio.Event()
-        self._acquiring = True
-        self._held_until = 0.0  # by the clock of the loop, whatever the backend's says
+        self._acquiring = False
+        self._acquired = anyio.Event()
+        self._held_until = 0.0  # by _time(): when the lease expires, unless it is renewed
+        self._time = _clock()
         self._wake = anyio.Event()
         self._scope: anyio.CancelScope | None = None
         self._renewal = anyio.CancelScope(shield=True)
@@ -419,7 +423,6 @@ class _DurableJournal:
         self._size = thread.size
         if snapshot is not None:
             self._enough = max(_FIRST_SNAPSHOT, 2 * len(snapshot))
-        await self._confirm()
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         self._check_limits(0)  # before a node is called whose result could not be stored
@@ -444,27 +447,12 @@ class _DurableJournal:
             return None
         self._commit.add(self, record)
         if durability == "sync":
-            return self._wait_durable(self.position)
+            return self._commit.wait_until(self, self.position)
         if durability == "async":
             self._wake.set()
             if self.position - self.durable > _BACKLOG:
                 return self._commit.wait_until(self, self.position - _BACKLOG)
         return None
-
-    async def _wait_durable(self, position: int) -> None:
-        await self._commit.wait_until(self, position)
-        await self._confirm()
-
-    async def _confirm(self) -> None:
-        """Make sure of the lease where it may have expired: if this process was paused, somebody
-        else may have done meanwhile what is to begin now."""
-        while anyio.current_time() >= self._held_until:
-            try:
-                await self._store.persist(self._hold)
-            except StoreError as error:
-                self.fail(error)
-            if self.failure is not None:
-                raise self.failure
 
     def _seal(self, record: bytes) -> tuple[bytes, bytes]:
         """The row of the next event, and the link for the one after it."""
@@ -650,10 +638,11 @@ class _DurableJournal:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
         holder = self._holder
         unknown = False
+        began = 0.0
 
         async def attempt() -> Grant:
-            nonlocal unknown
-            self._held_until = anyio.current_time() + ttl
+            nonlocal unknown, began
+            began = self._time()
             with anyio.CancelScope(shield=True):  # else nobody would know to give it back
                 try:
                     return await backend.acquire(self.thread_id, holder, ttl, graph)
@@ -662,15 +651,18 @@ class _DurableJournal:
                     raise
             raise AssertionError("a shielded scope is not cancelled by itself")
 
-        self._acquiring = True
+        self._acquiring, self._acquired = True, anyio.Event()
         try:
             self.epoch, self._thread = await self._store.persist(attempt)
-            self._acquiring = False
+            self._held_until = began + ttl
         except anyio.get_cancelled_exc_class():
             if unknown:  # it may have been given without an answer
                 with anyio.CancelScope(shield=True):
                     await self._give_back(attempt)
             raise
+        finally:
+            self._acquiring = False
+            self._acquired.set()
         if not self._held.is_set():
             # What the row says may be what an earlier attempt left; the journal knows better.
             self.status = self._thread.status if self._thread.position else "running"
@@ -700,7 +692,7 @@ class _DurableJournal:
                     self.fail(_as_plait_error(error))
 
     async def _hold(self) -> None:
-        epoch, began = self.epoch, anyio.current_time()
+        epoch, began = self.epoch, self._time()
         ttl = self._store.lease_ttl
         lost = await self._store.backend.renew([(self.thread_id, epoch)], ttl)
         if not lost:
@@ -719,6 +711,23 @@ class _DurableJournal:
         for record in later:
             self._commit.add(self, record)
         await self._commit.wait_until(self, self.position)
+
+    def check_lease(self) -> Awaitable[None] | None:
+        # The record of what a node returned is fenced by the epoch. But a process that was stopped
+        # for a while finds nodes that are ready, and somebody else may have called them already.
+        return None if self._time() < self._held_until else self._make_certain()
+
+    async def _make_certain(self) -> None:
+        while self._time() >= self._held_until or self.failure is not None:
+            if self.failure is not None:
+                raise self.failure
+            if self._acquiring:
+                await self._acquired.wait()
+                continue
+            try:
+                await self._store.persist(self._hold)
+            except Exception as error:
+                self.fail(_as_plait_error(error))
 
     async def _store_the_rest(self) -> None:
         # The snapshot of now, and not one that is taken meanwhile: its events must be durable
@@ -891,6 +900,14 @@ _Item: TypeAlias = "tuple[_DurableJournal, Record]"
 
 def _next_delay(delay: float) -> float:
     return min(delay * 2, 2.0) * random.uniform(0.8, 1.2)
+
+
+def _clock() -> Callable[[], float]:
+    """The event loop's clock; under asyncio its own, since anyio's takes ten times as long."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:  # another backend
+        return anyio.current_time
 
 
 def _as_plait_error(error: Exception) -> PlaitError:

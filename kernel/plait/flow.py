@@ -870,6 +870,10 @@ _OF_A_NODE = (NodeCompleted, NodeFailed, NodeInterrupted, NodeRetried, Routed)
 
 def _check_follows(machine: Machine, event: JournalEvent) -> None:
     """Refuse an event that cannot have happened next. Raises ``ValueError``."""
+    if isinstance(event, (RunStarted, NodeCompleted, StateUpdated)):
+        for channel, _ in event.writes:
+            if channel not in machine.schema.channels:
+                raise ValueError(f"there is no channel {channel!r}")
     if machine.failure is not None and isinstance(event, (*_OF_A_NODE, RunStarted)):
         raise ValueError(f"the run has failed: {machine.failure}")
     if isinstance(event, _OF_A_NODE):

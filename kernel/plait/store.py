@@ -82,6 +82,16 @@ class Journal(Protocol):
         """
         ...
 
+    @property
+    def check_lease(self) -> Callable[[], Awaitable[None] | None] | None:
+        """What to ask before a node is called; ``None`` if nobody else can have the thread.
+
+        It returns ``None`` if the thread is still held for certain, else something to await that
+        makes certain, and raises ``LeaseLost`` if somebody else has taken the thread over, or
+        ``StoreError`` if that cannot be found out.
+        """
+        ...
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction of the store's own, for a node's statements; rolled back when left.
 
@@ -210,6 +220,8 @@ class ListJournal:
 
     __slots__ = ("events", "status")
 
+    check_lease = None
+
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
         self.status = "running"
@@ -292,6 +304,7 @@ class MemoryStore:
     ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
         check_id("thread_id", thread_id)
+        check_id("graph's name", format_.graph or "unnamed")
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
             raise _busy(thread_id)
@@ -341,6 +354,7 @@ class MemoryStore:
 
     async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
         """What is known of a thread; ``None`` if there is none."""
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         return _row_of(thread_id, journal) if journal is not None else None
 
@@ -366,6 +380,8 @@ class MemoryStore:
 
     async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
         """Make a thread whose journal begins with that of another; see :class:`Store`."""
+        check_id("thread_id", thread_id)
+        check_id("thread_id", new_thread_id)
         source = self._journals.get(thread_id)
         if source is None or not source.events:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")

@@ -83,10 +83,15 @@ settings = pytest.mark.parametrize(
 
 
 class Patient(VirtualClock):
-    """A virtual clock that goes on though a worker thread is stuck."""
+    """A virtual clock that goes on though a worker thread is stuck, once it is."""
+
+    def __init__(self, node: InThread) -> None:
+        super().__init__()
+        self.node = node
 
     def threads_are_busy(self) -> bool:
-        return False
+        # A thread that has yet to begin would find its call cancelled, and report nothing.
+        return super().threads_are_busy() and not self.node.entered.is_set()
 
 
 def graph(join: Join, stuck: Any, **options: Any) -> Graph:
@@ -236,8 +241,10 @@ class InThread:
 
     def __init__(self, release: threading.Event) -> None:
         self.release = release
+        self.entered = threading.Event()
 
     def __call__(self, _state: Any) -> Any:
+        self.entered.set()
         self.release.wait(60)
         return {"items": ["late"], "seen": {"late"}}
 
@@ -260,8 +267,9 @@ def watch_threads() -> threading.Event:
 def test_a_stuck_thread_is_let_go_when_the_sync_point_opens(
     join: Join, status: str, seconds: float, release: threading.Event
 ) -> None:
-    clock = Patient()
-    found = gathered(clock.run(graph(join, InThread(release)).compile().run({})))
+    node = InThread(release)
+    clock = Patient(node)
+    found = gathered(clock.run(graph(join, node).compile().run({})))
     assert (found.status, found.waited, clock.now) == (status, seconds, seconds)
     assert ids(found.cancelled)[-1] == "stuck"
 
@@ -295,7 +303,7 @@ def test_what_a_thread_that_was_let_go_returns_is_refused(
         await anyio.sleep(LOOSE)
         return saved
 
-    saved = Patient().run(main())
+    saved = Patient(node).run(main())
     assert rows(flow) == saved
     assert "stuck" not in {event.node for event in saved if isinstance(event, NodeCompleted)}
 
@@ -303,7 +311,8 @@ def test_what_a_thread_that_was_let_go_returns_is_refused(
 def test_a_thread_that_was_detached_holds_up_the_end_and_its_result_is_refused(
     release: threading.Event,
 ) -> None:
-    flow = graph(Join(quorum=2, stragglers="detach"), InThread(release)).compile()
+    node = InThread(release)
+    flow = graph(Join(quorum=2, stragglers="detach"), node).compile()
     opened: list[float] = []
 
     class Releasing(Patient):
@@ -313,9 +322,9 @@ def test_a_thread_that_was_detached_holds_up_the_end_and_its_result_is_refused(
             if opened:
                 release.set()
                 return VirtualClock.threads_are_busy(self)
-            return False
+            return super().threads_are_busy()
 
-    clock = Releasing()
+    clock = Releasing(node)
     result = clock.run(read(flow, opened))
     assert (opened, result.state["items"]) == ([2], ["a", "b", "after"])
     assert ids(gathered(result).late) == ["stuck"]
