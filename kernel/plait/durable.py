@@ -233,7 +233,9 @@ class DurableStore:
                     f"is kept is {source.pruned}"
                 )
             if last > begin or source.pruned == last > 0:
-                found = await self._snapshot_of(source, source.pruned if whole else last)
+                # Not one at the position itself: whoever looks there wants the event, too.
+                latest = source.pruned if whole else max(source.pruned, last - 1)
+                found = await self._snapshot_of(source, latest)
             if found is not None or source.origin is None:
                 break
             last = min(begin, last)
