@@ -334,7 +334,11 @@ class Flow(Generic[S]):
             past = journal.past
             if past.snapshot is None and not past.events:
                 raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-            machine, begun_by = await self._past.replay(past)
+            try:
+                machine, begun_by = await self._past.replay(past)
+            except StoreError as error:
+                await self._past.check_graph(past, error)
+                raise
             journal.status = _status(machine)
             changed = machine.running and begun_by and begun_by != fingerprint
             if changed:
@@ -772,8 +776,8 @@ class _PastReader:
             except Exception as error:
                 raise StoreError(
                     f"event {position} of thread {past.thread_id!r} does not follow from those "
-                    f"before it ({type(error).__name__}: {error}): rows were changed by hand, or "
-                    "come from elsewhere"
+                    f"before it ({type(error).__name__}: {error}): rows were changed by hand or "
+                    "come from elsewhere, or the schema's reducers are not those that wrote them"
                 ) from error
             if note is not None and position > begin:
                 note(machine, event, commands)
@@ -831,6 +835,16 @@ class _PastReader:
             if type(event) is RunStarted:
                 graph = None
         return found[::-1]
+
+    async def check_graph(self, past: Past, error: StoreError) -> None:
+        """Raise ``GraphChanged`` where that may be why a journal cannot be replayed."""
+        from .fingerprint import differences
+
+        graph = next((each for each in reversed(self._graphs(past.events)) if each), "")
+        if graph and graph != self._fingerprint:
+            old = await self._description_of(graph)
+            if changed := differences(old, self._description):
+                raise GraphChanged(past.thread_id, [*changed, str(error)]) from error
 
     async def adopt(self, past: Past, machine: Machine, begun_by: str, *, migrate: bool) -> Machine:
         """Replay a journal so that its last run, on ``machine``, goes on with this graph.
