@@ -391,6 +391,7 @@ class _DurableJournal:
         self._format = format_
         self._commit = store.committer
         self._held = anyio.Event()
+        self._acquiring = True
         self._held_until = 0.0  # by _time(): when the lease expires, unless it is renewed
         self._time = _clock()
         self._wake = anyio.Event()
@@ -421,6 +422,7 @@ class _DurableJournal:
         self._size = thread.size
         if snapshot is not None:
             self._enough = max(_FIRST_SNAPSHOT, 2 * len(snapshot))
+        await self._make_certain()
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         self._check_limits(0)  # before a node is called whose result could not be stored
@@ -476,34 +478,44 @@ class _DurableJournal:
         await self._store_all()
         position = self.position + 1
         record = Record(self.thread_id, self.epoch, position, row)
+        stored = False
         try:
             stored = await transaction.commit([record])
         except StoreUnavailable as error:
             _log().warning("commit in doubt", thread_id=self.thread_id, error=str(error))
-            if not await self._happened(position):
-                return False
+            try:
+                stored = await self._happened(record)
+            except Exception as failure:  # nobody knows what comes at this place
+                self.fail(_as_plait_error(failure))
         else:
             if not stored:
                 self.fail(lease_lost(self.thread_id))
-                raise lease_lost(self.thread_id)
+        if self.failure is not None:
+            raise self.failure
+        if not stored:
+            return False
         self.position = self.durable = position
         self._link = link
         self._size += len(row)
         self._fresh += len(row)
         return True
 
-    async def _happened(self, position: int) -> bool:
-        """Whether a commit whose outcome is unknown has stored an event at this position.
+    async def _happened(self, record: Record) -> bool:
+        """Whether a commit whose outcome is unknown has stored this record.
 
-        A new epoch comes first: it waits for the commit to end, or makes it impossible.
+        A new epoch comes first: it waits for the commit to end, or makes it impossible. Raises
+        ``LeaseLost`` if somebody else has been there meanwhile.
         """
         try:
             await self._acquire()
         except ThreadBusy as error:
-            self.fail(lease_lost(self.thread_id))
             raise lease_lost(self.thread_id) from error
+        position = record.position
         read = partial(self._store.backend.read, self.thread_id, position - 1, position, 1)
-        return bool(await self._store.persist(read))
+        rows = await self._store.persist(read)
+        if self._thread.position > position or any(row.data != record.data for row in rows):
+            raise lease_lost(self.thread_id)
+        return bool(rows)
 
     def _check_limits(self, size: int) -> None:
         limits = self._store.limits
@@ -639,8 +651,10 @@ class _DurableJournal:
                     raise
             raise AssertionError("a shielded scope is not cancelled by itself")
 
+        self._acquiring = True
         try:
             self.epoch, self._thread = await self._store.persist(attempt)
+            self._acquiring = False
             self._held_until = began + ttl
         except anyio.get_cancelled_exc_class():
             if unknown:  # it may have been given without an answer
@@ -660,28 +674,35 @@ class _DurableJournal:
 
     async def _renew(self) -> None:
         """Hold the lease until what is on its way is stored, though the run be cancelled."""
-        backend, ttl = self._store.backend, self._store.lease_ttl
+        ttl = self._store.lease_ttl
         delay = ttl / 3
         with self._renewal:
-            while True:
+            while self.failure is None:
                 await anyio.sleep(delay)
-                epoch, began = self.epoch, self._time()
                 try:
-                    lost = await backend.renew([(self.thread_id, epoch)], ttl)
+                    await self._hold()
+                    delay = ttl / 3
                 except StoreUnavailable as error:
-                    # Nobody else can have reached it either, or else the next append will say so.
+                    # What is stored next will say whether somebody else has taken it over.
                     _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
                     delay = min(1.0, ttl / 10)
-                    continue
                 except Exception as error:
                     self.fail(_as_plait_error(error))
-                    return
-                # Else it was given back meanwhile, or it has taken a new one.
-                if lost and epoch == self.epoch and not self._renewal.cancel_called:
-                    self.fail(lease_lost(self.thread_id))
-                    return
-                self._held_until = max(self._held_until, began + ttl)
-                delay = ttl / 3
+
+    async def _hold(self) -> None:
+        epoch, began = self.epoch, self._time()
+        ttl = self._store.lease_ttl
+        lost = await self._store.backend.renew([(self.thread_id, epoch)], ttl)
+        if not lost:
+            self._held_until = max(self._held_until, began + ttl)
+        else:
+            self._lose(epoch)
+
+    def _lose(self, epoch: int) -> None:
+        """Somebody has taken this epoch's place: another process, unless it was given back
+        meanwhile, or this one is about to have a new one."""
+        if epoch == self.epoch and not self._acquiring and not self._renewal.cancel_called:
+            self.fail(lease_lost(self.thread_id))
 
     async def _store_all(self) -> None:
         later, self._later = self._later, []
@@ -695,20 +716,13 @@ class _DurableJournal:
         return None if self._time() < self._held_until else self._make_certain()
 
     async def _make_certain(self) -> None:
-        backend, ttl = self._store.backend, self._store.lease_ttl
-        epoch, began = self.epoch, self._time()
-        if self.failure is None:
+        while self.failure is None and self._time() >= self._held_until:
             try:
-                lease = [(self.thread_id, epoch)]
-                lost = await self._store.persist(lambda: backend.renew(lease, ttl))
+                await self._store.persist(self._hold)
             except Exception as error:
                 self.fail(_as_plait_error(error))
-            else:
-                if lost and epoch == self.epoch:
-                    self.fail(lease_lost(self.thread_id))
         if self.failure is not None:
             raise self.failure
-        self._held_until = max(self._held_until, began + ttl)
 
     async def _store_the_rest(self) -> None:
         # The snapshot of now, and not one that is taken meanwhile: its events must be durable
@@ -717,13 +731,14 @@ class _DurableJournal:
         await self._store_all()
         if snapshot is None:
             return
+        epoch = self.epoch
         try:
-            saved = await self._store.backend.save_snapshot(self.thread_id, self.epoch, *snapshot)
+            saved = await self._store.backend.save_snapshot(self.thread_id, epoch, *snapshot)
         except StoreError as error:  # it only saves time
             _log().warning("snapshot not saved", thread_id=self.thread_id, error=str(error))
             return
         if not saved:
-            self.fail(lease_lost(self.thread_id))
+            self._lose(epoch)
 
     async def _close(self) -> None:
         """Store what is not stored and give the lease back, each within the bound of patience."""

@@ -367,6 +367,7 @@ def run_point(point: Point) -> tuple[Figures, Any, list[str]]:
     Returns:
         What was seen, the final state, and what the first process asked of its store.
     """
+    random.seed(repr(point))  # for the kernel, which chooses how long to wait
     world = World(point)
 
     async def main() -> tuple[Any, list[str]]:

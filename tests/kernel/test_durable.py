@@ -440,6 +440,37 @@ def test_an_expired_lease_is_taken_over_and_the_paused_owner_is_fenced(sim: Simu
     assert [type(event) for event in events] == [RunStarted, *[NodeCompleted] * 3]
 
 
+def test_a_paused_owner_begins_nothing_before_it_knows_that_it_holds_the_thread(
+    sim: Simulation,
+) -> None:
+    """The answer to its last append has come, and lies there while it is paused."""
+
+    def pause(method: str, when: str) -> Awaitable[None] | None:
+        now = sim.clock.now
+        if now == 2 and (method, when) == ("append", "after"):
+            return anyio.sleep(47)
+        return anyio.sleep(50 - now) if 2 < now < 50 and method == "renew" else None
+
+    log = Log()
+    names = {name: log.node(name, 2, items=[name]) for name in "abc"}
+    first = build("START a b c END", **names).compile(sim.store(pause, lease_ttl=10))
+    second = chain(2, 2, 2).compile(sim.store(lease_ttl=10))
+
+    async def main() -> Any:
+        async with anyio.create_task_group() as group:
+
+            async def run() -> None:
+                with pytest.raises(LeaseLost):
+                    await first.run({}, thread_id="t")
+
+            group.start_soon(run)
+            await anyio.sleep(31)
+            return await second.resume("t")
+
+    assert sim.run(main()).state["items"] == ["a", "b", "c"]
+    assert log.order == ["a"]
+
+
 def test_two_leases_of_one_process_on_one_thread_do_not_share_a_fate(sim: Simulation) -> None:
     """The records of a lease that has expired come along with those of the next one."""
     store, backend = sim.watched(Outage(sim.clock, 0, 60, "renew"), lease_ttl=10)
@@ -468,6 +499,43 @@ def test_two_leases_of_one_process_on_one_thread_do_not_share_a_fate(sim: Simula
     sim.run(main())
     assert [len(commit) for commit in backend.commits] == [2, 1, 1]
     assert len(sim.run(sim.read())) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_commit_in_doubt_is_not_mistaken_for_that_of_a_process_that_was_there_meanwhile(
+    sim: Simulation, when: Any
+) -> None:
+    """The one whose commit was in doubt is cut off until its lease has expired."""
+
+    async def pay(_state: Any, ctx: Any) -> Any:
+        table = await ctx.transaction()
+        table[f"{ctx.idempotency_key} at {sim.clock.now:.0f}"] = True
+        return {"items": ["paid"]}
+
+    def cut_off(method: str, moment: str) -> Awaitable[None] | None:
+        if method == "commit" and moment == when:
+            raise StoreUnavailable("the wire was cut")
+        away = method in {"acquire", "renew"} and 0 < sim.clock.now < 60
+        return Outage(sim.clock, 0, 60)._strike() if away else None
+
+    graph = build("START a pay z END", a=does(takes=1), pay=pay, z=does(takes=1, items=["z"]))
+    first = graph.compile(sim.store(cut_off, lease_ttl=10, patience=100))
+    second = first.with_store(sim.store(lease_ttl=10))
+
+    async def main() -> Any:
+        async with anyio.create_task_group() as group:
+
+            async def run() -> None:
+                with pytest.raises(LeaseLost):
+                    await first.run({}, thread_id="t")
+
+            group.start_soon(run)
+            await anyio.sleep(30)
+            return await second.resume("t")
+
+    assert sim.run(main()).state["items"] == ["paid", "z"]
+    assert list(sim.rows.table) == ["t:0:2 at 1" if when == "after" else "t:0:2 at 30"]
+    assert len(sim.run(sim.read())) == 4
 
 
 def test_a_lease_is_given_back_whatever_has_happened(sim: Simulation) -> None:
