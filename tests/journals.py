@@ -26,6 +26,10 @@ class WrappedJournal:
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         return self.inner.append(event)
 
+    @property
+    def check_lease(self) -> Callable[[], Awaitable[None] | None] | None:
+        return self.inner.check_lease
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         return self.inner.transaction()
 

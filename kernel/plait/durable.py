@@ -10,6 +10,7 @@ stores; the lease and its expiry only decide when somebody else may take a threa
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import random
@@ -390,6 +391,8 @@ class _DurableJournal:
         self._format = format_
         self._commit = store.committer
         self._held = anyio.Event()
+        self._held_until = 0.0  # by _time(): when the lease expires, unless it is renewed
+        self._time = _clock()
         self._wake = anyio.Event()
         self._scope: anyio.CancelScope | None = None
         self._renewal = anyio.CancelScope(shield=True)
@@ -623,9 +626,11 @@ class _DurableJournal:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
         holder = self._holder
         unknown = False
+        began = 0.0
 
         async def attempt() -> Grant:
-            nonlocal unknown
+            nonlocal unknown, began
+            began = self._time()
             with anyio.CancelScope(shield=True):  # else nobody would know to give it back
                 try:
                     return await backend.acquire(self.thread_id, holder, ttl, graph)
@@ -636,6 +641,7 @@ class _DurableJournal:
 
         try:
             self.epoch, self._thread = await self._store.persist(attempt)
+            self._held_until = began + ttl
         except anyio.get_cancelled_exc_class():
             if unknown:  # it may have been given without an answer
                 with anyio.CancelScope(shield=True):
@@ -659,7 +665,7 @@ class _DurableJournal:
         with self._renewal:
             while True:
                 await anyio.sleep(delay)
-                epoch = self.epoch
+                epoch, began = self.epoch, self._time()
                 try:
                     lost = await backend.renew([(self.thread_id, epoch)], ttl)
                 except StoreUnavailable as error:
@@ -674,6 +680,7 @@ class _DurableJournal:
                 if lost and epoch == self.epoch and not self._renewal.cancel_called:
                     self.fail(lease_lost(self.thread_id))
                     return
+                self._held_until = max(self._held_until, began + ttl)
                 delay = ttl / 3
 
     async def _store_all(self) -> None:
@@ -681,6 +688,27 @@ class _DurableJournal:
         for record in later:
             self._commit.add(self, record)
         await self._commit.wait_until(self, self.position)
+
+    def check_lease(self) -> Awaitable[None] | None:
+        # The record of what a node returned is fenced by the epoch. But a process that was stopped
+        # for a while finds nodes that are ready, and somebody else may have called them already.
+        return None if self._time() < self._held_until else self._make_certain()
+
+    async def _make_certain(self) -> None:
+        backend, ttl = self._store.backend, self._store.lease_ttl
+        epoch, began = self.epoch, self._time()
+        if self.failure is None:
+            try:
+                lease = [(self.thread_id, epoch)]
+                lost = await self._store.persist(lambda: backend.renew(lease, ttl))
+            except Exception as error:
+                self.fail(_as_plait_error(error))
+            else:
+                if lost and epoch == self.epoch:
+                    self.fail(lease_lost(self.thread_id))
+        if self.failure is not None:
+            raise self.failure
+        self._held_until = max(self._held_until, began + ttl)
 
     async def _store_the_rest(self) -> None:
         # The snapshot of now, and not one that is taken meanwhile: its events must be durable
@@ -812,7 +840,7 @@ class _Committer:
                 return
 
     def _patience_left(self, journals: Sequence[_DurableJournal], error: StoreUnavailable) -> float:
-        """Seconds until the patience of one of them ends; 0: it is at its end, and that one failed."""
+        """Seconds until the first of them loses patience; 0: one has, and has failed."""
         now, patience = anyio.current_time(), self._store.patience
         lefts: list[float] = []
         for journal in journals:
@@ -852,6 +880,14 @@ _Item: TypeAlias = "tuple[_DurableJournal, Record]"
 
 def _next_delay(delay: float) -> float:
     return min(delay * 2, 2.0) * random.uniform(0.8, 1.2)
+
+
+def _clock() -> Callable[[], float]:
+    """The event loop's clock; under asyncio its own, since anyio's takes ten times as long."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:  # another backend
+        return anyio.current_time
 
 
 def _as_plait_error(error: Exception) -> PlaitError:

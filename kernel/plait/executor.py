@@ -190,6 +190,7 @@ class Executor:
         self.machine = machine
         self.plan: Plan = machine.plan
         self.journal = journal
+        self._check_lease = journal.check_lease
         self.thread_id = thread_id
         self.context = context
         self.listener = listener
@@ -336,6 +337,10 @@ class Executor:
         writes: Writes = ()
         goto: Any = ()
         while True:
+            if self._check_lease is not None and (held := self._check_lease()) is not None:
+                await held
+                if not machine.expects(command):
+                    return None
             started = self.now()
             if not self._quiet:
                 self._tell(NodeStarted(started, branch.path, spec.name, attempt))
@@ -576,7 +581,7 @@ class Executor:
         writes = plan.schema.check_input(machine.values, given)
         inner = Executor(
             machine,
-            _NoJournal(),
+            _NoJournal(self.journal),
             f"{self.thread_id}/{format_path(branch.path)}:{step}",
             context=self.context,
             listener=self.listener,
@@ -842,6 +847,9 @@ class _NoJournal:
     """The journal of a subgraph: its node counts as a whole, and is repeated as a whole."""
 
     status = "running"
+
+    def __init__(self, outer: Journal) -> None:
+        self.check_lease = outer.check_lease
 
     def append(self, event: JournalEvent) -> None:
         return None

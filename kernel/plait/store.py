@@ -82,6 +82,16 @@ class Journal(Protocol):
         """
         ...
 
+    @property
+    def check_lease(self) -> Callable[[], Awaitable[None] | None] | None:
+        """What to ask before a node is called; ``None`` if nobody else can have the thread.
+
+        It returns ``None`` if the thread is still held for certain, else something to await that
+        makes certain, and raises ``LeaseLost`` if somebody else has taken the thread over, or
+        ``StoreError`` if that cannot be found out.
+        """
+        ...
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction of the store's own, for a node's statements; rolled back when left.
 
@@ -209,6 +219,8 @@ class ListJournal:
     """A journal that is a list of events, in this process alone."""
 
     __slots__ = ("events", "status")
+
+    check_lease = None
 
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []

@@ -450,10 +450,7 @@ class _Driver:
                 if not under_way:
                     run.error = machine.standstill()
                 return
-            assert machine.suspended == (
-                any(type(item) is Answer for item in ready)
-                and all(type(item) in (Answer, Timer) for item in under_way.values())
-            ), f"suspended: {machine.suspended}, with {list(under_way)} under way"
+            self.check_suspended(ready)
             item = ready[self.choose(ready, len(run.keys))]
             self.step(item)
         else:
@@ -461,6 +458,20 @@ class _Driver:
         if run.error is None:
             run.state = machine.values
             run.left = list(under_way.values())
+
+    def check_suspended(self, ready: Sequence[Item]) -> None:
+        """The machine says so when answers, and perhaps deadlines, are all that can come.
+
+        A predicate may still be thinking about a sync point that has opened without it.
+        """
+        asked = any(type(item) is Answer for item in ready)
+        kinds = {type(item) for item in self.under_way.values()} - {Answer, Timer}
+        said = f"suspended: {self.machine.suspended}, with {list(self.under_way)} under way"
+        if self.machine.suspended:
+            assert asked, said
+            assert kinds <= {Judge}, said
+        else:
+            assert not asked or kinds, said
 
     # -- one step --
 

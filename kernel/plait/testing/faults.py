@@ -289,6 +289,10 @@ class _MortalJournal:
     def past(self) -> Past:
         return self._journal.past
 
+    @property
+    def check_lease(self) -> Callable[[], Awaitable[None] | None] | None:
+        return self._journal.check_lease
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         return self._journal.transaction()
 
