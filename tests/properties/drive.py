@@ -432,7 +432,8 @@ class _Driver:
             self.run.error = self.machine.failure
             return
         self.carry_out(self.machine.outstanding())
-        self.put_questions()
+        if self.asking:
+            self.put_questions()
         self.work()
 
     def work(self) -> None:
