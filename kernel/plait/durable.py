@@ -233,7 +233,9 @@ class DurableStore:
                     f"is kept is {source.pruned}"
                 )
             if last > begin or source.pruned == last > 0:
-                found = await self._snapshot_of(source, source.pruned if whole else last)
+                # Not one at the position itself: whoever looks there wants the event, too.
+                latest = source.pruned if whole else max(source.pruned, last - 1)
+                found = await self._snapshot_of(source, latest)
             if found is not None or source.origin is None:
                 break
             last = min(begin, last)
@@ -391,7 +393,8 @@ class _DurableJournal:
         self._format = format_
         self._commit = store.committer
         self._held = anyio.Event()
-        self._acquiring = True
+        self._acquiring = False
+        self._acquired = anyio.Event()
         self._held_until = 0.0  # by _time(): when the lease expires, unless it is renewed
         self._time = _clock()
         self._wake = anyio.Event()
@@ -422,7 +425,6 @@ class _DurableJournal:
         self._size = thread.size
         if snapshot is not None:
             self._enough = max(_FIRST_SNAPSHOT, 2 * len(snapshot))
-        await self._make_certain()
 
     def watch(self, take_snapshot: Callable[[], bytes]) -> None:
         self._check_limits(0)  # before a node is called whose result could not be stored
@@ -651,16 +653,18 @@ class _DurableJournal:
                     raise
             raise AssertionError("a shielded scope is not cancelled by itself")
 
-        self._acquiring = True
+        self._acquiring, self._acquired = True, anyio.Event()
         try:
             self.epoch, self._thread = await self._store.persist(attempt)
-            self._acquiring = False
             self._held_until = began + ttl
         except anyio.get_cancelled_exc_class():
             if unknown:  # it may have been given without an answer
                 with anyio.CancelScope(shield=True):
                     await self._give_back(attempt)
             raise
+        finally:
+            self._acquiring = False
+            self._acquired.set()
         if not self._held.is_set():
             # What the row says may be what an earlier attempt left; the journal knows better.
             self.status = self._thread.status if self._thread.position else "running"
@@ -716,13 +720,16 @@ class _DurableJournal:
         return None if self._time() < self._held_until else self._make_certain()
 
     async def _make_certain(self) -> None:
-        while self.failure is None and self._time() >= self._held_until:
+        while self._time() >= self._held_until or self.failure is not None:
+            if self.failure is not None:
+                raise self.failure
+            if self._acquiring:
+                await self._acquired.wait()
+                continue
             try:
                 await self._store.persist(self._hold)
             except Exception as error:
                 self.fail(_as_plait_error(error))
-        if self.failure is not None:
-            raise self.failure
 
     async def _store_the_rest(self) -> None:
         # The snapshot of now, and not one that is taken meanwhile: its events must be durable
