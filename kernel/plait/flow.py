@@ -163,7 +163,7 @@ class Flow(Generic[S]):
         self._past = _PastReader(plan, self.store, durability, types)
         if not self._shares:
             self._past.format = JournalFormat(plan.name)
-        self.interrupts = Interrupts(interrupt_before, interrupt_after, max_interrupts)
+        self.interrupts: Interrupts = Interrupts(interrupt_before, interrupt_after, max_interrupts)
         self.max_concurrency = max_concurrency
         self.pools: dict[str, anyio.CapacityLimiter] = {
             name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)

@@ -181,7 +181,7 @@ class Call:
         self.attempt = 1 if questions is None else questions.attempt
         given = {} if questions is None else questions.answers
         self.answered = len(given)
-        self.answers = sum(given.values())
+        self.answers = sum(given.values()) if self.visit.asks else 0
         self.output: tuple[Writes, tuple[Target, ...]] | None = None
 
 
@@ -432,7 +432,8 @@ class _Driver:
             self.run.error = self.machine.failure
             return
         self.carry_out(self.machine.outstanding())
-        self.put_questions()
+        if self.asking:
+            self.put_questions()
         self.work()
 
     def work(self) -> None:
@@ -450,7 +451,8 @@ class _Driver:
                 if not under_way:
                     run.error = machine.standstill()
                 return
-            self.check_suspended(ready)
+            if self.asking:
+                self.check_suspended(ready)
             item = ready[self.choose(ready, len(run.keys))]
             self.step(item)
         else:

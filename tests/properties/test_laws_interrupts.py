@@ -1,117 +1,189 @@
-"""Interrupts in the machine: who is parked, which clocks stand still, who waits for whom.
-
-The laws themselves hold for programs whose nodes ask, too; see `test_laws.py`.
-"""
+"""The laws with interrupts: any node may ask before it returns, and answers come at any time."""
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from plait import ANY, END, START, Join, Send
-from plait.commands import RunNode
-from plait.events import (
-    Interrupt,
-    InterruptsAnswered,
-    NodeCompleted,
-    NodeInterrupted,
-    Routed,
-    RunStarted,
-    Target,
-)
+from plait.commands import RunNode, StartTimer
+from plait.events import Interrupt, InterruptsAnswered, JournalEvent, NodeInterrupted
 from plait.machine import Machine
-from tests.kernel.build import build, does
-from tests.properties.drive import STEPS, EndlessRun, Item, _Driver, at_random, prepare, traced
-from tests.properties.programs import Features, Program, programs
+from tests.properties import laws
+from tests.properties.drive import (
+    STEPS,
+    Call,
+    Case,
+    EndlessRun,
+    Run,
+    Timer,
+    _Driver,
+    at_random,
+    drive,
+    prepare,
+    traced,
+)
+from tests.properties.programs import CALM, Features, Program, programs
 
 law = settings(settings.get_profile(os.environ.get("PLAIT_PROFILE", "ci")))
 
+seeds = st.integers(0, 2**32)
+# Who asks is decided here, beside the program.
+ANY = programs(Features(asking=False))
+QUIET = programs(replace(CALM, asking=False))
+MOST = 3
+"""How often a call asks at most."""
 
-class Watched(_Driver):
-    """Looks at the machine after each step."""
 
-    def step(self, item: Item) -> None:
-        super().step(item)
-        if self.run.error is None:
+class Answer:
+    """Somebody is about to answer."""
+
+    __slots__ = ("interrupt", "key")
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self.interrupt = interrupt
+        self.key: Hashable = interrupt.id
+
+
+class Asking(_Driver):
+    """A driver whose nodes ask now and then, as a seed says."""
+
+    def __init__(self, case: Case, machine: Machine, seed: int) -> None:
+        self.random = random.Random(seed)
+        super().__init__(case, machine, at_random(self.random), eager=False, limit=STEPS)
+
+    def step(self, item: Any) -> None:
+        if isinstance(item, Answer):
+            self.now += 0.0625
+            del self.under_way[item.key]
+            if item.interrupt in self.machine.interrupts:  # else its branch is gone
+                answers = ((item.interrupt.id, None),)
+                self.dispatch(InterruptsAnswered(self.now, answers), item.key)
+        else:
+            super().step(item)
+        due = {key: each.command.due for key, each in self.under_way.items() if type(each) is Timer}
+        wanted = [each for each in self.machine.outstanding() if isinstance(each, StartTimer)]
+        if self.machine.running and self.run.error is None:
+            assert due == {timer.timer: timer.due for timer in wanted}
             self.check_clocks()
-            self.check_questions()
 
     def check_clocks(self) -> None:
-        """No clock goes on of a sync point that a parked branch could reach, and no other stops."""
-        still = set()
+        """No clock goes on of a sync point that a parked branch could reach."""
         for branch in self.machine.branches.values():
             for bit in branch.bits if branch.status == "parked" else ():
                 generation, _ = self.machine._locate(branch, bit)
-                still.add(generation.barriers[bit])
-        for branch in self.machine.branches.values():
-            for generation in branch.forks:
-                for barrier in generation.barriers.values():
-                    assert not (barrier.timer_due if barrier in still else barrier.timer_left)
+                assert not generation.barriers[bit].timer_due
 
-    def check_questions(self) -> None:
-        """Whoever has an open question is alive and parked, and nobody else is parked."""
-        branches = self.machine.branches
-        asking = {interrupt.branch for interrupt in self.machine.interrupts}
-        assert asking == {path for path in branches if branches[path].status == "parked"}
+    def end_call(self, call: Call) -> None:
+        command = call.command
+        questions = self.machine.branches[command.branch].questions
+        before = len(questions.answers) if questions is not None else 0
+        if call.output is None and before < MOST and self.random.random() < 0.3:
+            self.done(call)
+            self.dispatch(self.asked(command, before), command)
+        else:
+            super().end_call(call)
+
+    def asked(self, command: RunNode, before: int) -> NodeInterrupted:
+        path, node = command.branch, command.node
+        name = f"{'.'.join(map(str, path))}:{command.step}:"
+        found = [
+            Interrupt(f"{name}{before + number}", None, path, node)
+            for number in range(self.random.randint(1, 2))
+        ]
+        return NodeInterrupted(self.now, path, node, 1, tuple(found))
+
+    def dispatch(self, event: JournalEvent, key: Hashable = None) -> None:
+        super().dispatch(event, key)
+        if isinstance(event, NodeInterrupted):
+            for interrupt in event.interrupts:
+                self.under_way[interrupt.id] = Answer(interrupt)  # type: ignore[assignment]
+
+
+def ask(program: Program, seed: int, *, runs: int = 1) -> Run:
+    """One run, or several, in which nodes ask."""
+    case = prepare(traced(program))
+    driver = Asking(case, Machine(case.plan), seed)
+    for _ in range(runs):
+        try:
+            driver.begin()
+        except EndlessRun:
+            assume(False)
+        if driver.run.state is None:
+            break
+    return driver.run
+
+
+def go_on(run: Run, at: int, seed: int) -> Run:
+    """Go on from a prefix of a journal, as after a crash."""
+    machine = Machine(run.case.plan)
+    driver = Asking(run.case, machine, seed)
+    for event in run.journal[:at]:
+        machine.handle(event)
+    driver.run.journal += run.journal[:at]
+    driver.now = run.journal[at - 1].at
+    for interrupt in machine.interrupts:
+        driver.under_way[interrupt.id] = Answer(interrupt)  # type: ignore[assignment]
+    driver.go_on()
+    return driver.run
 
 
 @law
-@given(programs(Features()), st.integers(0, 2**32))
-def test_at_every_step_the_right_clocks_stand_still_and_the_right_branches_are_parked(
+@given(QUIET, seeds)
+def test_whoever_asks_and_whenever_the_answers_come_the_state_is_the_same(
     program: Program, seed: int
 ) -> None:
     case = prepare(traced(program))
-    choose = at_random(random.Random(seed))
-    try:
-        Watched(case, Machine(case.plan), choose, eager=False, limit=STEPS).begin()
-    except EndlessRun:
-        assume(False)
+    asked = Asking(case, Machine(case.plan), seed)
+    asked.begin()
+    laws.check_schedule_independence(drive(case, ()), asked.run)
 
 
-def answer(name: str) -> InterruptsAnswered:
-    return InterruptsAnswered(0, ((name, None),))
+@law
+@given(ANY, seeds, st.integers(1, 2))
+def test_the_journal_gives_the_same_commands_and_values_again(
+    program: Program, seed: int, runs: int
+) -> None:
+    laws.check_determinism(ask(program, seed, runs=runs))
 
 
-def status(machine: Machine, *path: int) -> str:
-    return machine.branches[path].status
+@law
+@given(ANY, seeds, st.integers(1, 2))
+def test_every_write_is_in_the_final_state_once_or_its_branch_is_named(
+    program: Program, seed: int, runs: int
+) -> None:
+    laws.check_conservation(ask(program, seed, runs=runs))
 
 
-def test_a_branch_goes_on_when_all_that_its_node_asked_is_answered() -> None:
-    machine = Machine(build("START a END").plan())
-    machine.handle(RunStarted(0, (0,), ()))
-    asked = tuple([Interrupt(name, None, (0,), "a") for name in ("x", "y")])
-    machine.handle(NodeInterrupted(0, (0,), "a", 1, asked))
-    assert machine.handle(answer("y")) == []
-    assert status(machine, 0) == "parked"
-    assert machine.handle(answer("x")) == [RunNode((0,), "a", 1)]
+@law
+@given(ANY, seeds)
+def test_every_participant_is_named_once_and_nothing_opens_twice(
+    program: Program, seed: int
+) -> None:
+    laws.check_outcomes(ask(program, seed))
 
 
-def test_a_question_is_gone_with_its_branch() -> None:
-    machine = Machine(build("START a g END", "START b g", g=Join(quorum=ANY)).plan())
-    machine.handle(RunStarted(0, (0,), ()))
-    asked = Interrupt("?", None, (0, 0), "a")
-    machine.handle(NodeInterrupted(0, (0, 0), "a", 1, (asked,)))
-    assert machine.interrupts == (asked,)
-    machine.handle(NodeCompleted(0, (0, 1), "b", 1, (), (Target("g"),), 0))
-    assert machine.open_interrupts == 0
-    assert not machine.running
-    assert machine.handle(answer("?")) == []
+@law
+@given(ANY, seeds, st.integers(1, 2))
+def test_no_branch_sees_a_write_that_is_not_in_its_past(
+    program: Program, seed: int, runs: int
+) -> None:
+    laws.check_isolation(ask(program, seed, runs=runs))
 
 
-def test_who_is_held_for_a_branch_waits_for_all_that_it_forked() -> None:
-    sends = [Send("a", id="a"), Send("b", after="a")]
-    graph = build("a x END", "a y END").add_conditional_edges(START, lambda _: sends, ["a", "b"])
-    machine = Machine(graph.add_node("b", does()).add_edge("b", END).plan())
-    machine.handle(RunStarted(0, (0,), ()))
-    machine.handle(Routed(0, (0,), START, (Target("a", id="a"), Target("b", after=("a",)))))
-    machine.handle(NodeCompleted(0, (0, 0), "a", 1, (), (Target("x"), Target("y")), 0))
-    asked = Interrupt("?", None, (0, 0, 0), "x")
-    machine.handle(NodeInterrupted(0, (0, 0, 0), "x", 1, (asked,)))
-    machine.handle(NodeCompleted(0, (0, 0, 1), "y", 1, (), (Target(END),), 0))
-    assert status(machine, 0, 1) == "held"
-    machine.handle(answer("?"))
-    machine.handle(NodeCompleted(0, (0, 0, 0), "x", 1, (), (Target(END),), 0))
-    assert status(machine, 0, 1) == "running"
+@law
+@given(QUIET, seeds, st.data())
+def test_from_every_prefix_a_calm_run_comes_to_the_same_state(
+    program: Program, seed: int, data: st.DataObject
+) -> None:
+    whole = ask(program, seed)
+    at = data.draw(st.integers(1, len(whole.journal)), "cut")
+    assume(whole.error is None)
+    again = go_on(whole, at, data.draw(seeds, "seed"))
+    assert again.error is None
+    assert again.state == whole.state

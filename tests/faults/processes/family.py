@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -72,6 +73,19 @@ class Being:
         pid = self._process.pid
         assert pid is not None
         return pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    @property
+    def memory(self) -> float:
+        """The MB that it has in memory, as Linux counts them; 0 elsewhere."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
+        except OSError:
+            return 0.0
+        return int(pages) * resource.getpagesize() / 1e6
 
     async def wait_until_ready(self) -> None:
         """Wait until it is about to begin."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import random
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,8 +78,8 @@ class Effects:
     def note(self, ctx: NodeContext, note: str = "") -> None:
         """What a node does to the world."""
         self._connection.execute(
-            "insert into effects values (?, ?, ?, ?, ?, unixepoch('subsec'))",
-            (ctx.thread_id, self.life, key_of(ctx), note or ctx.node, ctx.attempt),
+            "insert into effects values (?, ?, ?, ?, ?, ?)",
+            (ctx.thread_id, self.life, key_of(ctx), note or ctx.node, ctx.attempt, time.time()),
         )
 
     def of(self, thread_id: ThreadId) -> Sequence[Effect]:

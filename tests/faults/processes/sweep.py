@@ -102,7 +102,9 @@ class Point(NamedTuple):
     death: Death
 
 
-async def found_at(place: Place, point: Point, undisturbed: Undisturbed) -> Figures:
+async def found_at(
+    place: Place, point: Point, undisturbed: Undisturbed, compile_: Any = compiled
+) -> Figures:
     """Kill a process at a point, have another one resume, and compare.
 
     Commits take along what is ready, so there may be fewer: then it dies a little earlier.
@@ -110,10 +112,11 @@ async def found_at(place: Place, point: Point, undisturbed: Undisturbed) -> Figu
     durability, seed, death = point
     thread_id = f"{durability}-{seed}-{next(place.numbers)}"
     life = place.life("life 1", thread_id, durability=durability, seed=seed, death=death)
+    life = replace(life, compile=compile_)
     report = await live_on(life)
     if report is not None:
         earlier = Death(min(death.at - 1, report.commits), death.when)
-        return await found_at(place, point._replace(death=earlier), undisturbed)
+        return await found_at(place, point._replace(death=earlier), undisturbed, compile_)
     deaths = [(life.name, await place.saved(life))]
     report = await live_on(replace(life, name="life 2", death=None))
     state = report.state if report is not None and report.status == "completed" else None
