@@ -292,15 +292,18 @@ def test_a_lease_is_renewed_for_as_long_as_a_run_takes(sim: Simulation) -> None:
 def test_a_busy_thread_names_its_holder_and_when_its_lease_expires(sim: Simulation) -> None:
     flow = chain(100.0).compile(sim.store(lease_ttl=30))
 
-    async def main() -> ThreadBusy:
+    found: list[ThreadBusy] = []
+
+    async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(flow.run, {}, "t")
             await anyio.sleep(15)
             with pytest.raises(ThreadBusy) as raised:
                 await flow.resume("t")
-        return raised.value
+            found.append(raised.value)
 
-    error = sim.run(main())
+    sim.run(main())
+    (error,) = found
     host, process, _ = str(error.holder).rsplit(":", 2)
     assert (bool(host), process.isdecimal()) == (True, True)
     assert error.expires == 1e9 + 10 + 30  # the first renewal was at 10
@@ -337,14 +340,16 @@ def test_a_failed_renewal_is_repeated_before_the_lease_expires(sim: Simulation) 
     outage = Outage(sim.clock, 9, 12, "renew")
     flow = chain(100.0).compile(sim.store(outage, lease_ttl=30))
 
-    async def main() -> float | None:
+    found: list[Any] = []
+
+    async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(flow.run, {}, "t")
             await anyio.sleep(14)
-            row = await sim.thread()
-        return row.expires if row is not None else None
+            found.append(await sim.thread())
 
-    assert sim.run(main()) == 1e9 + 12 + 30
+    sim.run(main())
+    assert found[0].expires == 1e9 + 12 + 30
     assert outage.struck == 2
 
 
@@ -387,7 +392,9 @@ def test_nothing_is_stored_any_more_once_the_lease_is_lost(
     names = {name: log.node(name, 1) for name in "abc"}
     flow = build("START a b c END", **names).compile(sim.store(), durability=durability)
 
-    async def main() -> int:
+    stored: list[int] = []
+
+    async def main() -> None:
         async with anyio.create_task_group() as group:
 
             async def run() -> None:
@@ -397,11 +404,10 @@ def test_nothing_is_stored_any_more_once_the_lease_is_lost(
             group.start_soon(run)
             await anyio.sleep(1.5)
             steal(sim)
-            rows = await sim.read()
-        return len(rows)
+            stored.append(len(await sim.read()))
 
-    stored = sim.run(main())
-    assert len(sim.run(sim.read())) == stored
+    sim.run(main())
+    assert len(sim.run(sim.read())) == stored[0]
     assert log.order == (["a", "b"] if durability == "sync" else ["a", "b", "c"][: len(log.order)])
 
 
