@@ -111,11 +111,11 @@ class DurableStore:
                 raise ValueError(f"{name}={value!r} must be seconds above 0")
         check_id("tenant", backend.tenant)
         self.backend = backend
-        self.protection = Protection(seal, backend.tenant)
+        self.protection: Protection = Protection(seal, backend.tenant)
         self.lease_ttl = lease_ttl
         self.patience = patience
-        self.limits = limits or Limits()
-        self.committer = _Committer(self)
+        self.limits: Limits = limits or Limits()
+        self.committer: _Committer = _Committer(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -376,17 +376,17 @@ class _DurableJournal:
 
     def __init__(self, store: DurableStore, thread_id: ThreadId, format_: JournalFormat) -> None:
         self.thread_id: ThreadId = thread_id
-        self.epoch = 0
-        self.status = "running"
-        self.position = 0
+        self.epoch: int = 0
+        self.status: str = "running"
+        self.position: int = 0
         """Of the last event that was added."""
-        self.durable = 0
+        self.durable: int = 0
         """Of the last event that is known to be durable."""
         self.waits_since: float | None = None
         """Since when something of it is being stored that is not durable yet."""
         self.failure: PlaitError | None = None
         """Why nothing can be added any more."""
-        self.past = Past(0, None, (), thread_id)
+        self.past: Past = Past(0, None, (), thread_id)
         self._store = store
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._thread: ThreadRow

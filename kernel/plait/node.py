@@ -168,8 +168,8 @@ class NodeContext:
         self.context: Any = context
         self.outcome: Outcome | None = outcome
         self.error: PlaitError | None = error
-        self.step = step
-        self.asking = 0
+        self.step: int = step
+        self.asking: int = 0
         self.asked: tuple[Interrupt, ...] = ()
         self._host = host
 

@@ -224,7 +224,7 @@ class ListJournal:
 
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
-        self.status = "running"
+        self.status: str = "running"
 
     def append(self, event: JournalEvent) -> None:
         """Add an event at the end."""

@@ -94,7 +94,7 @@ class Round:
         self.figures = figures
         self.begun: dict[tuple[BranchPath, str], int] = {}
         self.plan = plan_of(self.rng.choice((2, 3, 4)))
-        self.durability = self.rng.choice(_DURABILITIES)
+        self.durability: Durability = self.rng.choice(_DURABILITIES)
         self.reader: Flow[Any] = Flow(self.plan, self.sim.store())
 
     async def finished(self) -> set[tuple[BranchPath, str]]:

@@ -163,7 +163,8 @@ class Experiment:
     """A program on a durable store whose methods take a moment, run anew for each cancellation."""
 
     def __init__(self, program: cancellation.Program, durability: Durability) -> None:
-        self.program, self.durability = program, durability
+        self.program = program
+        self.durability: Durability = durability
 
     def start(self, *cancel_at: int) -> tuple[Calls, Points, MemoryBackend, Flow[Any]]:
         calls, points = Calls(StepClock()), Points(*cancel_at)

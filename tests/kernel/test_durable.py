@@ -25,6 +25,7 @@ from plait import (
     ThreadBusy,
     ThreadUnfinished,
 )
+from plait.backend import Row, ThreadRow
 from plait.codec import TypeRegistry
 from plait.durable import DurableStore
 from plait.errors import StoreUnavailable, ThreadNotFound
@@ -293,12 +294,15 @@ def test_a_busy_thread_names_its_holder_and_when_its_lease_expires(sim: Simulati
     flow = chain(100.0).compile(sim.store(lease_ttl=30))
 
     async def main() -> ThreadBusy:
+        busy: BaseException | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(flow.run, {}, "t")
             await anyio.sleep(15)
             with pytest.raises(ThreadBusy) as raised:
                 await flow.resume("t")
-        return raised.value
+            busy = raised.value
+        assert isinstance(busy, ThreadBusy)
+        return busy
 
     error = sim.run(main())
     host, process, _ = str(error.holder).rsplit(":", 2)
@@ -338,6 +342,7 @@ def test_a_failed_renewal_is_repeated_before_the_lease_expires(sim: Simulation) 
     flow = chain(100.0).compile(sim.store(outage, lease_ttl=30))
 
     async def main() -> float | None:
+        row: ThreadRow | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(flow.run, {}, "t")
             await anyio.sleep(14)
@@ -388,6 +393,7 @@ def test_nothing_is_stored_any_more_once_the_lease_is_lost(
     flow = build("START a b c END", **names).compile(sim.store(), durability=durability)
 
     async def main() -> int:
+        rows: Sequence[Row] = ()
         async with anyio.create_task_group() as group:
 
             async def run() -> None:

@@ -95,11 +95,17 @@ class Register:
             "order by rowid limit ?",
             (limit,),
         )
-        return [Task(*row[:3], json.loads(row[3])) for row in rows]
+        return [
+            Task(thread_id, shape, seed, json.loads(answers))
+            for thread_id, shape, seed, answers in rows
+        ]
 
     def all(self) -> Sequence[Task]:
         rows = self._rows.execute("select thread_id, shape, seed, answers from runs")
-        return [Task(*row[:3], json.loads(row[3])) for row in rows]
+        return [
+            Task(thread_id, shape, seed, json.loads(answers))
+            for thread_id, shape, seed, answers in rows
+        ]
 
     def set_done(self, thread_id: str) -> None:
         self._rows.execute("update runs set state = 'done' where thread_id = ?", (thread_id,))
@@ -448,7 +454,7 @@ def _is_right(state: Mapping[str, Any], expected: Any, completed: set[str]) -> b
         return False
     if expected is not None:
         return bool(state == expected)
-    return len(log) == state["arrived"] + 2  # and the nodes before the fork and behind it
+    return bool(len(log) == state["arrived"] + 2)  # and the nodes before the fork and behind it
 
 
 async def _undisturbed(shape: int, seed: int, effects: Effects) -> Mapping[str, Any]:
