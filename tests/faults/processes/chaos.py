@@ -95,11 +95,11 @@ class Register:
             "order by rowid limit ?",
             (limit,),
         )
-        return [Task(*row[:3], json.loads(row[3])) for row in rows]
+        return [_task(row) for row in rows]
 
     def all(self) -> Sequence[Task]:
         rows = self._rows.execute("select thread_id, shape, seed, answers from runs")
-        return [Task(*row[:3], json.loads(row[3])) for row in rows]
+        return [_task(row) for row in rows]
 
     def set_done(self, thread_id: str) -> None:
         self._rows.execute("update runs set state = 'done' where thread_id = ?", (thread_id,))
@@ -139,6 +139,11 @@ class Register:
 
     def close(self) -> None:
         self._rows.close()
+
+
+def _task(row: tuple[str, int, int, str]) -> Task:
+    thread_id, shape, seed, answers = row
+    return Task(thread_id, shape, seed, json.loads(answers))
 
 
 # -- the worker --------------------------------------------------------------------------------
@@ -448,7 +453,8 @@ def _is_right(state: Mapping[str, Any], expected: Any, completed: set[str]) -> b
         return False
     if expected is not None:
         return bool(state == expected)
-    return len(log) == state["arrived"] + 2  # and the nodes before the fork and behind it
+    arrived: int = state["arrived"]
+    return len(log) == arrived + 2  # and the nodes before the fork and behind it
 
 
 async def _undisturbed(shape: int, seed: int, effects: Effects) -> Mapping[str, Any]:
