@@ -280,10 +280,9 @@ def check_id(what: str, given: object) -> None:
 
 def check_seconds(what: str, given: object) -> None:
     """Refuse what is no time above 0. Raises ``ValueError``."""
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        if math.isfinite(given) and given > 0:
-            return
-    raise ValueError(f"{what}={given!r:.80} must be seconds above 0")
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not (is_number and math.isfinite(given) and given > 0):  # type: ignore[arg-type, operator]
+        raise ValueError(f"{what}={given!r:.80} must be seconds above 0")
 
 
 _LONGEST_ID: Final = 512
