@@ -14,6 +14,8 @@ PYTEST_ARGS ?=
 # How many schedules `make laws` runs, and from which seed (empty: a new one).
 LAWS ?= 100000
 SEED ?=
+# At how many points `make crashes` lets a process die.
+POINTS ?= 10000
 
 # Twice: once still prints a warning for every index that lacks a package.
 QUIET := --quiet --quiet
@@ -25,13 +27,14 @@ export PIP_ROOT_USER_ACTION = ignore
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 export PYRIGHT_PYTHON_GLOBAL_NODE = 0
 
-.PHONY: help demo test laws lint format types imports check bench clean mutations
+.PHONY: help demo test laws lint format types imports check bench clean mutations crashes
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo     run the bundled brief to a report'
 	@echo 'make test     run the tests'
 	@echo 'make laws     the laws of the design page under 100,000 schedules (LAWS=..., SEED=...)'
+	@echo 'make crashes  a process dies at each of 10,000 points, and another goes on (POINTS=...)'
 	@echo 'make check    all that CI runs: lint, types, imports, tests with coverage'
 	@echo 'make lint | types | imports | format | bench | clean'
 
@@ -87,6 +90,10 @@ $(BENCH)/.ready: $(RUNTIME) benchmarks/peers.txt
 # the faults with such a word in their names.
 mutations: $(DEV)
 	@$(BIN)/python -m tests.properties.mutations $(ONLY)
+
+# Crashes at every call of a durable store, simulated (POINTS=..., SEED=...).
+crashes: $(DEV)
+	@PYTHONPATH=. $(BIN)/python -m tests.faults.crashes --points $(POINTS) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) $(BENCH) .plait .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

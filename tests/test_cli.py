@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import signal
+import stat
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
@@ -18,8 +22,7 @@ import pytest
 
 from plait import cli
 
-KERNEL = str(Path(cli.__file__).parents[1])
-ENVIRONMENT = {**os.environ, "PYTHONPATH": KERNEL, "PYTHONUTF8": "1"}
+ROOTS = [str(Path(cli.__file__).parents[2]), str(Path(__file__).parents[1] / "adapters")]
 
 BRIEF = """
 title = "Small"
@@ -30,12 +33,13 @@ question = "How do tasks wait?"
 sources = ["*.md"]
 """
 
+# It is slow by what it reads, for as long as `library` leads to the standard library.
 SLOW = """
 [[tasks]]
 id = "slow"
 type = "research"
 question = "How do tasks wait?"
-sources = ["{stdlib}/**/*.py"]
+sources = ["library/**/*.py"]
 """
 
 FAILING = """
@@ -55,10 +59,26 @@ sys.exit(main())
 """
 
 
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder of the test's own, never the user's; in it the file with the threads."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("PLAIT_STORE", raising=False)
+    return tmp_path / "data" / "plait" / "threads.db"
+
+
 @pytest.fixture
 def brief(tmp_path: Path) -> Path:
     (tmp_path / "a.md").write_text("# Waiting\nA task wäits… for tasks to end.", encoding="utf-8")
+    (tmp_path / "library").symlink_to(sysconfig.get_path("stdlib"))
     return write(tmp_path, BRIEF)
+
+
+def hurry(folder: Path) -> None:
+    """Let what is slow be quick from now on: there is less to be read."""
+    (folder / "library").unlink()
+    (folder / "library").mkdir()
+    (folder / "library" / "a.py").write_text("# Tasks wait for others.")
 
 
 def write(folder: Path, text: str) -> Path:
@@ -67,11 +87,53 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def plait(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "plait.cli", *map(str, arguments)]
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(ROOTS), "PYTHONUTF8": "1"}
+
+
+def plait(
+    *arguments: str | Path, before: str = "", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end; `before` is Python that comes before it."""
+    program = f"{before}\nimport sys\nfrom plait.cli import main\nsys.exit(main())"
+    command = [sys.executable, *(("-c", program) if before else ("-m", "plait.cli"))]
     return subprocess.run(
-        command, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=60, check=False
+        [*command, *map(str, arguments)],
+        env=environment() | (env or {}),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
     )
+
+
+class Going:
+    """The command line at work, until it is stopped."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HEEDING, *map(str, arguments)],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        assert self.process.stderr is not None
+        self._errors: IO[str] = self.process.stderr
+        self.told: list[str] = []
+
+    def wait_for(self, *beginnings: str) -> None:
+        """Read what it says until there is a line with each of these beginnings."""
+        while not all(any(line.startswith(each) for line in self.told) for each in beginnings):
+            line = self._errors.readline()
+            assert line, f"it has ended, and told {self.told}"
+            self.told.append(line)
+
+    def stop(self, signal_: int) -> tuple[int, str, str]:
+        """Send a signal; exit code, output and errors."""
+        self.process.send_signal(signal_)
+        output, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, output, "".join(self.told) + errors
 
 
 def test_the_report_goes_to_the_output_and_progress_beside_it(brief: Path) -> None:
@@ -102,25 +164,83 @@ def test_a_bad_brief_gives_every_fault_and_code_2(tmp_path: Path) -> None:
 
 def test_an_interrupt_cancels_every_branch_and_reports_what_was_finished(brief: Path) -> None:
     write(brief.parent, BRIEF + SLOW)
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEEDING, "orchestrate", str(brief)],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    assert process.stderr is not None
-    told = set[str]()
-    while not {"waits: done", "slow: begins"} <= told:
-        told.add(" ".join(process.stderr.readline().split()[:2]))
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Interrupted." in errors
+    going = Going("orchestrate", brief, "--thread", "cut")
+    going.wait_for("waits: done", "slow: begins")
+    code, output, errors = going.stop(signal.SIGINT)
+    assert code == 130
+    assert "Interrupted. Go on with it: plait resume cut\n" in errors
     assert "Traceback" not in errors
     assert "**The run was interrupted: Ctrl-C.**" in output
     assert "| slow | cancelled | at work when the run was interrupted |" in output
     assert "A task wäits… for tasks to end." in output
+
+
+# -- threads
+
+
+def test_a_killed_run_is_resumed_and_does_no_finished_task_again(brief: Path) -> None:
+    write(brief.parent, BRIEF + SLOW)
+    going = Going("orchestrate", brief)
+    going.wait_for("Thread", "waits: done", "slow: begins")
+    assert going.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+    hurry(brief.parent)
+    words = going.told[0].partition("if it is cut off: ")[2]
+    resumed = plait(*shlex.split(words)[1:], "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    told = resumed.stderr.splitlines()
+    assert told[0].endswith("waiting for a sign of life.")
+    assert told[1:3] == ["1 of 2 tasks were done before", "slow: begins (branch 0.1)"]
+    assert not any(line.startswith("waits:") for line in told)
+    report = json.loads(resumed.stdout)
+    assert (report["status"], report["gathering"]["status"]) == ("completed", "complete")
+    assert [result["task"] for result in report["results"]] == ["waits", "slow"]
+
+
+def test_a_thread_that_somebody_runs_is_left_to_them(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(brief.parent, BRIEF + SLOW)
+    going = Going("orchestrate", brief, "--thread", "mine")
+    going.wait_for("waits: done")
+    _, listed, _ = in_process(capsys, "runs")
+    resumed = in_process(capsys, "resume", "mine")
+    deleted = in_process(capsys, "delete", "mine")
+    assert going.process.poll() is None
+    going.stop(signal.SIGKILL)
+    assert f":{going.process.pid}:" in listed.splitlines()[1]
+    assert resumed[:2] == deleted[:2] == (2, "")
+    assert "thread 'mine' is being run by " in resumed[2].splitlines()[-1]
+    (line,) = deleted[2].splitlines()
+    assert re.fullmatch(r"thread 'mine' is held by .* \(at \d\d:\d\d:\d\d\)", line)
+
+
+def test_an_interrupted_run_can_be_resumed_at_once(brief: Path) -> None:
+    write(brief.parent, BRIEF + SLOW)
+    going = Going("orchestrate", brief, "--thread", "cut")
+    going.wait_for("waits: done")
+    going.stop(signal.SIGINT)
+    hurry(brief.parent)
+    resumed = plait("resume", "cut", "-o", brief.with_name("report.md"))
+    assert resumed.returncode == 0
+    assert resumed.stderr.startswith("1 of 2 tasks were done before\n")
+    assert "2 of 2 tasks have a result." in brief.with_name("report.md").read_text(encoding="utf-8")
+
+
+def test_where_ormsgpack_is_missing_threads_are_not_kept_and_the_work_is_done(
+    brief: Path, data: Path
+) -> None:
+    missing = "import sys; sys.modules['ormsgpack'] = None"
+    done = plait("orchestrate", brief, before=missing)
+    assert (done.returncode, done.stdout[:7]) == (0, "# Small")
+    first, *others = done.stderr.splitlines()
+    assert first.startswith("The thread is not kept: ")
+    assert "ormsgpack is not installed (pip install 'plait[cli]')" in first
+    assert others[0].startswith("plan: ")
+    assert not data.exists()
+    for arguments in (("runs",), ("orchestrate", brief, "--store", "sqlite:///x.db")):
+        refused = plait(*arguments, before=missing)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "ormsgpack is not installed" in refused.stderr
 
 
 # -- in this process, where a debugger and the coverage can see
@@ -130,6 +250,108 @@ def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tu
     code = cli.main([str(argument) for argument in arguments])
     shown = capsys.readouterr()
     return code, shown.out, shown.err
+
+
+def test_threads_are_kept_in_the_data_folder(
+    brief: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, err = in_process(capsys, "orchestrate", brief)
+    assert data.is_file()
+    assert stat.S_IMODE(data.parent.stat().st_mode) == 0o700
+    name = err.split(";")[0].removeprefix("Thread ")
+    assert name.startswith("brief-")
+    assert in_process(capsys, "runs")[1].splitlines()[1].startswith(name)
+
+
+def test_a_store_may_be_named_on_the_command_line_or_in_the_environment(
+    brief: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (f"sqlite:///{brief.with_name(name)}" for name in ("one.db", "two.db"))
+    monkeypatch.setenv("PLAIT_STORE", one)
+    _, _, err = in_process(capsys, "orchestrate", brief, "--thread", "in-one")
+    assert "if it is cut off: plait resume in-one\n" in err
+    _, _, err = in_process(capsys, "orchestrate", brief, "--thread", "in-two", "--store", two)
+    assert f"if it is cut off: plait resume in-two --store {two}\n" in err
+    assert not data.exists()
+    for store, name in ((one, "in-one"), (two, "in-two")):
+        _, out, _ = in_process(capsys, "runs", "--store", store, "--json")
+        assert [row["thread"] for row in json.loads(out)] == [name]
+
+
+def test_in_memory_nothing_is_kept_and_nothing_said_of_it(
+    brief: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = in_process(capsys, "orchestrate", brief, "--store", "memory:")
+    assert code == 0
+    assert "hread" not in err
+    assert not data.exists()
+
+
+def test_a_data_folder_that_cannot_be_used_is_no_reason_not_to_work(
+    brief: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data.parent.parent.write_text("a file where the folder would be")
+    code, out, err = in_process(capsys, "orchestrate", brief)
+    assert (code, out[:7]) == (0, "# Small")
+    assert err.startswith(f"The thread is not kept: {data.parent} cannot be made: ")
+    code, out, err = in_process(capsys, "runs")
+    assert (code, out) == (2, "")
+    assert err.startswith("no threads are kept: ")
+
+
+def test_a_damaged_file_is_no_reason_not_to_work(
+    brief: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data.parent.mkdir(parents=True)
+    data.write_bytes(b"this is no database" * 100)
+    code, out, err = in_process(capsys, "orchestrate", brief)
+    assert (code, out[:7]) == (0, "# Small")
+    assert err.startswith("The thread is not kept: ")
+    assert "choose another file" in err.splitlines()[0]
+
+
+def test_a_new_thread_takes_no_id_that_is_there(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_process(capsys, "orchestrate", brief, "--thread", "t")[0] == 0
+    code, out, err = in_process(capsys, "orchestrate", brief, "--thread", "t", "--quiet")
+    assert (code, out) == (2, "")
+    assert err == "thread 't' exists: resume it, or give the new one another id\n"
+
+
+def test_a_finished_thread_gives_its_report_again(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, report, _ = in_process(capsys, "orchestrate", brief, "--thread", "t")
+    assert in_process(capsys, "resume", "t", "--quiet") == (0, report, "")
+
+
+def test_a_thread_of_a_brief_is_shown_with_who_is_missing(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(brief.parent, BRIEF + FAILING)
+    in_process(capsys, "orchestrate", brief, "--thread", "t")
+    why = 'MissingSourceError: source "none.md": no file matches'
+    _, out, _ = in_process(capsys, "show", "t", "--history")
+    assert "branches after 0.0" in out
+    assert f"; missing: none ({why})\n" in out
+    assert f"0.1 research: failed in attempt 1, its branch ends: {why}\n" in out
+    _, out, _ = in_process(capsys, "show", "t", "--history", "--json")
+    shown = json.loads(out)
+    (outcome,) = shown["outcomes"]["gather"]
+    assert outcome["failed"] == [
+        {"branch": "0.1", "id": "none", "node": "take_research", "error": why}
+    ]
+    assert shown["state"]["brief"]["title"] == "Small"
+    assert why in [event.get("error") for event in shown["history"]]
+
+
+def test_a_thread_of_a_brief_takes_no_answers(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_process(capsys, "orchestrate", brief, "--thread", "t")
+    code, out, err = in_process(capsys, "resume", "t", "--answer", "0:1:0=yes")
+    assert (code, out, err) == (2, "", "thread 't' asks nothing: leave --answer out\n")
 
 
 def test_the_report_can_go_to_a_file(brief: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,9 +376,10 @@ def test_a_run_that_fails_gives_code_1_and_a_report(
     brief: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(brief.parent, 'title = "x"\n' + FAILING)
-    code, out, err = in_process(capsys, "orchestrate", brief)
+    code, out, err = in_process(capsys, "orchestrate", brief, "--thread", "t")
     assert code == 1
     assert "The run failed: " in err
+    assert err.endswith("\nWhat led to it: plait show --history t\n")
     assert 'MissingSourceError: source "none.md": no file matches' in out
 
 

@@ -62,6 +62,9 @@ _MOST_AT_ONCE: Final = 5_000
 _MOST_BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """What one commit takes along at most, so that it stays well within its timeout."""
 
+_MOST_TURNS: Final = 16
+"""Turns of the event loop for which a commit waits at most for more to come along."""
+
 _FIRST_DELAY: Final = 0.05
 """Seconds until what failed for lack of a store is tried again; then twice as many each time."""
 
@@ -157,6 +160,7 @@ class DurableStore:
         """Hold a thread for writing; see :class:`plait.store.Store`."""
         format_ = format_ or JournalFormat()
         check_thread_id(thread_id)
+        check_id("graph's name", format_.graph or "unnamed")
         journal = _DurableJournal(self, thread_id, format_)
         failure: BaseException | None = None
         unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
@@ -244,7 +248,9 @@ class DurableStore:
                     f"is kept is {source.pruned}"
                 )
             if last > begin or source.pruned == last > 0:
-                found = await self._snapshot_of(source, source.pruned if whole else last)
+                # Not one at the position itself: whoever looks there wants the event, too.
+                latest = source.pruned if whole else max(source.pruned, last - 1)
+                found = await self._snapshot_of(source, latest)
             if found is not None or source.origin is None:
                 break
             last = min(begin, last)
@@ -402,6 +408,8 @@ class _DurableJournal:
         self._format = format_
         self._commit = store.committer
         self._held = anyio.Event()
+        self._acquiring = False
+        self._acquired = anyio.Event()
         self._held_until = 0.0  # by _time(): when the lease expires, unless it is renewed
         self._time = _clock()
         self._wake = anyio.Event()
@@ -409,6 +417,7 @@ class _DurableJournal:
         self._renewal = anyio.CancelScope(shield=True)
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
+        self._later: list[Record] = []  # to be stored at the end
         self._link = b""  # to which the next event is bound
         self._size = 0
         self._fresh = 0  # bytes of its own events since the last snapshot
@@ -448,8 +457,12 @@ class _DurableJournal:
         self._link = link
         self._size += len(row)
         self._fresh += len(row)
-        self._commit.add(self, Record(self.thread_id, self.epoch, self.position, row))
+        record = Record(self.thread_id, self.epoch, self.position, row)
         durability = self._format.durability
+        if durability == "exit":  # in nobody's way before
+            self._later.append(record)
+            return None
+        self._commit.add(self, record)
         if durability == "sync":
             return self._commit.wait_until(self, self.position)
         if durability == "async":
@@ -479,37 +492,47 @@ class _DurableJournal:
         assert self._format.codec is not None
         row, link = self._seal(self._format.codec.encode_event(event))
         self._check_limits(len(row))
-        await self._commit.wait_until(self, self.position)
+        await self._store_all()
         position = self.position + 1
         record = Record(self.thread_id, self.epoch, position, row)
+        stored = False
         try:
             stored = await transaction.commit([record])
         except StoreUnavailable as error:
             _log().warning("commit in doubt", thread_id=self.thread_id, error=str(error))
-            if not await self._happened(position):
-                return False
+            try:
+                stored = await self._happened(record)
+            except Exception as failure:  # nobody knows what comes at this place
+                self.fail(_as_plait_error(failure))
         else:
             if not stored:
                 self.fail(lease_lost(self.thread_id))
-                raise lease_lost(self.thread_id)
+        if self.failure is not None:
+            raise self.failure
+        if not stored:
+            return False
         self.position = self.durable = position
         self._link = link
         self._size += len(row)
         self._fresh += len(row)
         return True
 
-    async def _happened(self, position: int) -> bool:
-        """Whether a commit whose outcome is unknown has stored an event at this position.
+    async def _happened(self, record: Record) -> bool:
+        """Whether a commit whose outcome is unknown has stored this record.
 
-        A new epoch comes first: it waits for the commit to end, or makes it impossible.
+        A new epoch comes first: it waits for the commit to end, or makes it impossible. Raises
+        ``LeaseLost`` if somebody else has been there meanwhile.
         """
         try:
             await self._acquire()
         except ThreadBusy as error:
-            self.fail(lease_lost(self.thread_id))
             raise lease_lost(self.thread_id) from error
+        position = record.position
         read = partial(self._store.backend.read, self.thread_id, position - 1, position, 1)
-        return bool(await self._store.persist(read))
+        rows = await self._store.persist(read)
+        if self._thread.position > position or any(row.data != record.data for row in rows):
+            raise lease_lost(self.thread_id)
+        return bool(rows)
 
     def _check_limits(self, size: int) -> None:
         limits = self._store.limits
@@ -622,8 +645,11 @@ class _DurableJournal:
             self.fail(_as_plait_error(error))
         finally:
             self._scope = None
-            with anyio.CancelScope(shield=True):
-                await self._close()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._close()
+            finally:
+                self._renewal.cancel()
 
     async def _acquire(self) -> None:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
@@ -642,6 +668,7 @@ class _DurableJournal:
                     raise
             raise AssertionError("a shielded scope is not cancelled by itself")
 
+        self._acquiring, self._acquired = True, anyio.Event()
         try:
             self.epoch, self._thread = await self._store.persist(attempt)
             self._held_until = began + ttl
@@ -650,6 +677,9 @@ class _DurableJournal:
                 with anyio.CancelScope(shield=True):
                     await self._give_back(attempt)
             raise
+        finally:
+            self._acquiring = False
+            self._acquired.set()
         if not self._held.is_set():
             # What the row says may be what an earlier attempt left; the journal knows better.
             self.status = self._thread.status if self._thread.position else "running"
@@ -663,27 +693,41 @@ class _DurableJournal:
 
     async def _renew(self) -> None:
         """Hold the lease until what is on its way is stored, though the run be cancelled."""
-        backend, ttl = self._store.backend, self._store.lease_ttl
+        ttl = self._store.lease_ttl
         delay = ttl / 3
         with self._renewal:
-            while True:
+            while self.failure is None:
                 await anyio.sleep(delay)
-                epoch, began = self.epoch, self._time()
                 try:
-                    lost = await backend.renew([(self.thread_id, epoch)], ttl)
+                    await self._hold()
+                    delay = ttl / 3
                 except StoreUnavailable as error:
-                    # Nobody else can have reached it either, or else the next append will say so.
+                    # What is stored next will say whether somebody else has taken it over.
                     _log().warning("lease not renewed", thread_id=self.thread_id, error=str(error))
                     delay = min(1.0, ttl / 10)
-                    continue
                 except Exception as error:
                     self.fail(_as_plait_error(error))
-                    return
-                if lost and epoch == self.epoch:  # else it has taken a new one meanwhile
-                    self.fail(lease_lost(self.thread_id))
-                    return
-                self._held_until = max(self._held_until, began + ttl)
-                delay = ttl / 3
+
+    async def _hold(self) -> None:
+        epoch, began = self.epoch, self._time()
+        ttl = self._store.lease_ttl
+        lost = await self._store.backend.renew([(self.thread_id, epoch)], ttl)
+        if not lost:
+            self._held_until = max(self._held_until, began + ttl)
+        else:
+            self._lose(epoch)
+
+    def _lose(self, epoch: int) -> None:
+        """Somebody has taken this epoch's place: another process, unless it was given back
+        meanwhile, or this one is about to have a new one."""
+        if epoch == self.epoch and not self._acquiring and not self._renewal.cancel_called:
+            self.fail(lease_lost(self.thread_id))
+
+    async def _store_all(self) -> None:
+        later, self._later = self._later, []
+        for record in later:
+            self._commit.add(self, record)
+        await self._commit.wait_until(self, self.position)
 
     def check_lease(self) -> Awaitable[None] | None:
         # The record of what a node returned is fenced by the epoch. But a process that was stopped
@@ -691,35 +735,32 @@ class _DurableJournal:
         return None if self._time() < self._held_until else self._make_certain()
 
     async def _make_certain(self) -> None:
-        backend, ttl = self._store.backend, self._store.lease_ttl
-        epoch, began = self.epoch, self._time()
-        if self.failure is None:
+        while self._time() >= self._held_until or self.failure is not None:
+            if self.failure is not None:
+                raise self.failure
+            if self._acquiring:
+                await self._acquired.wait()
+                continue
             try:
-                lease = [(self.thread_id, epoch)]
-                lost = await self._store.persist(lambda: backend.renew(lease, ttl))
+                await self._store.persist(self._hold)
             except Exception as error:
                 self.fail(_as_plait_error(error))
-            else:
-                if lost and epoch == self.epoch:
-                    self.fail(lease_lost(self.thread_id))
-        if self.failure is not None:
-            raise self.failure
-        self._held_until = max(self._held_until, began + ttl)
 
     async def _store_the_rest(self) -> None:
         # The snapshot of now, and not one that is taken meanwhile: its events must be durable
         # before it is, or else others could take their places behind a crash.
         snapshot, self._snapshot = self._snapshot, None
-        await self._commit.wait_until(self, self.position)
+        await self._store_all()
         if snapshot is None:
             return
+        epoch = self.epoch
         try:
-            saved = await self._store.backend.save_snapshot(self.thread_id, self.epoch, *snapshot)
+            saved = await self._store.backend.save_snapshot(self.thread_id, epoch, *snapshot)
         except StoreError as error:  # it only saves time
             _log().warning("snapshot not saved", thread_id=self.thread_id, error=str(error))
             return
         if not saved:
-            self.fail(lease_lost(self.thread_id))
+            self._lose(epoch)
 
     async def _close(self) -> None:
         """Store what is not stored and give the lease back, each within the bound of patience."""
@@ -778,9 +819,11 @@ class _Committer:
         batch: list[_Item] = []
         try:
             # Whoever is about to add something comes along: one more turn of the loop is much
-            # cheaper than one more commit.
+            # cheaper than one more commit. But some never cease to.
             count = 0
-            while len(self._queue) > count:
+            for _ in range(_MOST_TURNS):
+                if len(self._queue) == count:
+                    break
                 count = len(self._queue)
                 await anyio.lowlevel.checkpoint()
             batch = self._take()
@@ -813,37 +856,37 @@ class _Committer:
             for journal in journals:
                 if journal.waits_since is None:
                     journal.waits_since = now
-            records = [record for _, record in batch]
             try:
-                fenced = await self._store.backend.append(records)
+                fenced = await self._store.backend.append([record for _, record in batch])
             except StoreUnavailable as error:
-                delay = await self._wait_to_repeat(journals, error, delay)
-                continue
-            except Exception as error:
-                if len(journals) == 1:
-                    journals[0].fail(_not_stored(journals[0], _as_plait_error(error)))
+                left = self._patience_left(journals, error)
+                if left == 0:  # of those that go on waiting, somebody else leads
+                    self._queue[:0] = batch
                     return
-                await self._store_apart(batch, journals)  # one of them may be at fault
+                _log().warning("store unavailable", error=str(error), retry_in=delay)
+                await anyio.sleep(min(delay, left))
+                delay = _next_delay(delay)
+            except Exception as error:
+                if len(journals) > 1:  # one of them may be at fault, and not the others
+                    await self._store_apart(batch, journals)
+                else:
+                    journals[0].fail(_not_stored(journals[0], _as_plait_error(error)))
                 return
-            await self._settle(batch, fenced)
-            return
-
-    async def _wait_to_repeat(
-        self, journals: Sequence[_DurableJournal], error: StoreUnavailable, delay: float
-    ) -> float:
-        now, patience = anyio.current_time(), self._store.patience
-        left = math.inf
-        for journal in journals:
-            since = journal.waits_since
-            assert since is not None
-            if now >= since + patience:
-                journal.fail(_not_stored(journal, _out_of_patience(patience, error)))
             else:
-                left = min(left, since + patience - now)
-        if left < math.inf:
-            _log().warning("store unavailable", error=str(error), retry_in=delay)
-            await anyio.sleep(min(delay, left))
-        return _next_delay(delay)
+                await self._settle(batch, fenced)
+                return
+
+    def _patience_left(self, journals: Sequence[_DurableJournal], error: StoreUnavailable) -> float:
+        """Seconds until the first of them loses patience; 0: one has, and has failed."""
+        now, patience = anyio.current_time(), self._store.patience
+        lefts: list[float] = []
+        for journal in journals:
+            assert journal.waits_since is not None
+            left = max(0.0, journal.waits_since + patience - now)
+            if left == 0:
+                journal.fail(_not_stored(journal, _out_of_patience(patience, error)))
+            lefts.append(left)
+        return min(lefts)
 
     async def _store_apart(
         self, batch: Sequence[_Item], journals: Sequence[_DurableJournal]

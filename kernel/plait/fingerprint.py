@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
 from .errors import GraphError, StoreError
 from .events import Target
 from .plan import Compiler, NodeSpec, Plan, Router, Way
-from .policy import END, START, Join, QuorumWord
+from .policy import END, START, Join, QuorumWord, join_faults
 from .state import Schema
 
 __all__ = ["describe", "differences", "fingerprint_of", "rebuild"]
 
 _FORMAT: Final = 1
+
+_LONGEST: Final = 16 * 1024 * 1024
+"""Bytes of a description."""
+
+_LARGEST: Final = 8_000_000
+"""Sync points times vertices and ways of a graph: some ten seconds to compile."""
+
+_WORDS: Final = {word.value: word for word in QuorumWord}
 
 Description = dict[str, Any]
 
@@ -108,8 +116,8 @@ def rebuild(description: bytes, schema: Schema) -> Plan:
     content = _load(description)
     try:
         return _rebuilt(content, schema)
-    except (LookupError, TypeError, ValueError, AttributeError, GraphError) as error:
-        raise _damaged(error) from error
+    except GraphError as error:  # it says what a graph could be, but not one that compiles
+        raise _nonsense(str(error)) from error
 
 
 def _rebuilt(content: Description, schema: Schema) -> Plan:
@@ -130,7 +138,7 @@ def _rebuilt(content: Description, schema: Schema) -> Plan:
         for name, node in content["nodes"].items()
     }
     points = content["sync_points"]
-    joins = {name: _join_of(point["join"]) for name, point in points.items()}
+    joins = {name: _join_of(name, point["join"]) for name, point in points.items()}
     forks = {name: point["fork"] for name, point in points.items()}
     ways = [
         Way(source, edge=way) if isinstance(way, str) else Way(source, router=_router_of(way))
@@ -141,23 +149,100 @@ def _rebuilt(content: Description, schema: Schema) -> Plan:
 
 
 def _load(description: bytes) -> Description:
+    """What a description says. Raises ``StoreError`` unless ``describe`` could have written it."""
+    if len(description) > _LONGEST:
+        raise _nonsense(f"it has {len(description):,} bytes, and {_LONGEST:,} are enough for any")
     try:
-        content: Description = json.loads(description)
-    except ValueError as error:
-        raise _damaged(error) from error
+        content = json.loads(description)
+    except (ValueError, RecursionError) as error:
+        raise _nonsense(f"it is no JSON ({error!s:.80})") from None
+    if not isinstance(content, dict):
+        raise _nonsense("it is no JSON object")
     if content.get("format") != _FORMAT:
         raise StoreError(
-            f"the description of a graph has format {content.get('format')!r}, and this Plait "
+            f"the description of a graph has format {content.get('format')!r:.40}, and this Plait "
             f"reads {_FORMAT}: read it with the Plait that wrote it, or a newer one"
         )
+    _check(content)
     return content
 
 
-def _damaged(error: Exception) -> StoreError:
+def _nonsense(problem: str) -> StoreError:
     return StoreError(
-        f"the description of a graph makes no sense ({type(error).__name__}: {error}): it was "
-        "changed by hand, or comes from elsewhere"
+        f"the description of a graph makes no sense, so it was changed or damaged: {problem}"
     )
+
+
+def _check(content: Description) -> None:
+    parts = _record("it", content, "format", "name", "channels", "nodes", "sync_points", "ways")
+    _texts("its name", [parts["name"]])
+    nodes, points = _dict(parts["nodes"]), _dict(parts["sync_points"])
+    vertices = {START, END, *nodes, *points}
+    for name, channel in _dict(parts["channels"]).items():
+        if not (isinstance(channel, list) and len(channel) == 2):
+            raise _nonsense(f"channel {name!r:.80} has no type and reducer")
+        _texts(f"channel {name!r:.80}", channel if channel[1] is not None else channel[:1])
+    for name, node in nodes.items():
+        if name in {START, END}:
+            raise _nonsense(f"no node is called {name!r}")
+        found = _record(f"node {name!r:.80}", node, "targets", "on_error", "writes")
+        _names(f"node {name!r:.80}", found["targets"], vertices)
+        _names(f"node {name!r:.80}", [found["on_error"]], {"raise", "record", *vertices})
+        _texts(f"node {name!r:.80}", found["writes"] if found["writes"] is not None else [])
+    for name, point in points.items():
+        if name in nodes or name in {START, END}:
+            raise _nonsense(f"{name!r:.80} is both a node and a sync point")
+        found = _record(f"sync point {name!r:.80}", point, "fork", "join")
+        _names(f"sync point {name!r:.80}", [found["fork"]], vertices)
+        join = _join_of(name, _dict(found["join"]))
+        _names(f"sync point {name!r:.80}", [join.on_timeout], {"proceed", "raise", *vertices})
+    # What leads anywhere leads to every vertex.
+    size = len(vertices) * (1 + sum(node["targets"] is None for node in nodes.values()))
+    for source, ways in _dict(parts["ways"]).items():
+        _names("a way", [source], vertices)
+        for way in _list(ways):
+            size += 1
+            if isinstance(way, str):
+                _names(f"the way from {source!r:.80}", [way], vertices)
+            else:
+                router = _record(f"the way from {source!r:.80}", way, "targets", "makes")
+                _names(f"the way from {source!r:.80}", router["targets"], vertices)
+                _names("a router", [router["makes"]], {"sends", "choice", "unknown"})
+                size += len(vertices if router["targets"] is None else router["targets"])
+    if size * (1 + len(points)) > _LARGEST:
+        raise _nonsense("its graph is too large to be compiled within seconds")
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _nonsense(f"an object should be where {value!r:.80} is")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _nonsense(f"an array should be where {value!r:.80} is")
+    return value
+
+
+def _record(what: str, value: Any, *names: str) -> dict[str, Any]:
+    if _dict(value).keys() != set(names):
+        raise _nonsense(f"{what} has not {', '.join(names)}, and nothing else")
+    return _dict(value)
+
+
+def _texts(what: str, value: Any) -> None:
+    if not all(isinstance(each, str) for each in _list(value)):
+        raise _nonsense(f"{what} has something that is no string: {value!r:.80}")
+
+
+def _names(what: str, value: Any, known: Collection[str]) -> None:
+    if value is None:
+        return
+    _texts(what, value)
+    for name in value:
+        if name not in known:
+            raise _nonsense(f"{what} names {name!r:.80}, which is not there")
 
 
 def _router_of(way: Mapping[str, Any]) -> Router:
@@ -170,15 +255,28 @@ def _router_of(way: Mapping[str, Any]) -> Router:
     )
 
 
-def _join_of(found: Mapping[str, Any]) -> Join:
+def _join_of(name: str, found: Mapping[str, Any]) -> Join:
     values = dict(found)
+    unknown = values.keys() - {field.name for field in fields(Join)}
+    if unknown:
+        raise _nonsense(f"sync point {name!r:.80} has a policy with {min(unknown)!r:.80}")
     quorum = values.get("quorum")
     if isinstance(quorum, dict):
-        if "word" in quorum:
-            values["quorum"] = QuorumWord(quorum["word"])
+        word = quorum.get("word")
+        if isinstance(word, str) and word in _WORDS:
+            values["quorum"] = _WORDS[word]
+        elif quorum == {"predicate": True}:
+            values["quorum"] = _no_predicate
         else:
-            values["quorum"] = quorum.get("weights", _no_predicate)
-    return Join(**values)
+            values["quorum"] = quorum.get("weights")
+    join = Join(**values)
+    try:
+        faults = join_faults(join)
+    except OverflowError:  # an integer that no float can hold
+        faults = ["a number in its policy is too large"]
+    if faults:
+        raise _nonsense(f"sync point {name!r:.80}: {faults[0]:.200}")
+    return join
 
 
 def differences(old: bytes, new: bytes) -> list[str]:

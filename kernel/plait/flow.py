@@ -166,7 +166,7 @@ class Flow(Generic[S]):
         self._past = _PastReader(plan, self.store, durability, types)
         if not self._shares:
             self._past.format = JournalFormat(plan.name)
-        self.interrupts = Interrupts(interrupt_before, interrupt_after, max_interrupts)
+        self.interrupts: Interrupts = Interrupts(interrupt_before, interrupt_after, max_interrupts)
         self.max_concurrency = max_concurrency
         self.pools: dict[str, anyio.CapacityLimiter] = {
             name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)
@@ -884,6 +884,10 @@ _OF_A_NODE = (NodeCompleted, NodeFailed, NodeInterrupted, NodeRetried, Routed)
 
 def _check_follows(machine: Machine, event: JournalEvent) -> None:
     """Refuse an event that cannot have happened next. Raises ``ValueError``."""
+    if isinstance(event, (RunStarted, NodeCompleted, StateUpdated)):
+        for channel, _ in event.writes:
+            if channel not in machine.schema.channels:
+                raise ValueError(f"there is no channel {channel!r}")
     if machine.failure is not None and isinstance(event, (*_OF_A_NODE, RunStarted)):
         raise ValueError(f"the run has failed: {machine.failure}")
     if isinstance(event, _OF_A_NODE):

@@ -313,6 +313,7 @@ class MemoryStore:
     ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
         check_id("thread_id", thread_id)
+        check_id("graph's name", format_.graph or "unnamed")
         journal = self._journals.get(thread_id) or _MemoryJournal()
         if journal.leased:
             raise _busy(thread_id)
@@ -362,6 +363,7 @@ class MemoryStore:
 
     async def thread(self, thread_id: ThreadId) -> ThreadRow | None:
         """What is known of a thread; ``None`` if there is none."""
+        check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         return _row_of(thread_id, journal) if journal is not None else None
 
@@ -387,6 +389,8 @@ class MemoryStore:
 
     async def fork(self, thread_id: ThreadId, at: int, new_thread_id: ThreadId) -> None:
         """Make a thread whose journal begins with that of another; see :class:`Store`."""
+        check_id("thread_id", thread_id)
+        check_id("thread_id", new_thread_id)
         source = self._journals.get(thread_id)
         if source is None or not source.events:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import ast
 import collections
-import contextlib
 import dataclasses
 import datetime as dt
 import decimal
 import functools
 import io
 import os
-import pathlib
 import pickle
 import socket
-import sys
 import threading
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import ormsgpack
 import pydantic
 import pytest
 
-import plait.codec
 from plait import Overwrite, PlaitError, SyncPointError, WriteError, errors
 from plait.codec import (
     Codec,
@@ -47,6 +42,7 @@ from plait.events import (
     RunStarted,
     Target,
 )
+from tests.kernel.hostile import forge, nothing_runs
 from tests.properties.exact import identical
 from tests.properties.stored import (
     CODEC,
@@ -449,13 +445,6 @@ def test_an_exception_may_be_registered_to_come_back_as_itself() -> None:
 # -- hostile bytes ----------------------------------------------------------------------------
 
 
-def forge(tree: Any, flags: int = 0, version: int = 1) -> bytes:
-    """A record with a right checksum around whatever an attacker likes."""
-    body = tree if isinstance(tree, bytes) else ormsgpack.packb(tree)
-    head = bytes((version, flags))
-    return head + zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "big") + body
-
-
 TARGETS = [
     *("os.system", "builtins.eval", "subprocess:Popen", "posix system", "plait.codec.Codec"),
     *("__main__.x", "builtins.object.__reduce__", "importlib.import_module", "..os", "os"),
@@ -520,41 +509,6 @@ PROBES: list[Any] = [
         {"\0u": b"\xff"},
     ),
 ]
-
-
-SUSPECT = (
-    "import",
-    "exec",
-    "compile",
-    "open",
-    "os.",
-    "subprocess.",
-    "pickle.",
-    "socket.",
-    "ctypes.",
-)
-seen: list[str] | None = None
-
-
-def watch(event: str, _: tuple[Any, ...]) -> None:
-    """What the interpreter itself reports, from Python and from C."""
-    if seen is not None and event.startswith(SUSPECT):
-        seen.append(event)
-
-
-sys.addaudithook(watch)
-
-
-@contextlib.contextmanager
-def nothing_runs() -> Iterator[None]:
-    """No code is loaded or run within, nothing is opened, no process is started."""
-    global seen  # noqa: PLW0603 - a hook cannot be taken off again
-    seen = []
-    try:
-        yield
-    finally:
-        found, seen = seen, None
-    assert found == []
 
 
 def test_the_watch_sees_what_it_should() -> None:
@@ -625,37 +579,6 @@ def test_another_version_another_kind_and_unknown_flags_are_refused() -> None:
             CODEC.decode(data)  # type: ignore[arg-type]
     with pytest.raises(DecodingError, match="another kind"):
         CODEC.decode_event(value)
-
-
-FORBIDDEN = {
-    *("eval", "exec", "compile", "__import__", "import_module", "importlib", "globals", "locals"),
-    *("pickle", "marshal", "shelve", "sys", "modules", "builtins", "attrgetter", "methodcaller"),
-}
-
-
-@pytest.mark.parametrize(
-    "path",
-    sorted(pathlib.Path(plait.codec.__file__).parent.glob("*.py")),
-    ids=lambda path: path.name,
-)
-def test_no_module_of_the_codec_can_import_or_call_by_name(path: pathlib.Path) -> None:
-    tree = ast.parse(path.read_text())
-    forbidden = FORBIDDEN | ({"getattr", "vars", "hasattr"} if path.stem == "decoder" else set())
-    top = {id(node) for node in tree.body}
-    for node in ast.walk(tree):
-        names = {getattr(node, "id", ""), getattr(node, "attr", "")}
-        if ast.unparse(node) == "re.compile":
-            continue
-        assert not names & forbidden, f"line {node.lineno}"  # type: ignore[attr-defined]
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            assert id(node) in top or ast.unparse(node) in {
-                "import ormsgpack",
-                "from .decoder import Decoder",
-                "from .encoder import Encoder",
-            }
-            assert not {alias.name for alias in node.names} & forbidden
-        if isinstance(node, ast.Call):
-            assert isinstance(node.func, ast.Name | ast.Attribute), f"line {node.lineno}"
 
 
 def test_the_codec_is_loaded_only_when_it_is_used() -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
-from plait import Flow, StoreError
+import plait
+from plait import Flow, NodeContext, StoreError
 from plait.durable import DurableStore
-from plait.errors import PlaitError
+from plait.errors import PlaitError, StoreUnavailable
 from plait.seal import Cipher, Place, Protection, Seal, Signer
 from plait.testing.memory_backend import MemoryBackend
 from tests.kernel.build import build, does
@@ -83,6 +87,32 @@ async def test_keys_are_changed_by_putting_a_new_one_in_front(seal: Seal) -> Non
     assert (await flow_on(backend, seal).state("t")).position == 8
     with pytest.raises(StoreError, match=r"event 5 of thread 't'.*key 'new'.* only 'old'"):
         await flow_on(backend, type(seal)(old)).state("t")  # type: ignore[call-arg]
+
+
+@SEALS
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_commit_in_doubt_breaks_no_chain(seal: Seal, when: str) -> None:
+    faults = [StoreUnavailable("cut")]
+
+    def cut(method: str, at: str) -> None:
+        if (method, at) == ("commit", when) and faults:
+            raise faults.pop()
+
+    async def pays(_: Any, context: NodeContext) -> Any:
+        (await context.transaction())[context.idempotency_key] = "paid"
+        return {"items": ["paid"]}
+
+    rows, graph = MemoryBackend(), build("START a pays b END", pays=pays)
+    await graph.compile(DurableStore(rows.view(fault=cut), seal=seal)).run({}, thread_id="t")
+    state = (await graph.compile(DurableStore(rows, seal=seal)).state("t")).state
+    assert (state["items"], len(rows.table)) == (["a", "paid", "b"], 1)
+
+
+def test_a_store_without_a_cipher_loads_no_cryptography() -> None:
+    script = "import sys, plait.durable, plait.seal; sys.exit('cryptography' in sys.modules)"
+    path = {**os.environ, "PYTHONPATH": str(Path(plait.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], check=False, env=path)
+    assert done.returncode == 0
 
 
 @SEALS

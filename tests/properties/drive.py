@@ -181,7 +181,7 @@ class Call:
         self.attempt = 1 if questions is None else questions.attempt
         given = {} if questions is None else questions.answers
         self.answered = len(given)
-        self.answers = sum(given.values())
+        self.answers = sum(given.values()) if self.visit.asks else 0
         self.output: tuple[Writes, tuple[Target, ...]] | None = None
 
 
@@ -233,19 +233,20 @@ Item = Call | Route | Timer | Judge | Answer
 
 Choose = Callable[[Sequence[Item], int], int]
 """What is ready, and how many events (but for retries) there have been, to the place of the next.
+It is asked also where there is no choice.
 Inside a subgraph, which is one step of the schedule, the second is -1."""
 
 
 def by_numbers(numbers: Iterable[int]) -> Choose:
     """A schedule by choice: each number picks among what is ready; after them, the first."""
     source = iter(numbers)
-    return lambda ready, _: next(source, 0) % len(ready)
+    return lambda ready, _: next(source, 0) % len(ready) if len(ready) > 1 else 0
 
 
 def at_random(rng: random.Random) -> Choose:
     """A schedule at random."""
     below = rng.random
-    return lambda ready, _: int(below() * len(ready))
+    return lambda ready, _: int(below() * len(ready)) if len(ready) > 1 else 0
 
 
 def following(keys: Sequence[Hashable], met: Collection[Hashable] = ()) -> Choose:
@@ -257,11 +258,19 @@ def following(keys: Sequence[Hashable], met: Collection[Hashable] = ()) -> Choos
             of a program is less satisfied with more, that question stands for the smaller ones.
     """
     left = list(reversed(keys))
+    taken = -1  # the position at which the next key was chosen; it is used up with the event
 
     def choose(ready: Sequence[Item], position: int) -> int:
-        while left and position >= 0:
+        nonlocal taken
+        if position < 0:
+            return 0
+        if 0 <= taken < position:
+            left.pop()
+        taken = -1
+        while left:
             for place, item in enumerate(ready):
                 if item.key == left[-1] or (left[-1] in met and _asks_more(item.key, left[-1])):
+                    taken = position
                     return place
             left.pop()
         return 0
@@ -423,7 +432,8 @@ class _Driver:
             self.run.error = self.machine.failure
             return
         self.carry_out(self.machine.outstanding())
-        self.put_questions()
+        if self.asking:
+            self.put_questions()
         self.work()
 
     def work(self) -> None:
@@ -441,17 +451,29 @@ class _Driver:
                 if not under_way:
                     run.error = machine.standstill()
                 return
-            assert machine.suspended == (
-                any(type(item) is Answer for item in ready)
-                and all(type(item) in (Answer, Timer) for item in under_way.values())
-            ), f"suspended: {machine.suspended}, with {list(under_way)} under way"
-            item = ready[self.choose(ready, len(run.keys)) if len(ready) > 1 else 0]
+            if self.asking:
+                self.check_suspended(ready)
+            item = ready[self.choose(ready, len(run.keys))]
             self.step(item)
         else:
             raise EndlessRun
         if run.error is None:
             run.state = machine.values
             run.left = list(under_way.values())
+
+    def check_suspended(self, ready: Sequence[Item]) -> None:
+        """The machine says so when answers, and perhaps deadlines, are all that can come.
+
+        A predicate may still be thinking about a sync point that has opened without it.
+        """
+        asked = any(type(item) is Answer for item in ready)
+        kinds = {type(item) for item in self.under_way.values()} - {Answer, Timer}
+        said = f"suspended: {self.machine.suspended}, with {list(self.under_way)} under way"
+        if self.machine.suspended:
+            assert asked, said
+            assert kinds <= {Judge}, said
+        else:
+            assert not asked or kinds, said
 
     # -- one step --
 

@@ -429,7 +429,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "a router is asked again when the journal is replayed",
         "flow.py",
-        "            commands = machine.handle(event)\n",
+        "            try:\n                _check_follows(machine, event)\n",
         "            from .node import find_targets\n\n"
         "            here = self.plan.vertices.get(getattr(event, 'node', ''))\n"
         "            if here is not None and here.targets is None:\n"
@@ -440,7 +440,7 @@ FAULTS: tuple[Fault, ...] = (
         "                    find_targets(self.plan, here, lambda: state, ()).send(None)\n"
         "                except StopIteration as answer:\n"
         "                    event = event._replace(targets=answer.value)\n"
-        "            commands = machine.handle(event)\n",
+        "            try:\n                _check_follows(machine, event)\n",
     ),
     _fault(
         "a predicate is asked again when a run is resumed",

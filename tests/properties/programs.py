@@ -603,7 +603,7 @@ class _Author:
         self.edge(last, then)
         inside = _Place(True, False, place.looped)
         middle = self.step(last, inside)
-        first = self.add_sync(Policy())
+        first = self.add_sync(Policy(minimum=self.draw(st.sampled_from((1, 0)))))
         self.edge(first, middle)
         fork = self.add_node(place)
         for goal in (first, first, last):

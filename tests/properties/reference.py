@@ -98,7 +98,10 @@ class Branch:
 
 @dataclass(eq=False)
 class Round:
-    """One generation: the branches that one passage of `owner` through `fork` opened."""
+    """One generation: the branches that one passage of `owner` through `fork` opened.
+
+    guests: those that went on from a sync point at which nobody had arrived.
+    """
 
     owner: Branch
     fork: str
@@ -107,6 +110,7 @@ class Round:
     order: list[list[int]]
     branches: list[Branch] = field(default_factory=list)
     barriers: dict[str, Barrier] = field(default_factory=dict)
+    guests: list[Branch] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -667,10 +671,11 @@ class _Interpreter:
         if arrived and policy.timeout is not None and barrier.deadline is None:
             barrier.deadline = Timer(barrier, "deadline", self.now + policy.timeout)
         values = set(standings.values())
+        guests = {self.standing(guest, barrier) for guest in barrier.round.guests}
         status = None
-        if values <= {"arrived"}:
+        if values <= {"arrived"} and "open" not in guests:
             status = "complete"
-        elif "open" not in values:
+        elif "open" not in values | guests:
             if not arrived and "cancelled" in values:
                 # What was cancelled from further out reports nothing here.
                 barrier.opened = True
@@ -738,12 +743,15 @@ class _Interpreter:
         overdue = status == "timeout" and policy.on_timeout == "raise"
         if overdue or (too_few and not elsewhere):
             raise RunError("SyncPointError", f"{barrier.sync}: {status}, {len(arrived)} arrived")
+        came = [g for g in round_.guests if self.standing(g, barrier) == "arrived"]
+        gathered = self.merge_order([*arrived, *came])
         heir = round_.owner
-        if arrived and not self.topology.is_last(barrier.sync):
+        if not self.topology.is_last(barrier.sync):
             # More is to come in this generation, so its owner sleeps on.
-            heir = self.survivor(arrived[0])
+            first = min(gathered, key=lambda b: b.path, default=None)
+            heir = self.guest(round_) if first is None else self.survivor(first)
         delta: list[Written] = []
-        for member in self.merge_order(arrived):
+        for member in gathered:
             delta += self.take(member, goal, heir)
         if heir is round_.owner:
             self.check_conflicts(self.history(heir), delta)
@@ -757,6 +765,16 @@ class _Interpreter:
             self.go_on(heir, (policy.on_timeout,))
         else:
             self.follow_links(heir)
+
+    def guest(self, round_: Round) -> Branch:
+        """A branch for which the other sync points wait, though it is nobody's place."""
+        owner = round_.owner
+        branch = Branch((*owner.path, owner.children), round_.fork, round_.base, round_)
+        owner.children += 1
+        round_.branches.append(branch)
+        round_.order.append([])
+        round_.guests.append(branch)
+        return branch
 
     def take(self, branch: Branch, goal: tuple[Round, str], heir: Branch | None) -> list[Written]:
         """The writes of a branch that has arrived, and of those it forked that have, too."""

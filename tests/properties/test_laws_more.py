@@ -109,8 +109,9 @@ NOBODY_AT_THE_FIRST = replace(
 def test_a_sync_point_waits_for_what_comes_from_one_at_which_nobody_arrived(
     schedule: list[int],
 ) -> None:
-    run = drive(prepare(traced(NOBODY_AT_THE_FIRST)), schedule)
+    run = drive(prepare(traced(NOBODY_AT_THE_FIRST)), schedule, eager=True)
     laws.check_conservation(run)
+    laws.check_refinement(run)
     (opened,) = (
         number
         for number, notice in run.notices

@@ -1,0 +1,203 @@
+"""The command line.
+
+| command | what it does |
+| --- | --- |
+| `plait orchestrate [BRIEF]` | carries out a brief in a new thread, and reports |
+| `plait draw [BRIEF]` | draws its graph, as Mermaid |
+| `plait runs` | lists threads, the last updated first |
+| `plait show THREAD` | where a thread stands, or stood `--at` a position; its `--history` |
+| `plait resume THREAD` | goes on with a thread, with an `--answer` if it asks something |
+| `plait fork THREAD AT NEW` | begins a thread with what another one was at a position |
+| `plait blame THREAD CHANNEL` | who wrote to a channel, and what became of it |
+| `plait prune THREAD` | gives up the older history of a thread |
+| `plait delete THREAD` | removes a thread |
+| `plait db upgrade` | brings the tables of a store up to date |
+
+Threads are kept in a file in the user's data folder, or in the store that `--store URL` or the
+environment variable `PLAIT_STORE` names. `--flow MODULE:ATTRIBUTE` names the graph of threads that
+are not those of a brief: a Flow, a Graph, or a function that returns one. It is imported, with the
+current folder on the path, and its own store is used unless `--store` names another.
+
+Output goes to the standard output; progress, and what went wrong in one line, to the standard
+error. Exit codes:
+
+| code | meaning |
+| --- | --- |
+| 0 | it is done |
+| 1 | it failed: the run, or the store; of a brief there is a report of what was finished |
+| 2 | it was refused, and nothing was done: the command or the brief is wrong, or the thread is |
+|   | not there, or held by somebody else |
+| 3 | the run waits for answers |
+| 130 | it was interrupted (Ctrl-C); of a brief there is a report of what was finished |
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import anyio
+import structlog
+
+from plait.cli import threads
+from plait.cli.briefs import draw, orchestrate_brief, resume_thread
+from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
+from plait.cli.telling import warn
+from plait.errors import PlaitError
+from plait.orchestration import BUNDLED_BRIEF
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code.
+
+    Raises:
+        SystemExit: with 2 for arguments that cannot be understood, with 0 after `--help`.
+    """
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.action
+    try:
+        with _logging_beside_the_output():
+            return int(command(options))
+    except Refused as refusal:
+        warn(str(refusal))
+        return ExitCode.REFUSED
+    except PlaitError as error:
+        warn(in_one_line(error))
+        return code_of(error)
+    except KeyboardInterrupt:
+        warn("Interrupted.")
+        return ExitCode.INTERRUPTED
+
+
+@contextmanager
+def _logging_beside_the_output() -> Iterator[None]:
+    """What the kernel logs goes to the standard error, where nobody has said otherwise."""
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+
+
+def _in_loop(
+    command: Callable[[argparse.Namespace], Awaitable[int]],
+) -> Callable[[argparse.Namespace], int]:
+    return lambda options: anyio.run(command, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="plait", description="Orchestrate work in branches.")
+    parser.add_argument("--version", action="version", version=f"plait {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(
+        name: str, says: str, action: Callable[[argparse.Namespace], int], *kinds: str
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}.")
+        command.set_defaults(action=action)
+        for kind in kinds:
+            _add_arguments(command, kind)
+        return command
+
+    run = add("orchestrate", "carry out a brief, and report", orchestrate_brief, "brief", "store")
+    run.add_argument("--thread", metavar="ID", help="the id of the new thread")
+    _add_arguments(run, "report")
+    add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
+    runs = add("runs", "list threads", _in_loop(threads.runs), "store", "flow", "json")
+    runs.add_argument("--limit", type=_count, default=50, metavar="N", help="how many at most (50)")
+    show = add("show", "say where a thread stands", _in_loop(threads.show), *_ONE_THREAD, "json")
+    _add_arguments(show, "at")
+    show.add_argument("--history", action="store_true", help="every event of its journal, too")
+    resume = add("resume", "go on with a thread", resume_thread, *_ONE_THREAD, "report")
+    resume.add_argument(
+        "--answer",
+        action="append",
+        default=[],
+        metavar="ID=VALUE",
+        help="answer an interrupt; VALUE is JSON, or else text",
+    )
+    resume.add_argument(
+        "--migrate", action="store_true", help="go on although the graph has changed"
+    )
+    fork = add(
+        "fork", "begin a thread with a part of another", _in_loop(threads.fork), *_ONE_THREAD
+    )
+    fork.add_argument("at", type=_count, metavar="AT", help="the position up to which they agree")
+    fork.add_argument("new", metavar="NEW", help="the id of the new thread")
+    blame = add("blame", "say who wrote to a channel", _in_loop(threads.blame), *_ONE_THREAD)
+    blame.add_argument("channel", metavar="CHANNEL")
+    _add_arguments(blame, "at")
+    _add_arguments(blame, "json")
+    prune = add("prune", "give up older history", _in_loop(threads.prune), *_ONE_THREAD)
+    much = prune.add_mutually_exclusive_group(required=True)
+    much.add_argument("--keep", type=_count, metavar="N", help="the events to keep")
+    much.add_argument("--keep-bytes", type=_count, metavar="N", help="the bytes to keep at most")
+    add("delete", "remove a thread", _in_loop(threads.delete), *_ONE_THREAD)
+    db = commands.add_parser("db", help="look after the tables of a store")
+    of_db = db.add_subparsers(dest="db_command", required=True, metavar="COMMAND")
+    upgrade = of_db.add_parser("upgrade", help="bring the tables of a store up to date")
+    upgrade.set_defaults(action=_in_loop(threads.upgrade))
+    _add_arguments(upgrade, "store")
+    return parser
+
+
+_ONE_THREAD = ("thread", "store", "flow")
+
+
+def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
+    """Arguments that several commands have."""
+    match kind:
+        case "brief":
+            command.add_argument(
+                "brief",
+                nargs="?",
+                type=Path,
+                default=BUNDLED_BRIEF,
+                metavar="BRIEF",
+                help="a TOML file of tasks; without it the one that comes with Plait",
+            )
+        case "thread":
+            command.add_argument("thread", metavar="THREAD", help="its id; `plait runs` lists them")
+        case "store":
+            command.add_argument(
+                "--store",
+                metavar="URL",
+                help="where threads are kept: sqlite:///FILE, postgresql://..., memory: "
+                "(default: PLAIT_STORE, or a file in your data folder)",
+            )
+        case "flow":
+            command.add_argument(
+                "--flow",
+                metavar="MODULE:ATTRIBUTE",
+                help="a Flow, a Graph, or a function that returns one",
+            )
+        case "at":
+            command.add_argument("--at", type=_count, metavar="N", help="up to this position")
+        case "json":
+            command.add_argument("--json", action="store_true", help="write JSON, in full")
+        case "report":
+            command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE")
+            _add_arguments(command, "json")
+            command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+
+
+def _version() -> str:
+    try:
+        return version("plait")
+    except PackageNotFoundError:
+        return "(not installed)"

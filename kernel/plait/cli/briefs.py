@@ -1,0 +1,272 @@
+"""`plait orchestrate` and what resumes it: a brief is carried out, watched and reported.
+
+The report goes to the standard output, or to a file with `-o`; progress goes to the standard error.
+On a terminal both are drawn with rich (the extra `plait[cli]`), elsewhere they are plain lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
+from plait.cli.stores import NotKept, Place, find_flow, open_place, wait_until_free
+from plait.cli.telling import as_json, warn, write
+from plait.cli.threads import opened, stream
+from plait.errors import ConflictError, PlaitError, ReducerError, SyncPointError
+from plait.orchestration import (
+    GRAPH,
+    Brief,
+    BriefError,
+    Progress,
+    Report,
+    build_flow,
+    load_brief,
+    orchestrate,
+    recall,
+    resume,
+    to_json,
+    to_markdown,
+)
+from plait.store import MemoryStore
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["draw", "orchestrate_brief", "resume_thread"]
+
+_DECIDED = (SyncPointError, ConflictError, ReducerError)
+"""Failures that the journal alone leads to, so that a resumed run fails in the same way."""
+
+
+async def draw(options: argparse.Namespace) -> int:
+    """Draw a graph: that for a brief, or the one that `--flow` names."""
+    if options.flow is None:
+        flow = build_flow(_load(options.brief).join)
+        write(flow.draw_mermaid() + "\n")
+    else:
+        async with open_place("memory:", options.flow) as place:
+            assert place.flow is not None, "it was named"
+            write(place.flow.draw_mermaid() + "\n")
+    return ExitCode.DONE
+
+
+def orchestrate_brief(options: argparse.Namespace) -> int:
+    """Carry out a brief, and report."""
+    brief = _load(options.brief)
+    _check_output(options.output)
+    folder = options.brief.absolute().parent
+    thread_id = options.thread or _name_for(options.brief)
+
+    async def job(run: _Run) -> None:
+        async with _place_for_new(options) as place:
+            if not isinstance(place.store, MemoryStore):
+                run.words = place.words("resume", thread_id)
+                if not options.quiet:
+                    warn(f"Thread {thread_id}; if it is cut off: {run.words}")
+            run.progress = Progress(brief)
+            with _watched(run.progress, quiet=options.quiet) as told:
+                run.report = await orchestrate(
+                    brief, folder, run.progress, told, store=place.store, thread_id=thread_id
+                )
+
+    return _carry_out(job, options)
+
+
+def resume_thread(options: argparse.Namespace) -> int:
+    """Go on with a thread: with a report if it is one of a brief, else with its state."""
+    _check_output(options.output)
+
+    async def job(run: _Run) -> None:
+        async with opened(options) as place:
+            row, flow = await find_flow(place, options.thread)
+            run.words = place.words("resume", row.thread_id)
+            if row.holder is not None and not options.quiet:
+                warn(f"Thread {row.thread_id} is held by {row.holder}: waiting for a sign of life.")
+            if flow.name != GRAPH or place.flow is not None:
+                run.text, run.code = await stream(options, place, row, flow)
+                return
+            if options.answer:
+                raise Refused(f"thread {row.thread_id!r} asks nothing: leave --answer out")
+            await wait_until_free(place, row)
+            run.progress = await recall(row.thread_id, place.store)
+            with _watched(run.progress, quiet=options.quiet) as told:
+                run.report = await resume(
+                    row.thread_id, run.progress, told, store=place.store, migrate=options.migrate
+                )
+
+    return _carry_out(job, options)
+
+
+def _load(path: Path) -> Brief:
+    try:
+        return load_brief(path)
+    except BriefError as error:  # which has a line for each fault
+        raise Refused(str(error)) from error
+
+
+def _check_output(output: Path | None) -> None:
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+        raise Refused(f"{output} cannot be written: no such folder, or it is one")
+
+
+def _name_for(brief: Path) -> str:
+    """The id of a new thread: what the brief is called, and eight digits."""
+    stem = re.sub(r"[^A-Za-z0-9_.]+", "-", brief.stem).strip("-")[:40] or GRAPH
+    return f"{stem}-{uuid.uuid4().hex[:8]}"
+
+
+@asynccontextmanager
+async def _place_for_new(options: argparse.Namespace) -> AsyncIterator[Place]:
+    """The store for a new thread; in memory where there is no other, and the command named none."""
+    try:
+        async with open_place(options.store) as place:
+            yield place
+    except NotKept as error:
+        if not options.quiet:
+            warn(f"The thread is not kept: {error}")
+        yield Place(MemoryStore())
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of a run from outside, also when it is cut off."""
+
+    progress: Progress | None = None
+    """How far a brief is."""
+    report: Report | None = None
+    text: str = ""
+    """What is shown in place of a report."""
+    code: int = ExitCode.DONE
+    words: str | None = None
+    """The command that goes on with it; nothing if it is not kept."""
+
+
+def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespace) -> int:
+    run = _Run()
+    try:
+        anyio.run(job, run)
+    except KeyboardInterrupt:
+        # By now every branch is cancelled: `anyio.run` leaves no task behind.
+        warn("Interrupted." + (f" Go on with it: {run.words}" if run.words else ""))
+        run.code = ExitCode.INTERRUPTED
+        if run.progress is not None:
+            run.report = run.progress.stopped(status="interrupted", reason="Ctrl-C.")
+    except PlaitError as error:
+        if code_of(error) is ExitCode.REFUSED:
+            raise
+        run.code = ExitCode.FAILED
+        warn(f"The run failed: {in_one_line(error)}")
+        if run.words:
+            warn(_way_out(error, run.words))
+        if run.progress is not None:
+            run.report = run.progress.stopped(status="failed", reason=f"{error}.")
+    if run.report is not None:
+        _deliver(run.report, options)
+    elif run.text:
+        _put(run.text, options.output)
+    return run.code
+
+
+def _way_out(error: PlaitError, words: str) -> str:
+    if isinstance(error, _DECIDED):
+        return f"What led to it: {words.replace(' resume ', ' show --history ', 1)}"
+    return f"Go on with it: {words}"
+
+
+def _deliver(report: Report, options: argparse.Namespace) -> None:
+    text = as_json(to_json(report)) if options.json else to_markdown(report)
+    drawn = options.output is None and not options.json and sys.stdout.isatty()
+    if drawn and _has_rich():
+        _show(text)
+    else:
+        _put(text, options.output)
+
+
+def _put(text: str, output: Path | None) -> None:
+    if output is None:
+        write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"{output} cannot be written: {error.strerror or error}") from error
+    warn(f"The report is in {output}")
+
+
+@contextmanager
+def _watched(progress: Progress, *, quiet: bool) -> Iterator[Callable[[str], None] | None]:
+    """Show progress while the block runs; gives what is to be told each line, if anything is."""
+    if quiet:
+        yield None
+    elif not sys.stderr.isatty():
+        yield warn
+    elif not _has_rich():
+        warn("(With rich, from the extra plait[cli], this is a live table.)")
+        yield warn
+    else:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True)
+        with Live(
+            get_renderable=lambda: _table_of(progress), console=console, refresh_per_second=8
+        ):
+            yield None
+
+
+def _has_rich() -> bool:
+    return importlib.util.find_spec("rich") is not None
+
+
+_STYLES = {
+    "waiting": "dim",
+    "working": "cyan",
+    "done": "green",
+    "failed": "red",
+    "late": "yellow",
+    "cancelled": "yellow",
+    "dead": "dim",
+}
+
+
+def _table_of(progress: Progress) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(progress.brief.title), title_justify="left", expand=False)
+    for name in ("Branch", "Task", "Status", "Seconds", "Remark"):
+        table.add_column(name, justify="right" if name == "Seconds" else "left")
+    for task in progress.tasks.values():
+        elapsed = task.elapsed()
+        table.add_row(
+            task.branch,
+            # Text, since in a plain string rich would take square brackets for its markup.
+            Text(task.task),
+            Text(task.status, style=_STYLES[task.status]),
+            "" if elapsed is None else f"{elapsed:.2f}",
+            Text(task.remark),
+        )
+    if gathering := progress.gathering:
+        table.caption = (
+            f"sync point: {gathering.status}, {gathering.arrived} of {gathering.activated} "
+            f"branches after {gathering.waited:.2f} s"
+        )
+    return table
+
+
+def _show(markdown: str) -> None:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(markdown))
