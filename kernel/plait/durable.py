@@ -11,7 +11,6 @@ stores; the lease and its expiry only decide when somebody else may take a threa
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import random
 import socket
