@@ -129,7 +129,7 @@ class Program:
     def send(self, _: State) -> Send:
         return Send("first" if self.place == "start" else "after", self.value)
 
-    def flow(self, store: Store) -> Flow[State]:
+    def flow(self, store: Store) -> Flow[Any]:
         graph = Graph(State, "program")
         graph.add_node("first", self.first, targets=["after"])
         graph.add_node("after", self.after)
@@ -152,7 +152,7 @@ class Program:
         graph.add_edge("after", END)
         return graph.compile(store)
 
-    async def carry_out(self, flow: Flow[State], thread_id: str) -> RunResult[State]:
+    async def carry_out(self, flow: Flow[Any], thread_id: str) -> RunResult[Any]:
         """Do it; in places behind a run, what ran before is not counted."""
         given = {"note": self.value} if self.place == "input" else {}
         result = await flow.run(given, thread_id)
@@ -365,7 +365,7 @@ async def test_what_cannot_be_stored_is_refused_before_anything_follows(
     assert refusals[0].type == refusals[1].type
 
 
-async def left_well(flow: Flow[State], place: str, thread_id: str) -> None:
+async def left_well(flow: Flow[Any], place: str, thread_id: str) -> None:
     """A thread to which something bad was given is as it was, or not there."""
     if place == "input":
         with pytest.raises(ThreadNotFound):
@@ -471,7 +471,7 @@ async def test_what_is_accepted_comes_back_exactly(
     assert identical(found, value)
 
 
-async def kept_value(flow: Flow[State], place: str, thread_id: str) -> Any:
+async def kept_value(flow: Flow[Any], place: str, thread_id: str) -> Any:
     """What another handle finds where a value was put."""
     snapshot = await flow.state(thread_id)
     if place == "question":
@@ -495,7 +495,7 @@ class Asking(TypedDict, total=False):
     answer: str
 
 
-async def add(state: Asking) -> Asking:
+async def add(state: Any) -> Asking:
     return {"items": [state["number"]]}
 
 
@@ -503,7 +503,7 @@ async def question(_: Asking) -> Asking:
     return {"answer": interrupt("?")}
 
 
-def asking(store: Store) -> Flow[Asking]:
+def asking(store: Store) -> Flow[Any]:
     graph = Graph(Asking, "asking")
     graph.add_node(add)
     graph.add_node(question)

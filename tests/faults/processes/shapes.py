@@ -145,10 +145,10 @@ def _rounds(graph: Graph[State], width: int) -> None:
         graph.add_node(name, fn)
     graph.add_sync_point("gather", Join())
 
-    def items(state: State) -> list[Send]:
+    def items(state: Any) -> list[Send]:
         return [Send("item", n) for n in range(1 + (state["seed"] + width) % 4)]
 
-    def again(state: State) -> str:
+    def again(state: Any) -> str:
         return "plan" if state["rounds"] < 2 + state["seed"] % 3 else END
 
     graph.add_edge(START, "plan")
