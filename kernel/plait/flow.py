@@ -44,10 +44,11 @@ from .events import (
     Writes,
 )
 from .executor import Executor, Interrupts, Listener
-from .machine import UPDATE, Machine
+from .machine import INPUT, UPDATE, Machine
 from .node import check_declared
 from .plan import Plan
 from .replay import PastReader
+from .state import NodeWrites
 from .store import (
     UNNAMED,
     Durability,
@@ -151,8 +152,10 @@ class Flow(Generic[S]):
             from .durable import open_store
 
             self.store = open_store(store)
-        else:
+        elif hasattr(store, "lease"):
             self.store = store
+        else:
+            raise TypeError(f"store={store!r:.80} must be a store, its URL or None")
         self._shares = store is not None  # whether other graphs may use the store, or later code
         self._owns = isinstance(store, str)
         self._past = PastReader(plan, self.store, durability, types)
@@ -314,6 +317,8 @@ class Flow(Generic[S]):
             journal.status = "completed"
             machine.plan = self.plan
             writes = self.plan.schema.check_input(machine.values, given)
+            # A reducer that cannot take it says so before it is recorded.
+            self.plan.schema.fold(machine.values, (NodeWrites(INPUT, writes),))
             executor = self._executor(machine, journal, thread_id, context, listener)
             started = RunStarted(executor.now(), (machine.runs,), writes, fingerprint)
             return await self._finish(executor, journal, started)
@@ -327,6 +332,8 @@ class Flow(Generic[S]):
         *,
         migrate: bool,
     ) -> RunResult[S]:
+        if answers is not None and not isinstance(answers, Mapping):
+            raise TypeError(f"answers={answers!r:.80} must be a mapping of interrupt ids to values")
         fingerprint = await self._past.fingerprint() if self._shares else ""
         async with self.store.lease(thread_id, self._past.format) as journal:
             past = journal.past
@@ -492,6 +499,7 @@ class Flow(Generic[S]):
             ThreadExists: there is a thread with the new id.
             ValueError: the journal has no such position; the first is 1.
         """
+        _check_whole("at", at)
         last = (await self.state(thread_id)).position
         if not 1 <= at <= last:
             raise ValueError(f"thread {thread_id!r} has positions 1 to {last}, not {at}")
@@ -585,8 +593,10 @@ class Flow(Generic[S]):
             ValueError: neither is given, or one is below 0.
         """
         for name, value in (("keep", keep), ("keep_bytes", keep_bytes)):
-            if value is not None and value < 0:
-                raise ValueError(f"{name}={value!r} must be 0 or more")
+            if value is not None:
+                _check_whole(name, value)
+                if value < 0:
+                    raise ValueError(f"{name}={value!r} must be 0 or more")
         if keep is None and keep_bytes is None:
             raise ValueError("say how much to keep: keep=..., keep_bytes=... or both")
         async with self.store.lease(thread_id, self._past.format) as journal:
@@ -601,7 +611,11 @@ class Flow(Generic[S]):
             return cut
 
     async def _read(self, thread_id: ThreadId, upto: int | None, *, whole: bool = False) -> Past:
-        past = await self.store.past(thread_id, self._past.format, upto, whole=whole)
+        upper = upto
+        if upto is not None:
+            _check_whole("at", upto)
+            upper = min(max(upto, 0), _LAST)  # which every store can look for
+        past = await self.store.past(thread_id, self._past.format, upper, whole=whole)
         if past is None:
             raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
         if upto is not None and upto != past.position + len(past.events):
@@ -638,6 +652,14 @@ class Flow(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}: {len(self.plan.vertices) - 2} vertices>"
+
+
+_LAST = 2**63 - 1
+
+
+def _check_whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} must be a whole number")
 
 
 def _branch_to_update(
