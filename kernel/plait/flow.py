@@ -339,7 +339,11 @@ class Flow(Generic[S]):
             past = journal.past
             if past.snapshot is None and not past.events:
                 raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
-            machine, begun_by = await self._past.replay(past)
+            try:
+                machine, begun_by = await self._past.replay(past)
+            except StoreError as error:
+                await self._past.check_graph(past, error)
+                raise
             journal.status = _status(machine)
             changed = machine.running and begun_by and begun_by != fingerprint
             if changed:

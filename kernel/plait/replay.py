@@ -163,8 +163,8 @@ class PastReader:
             except Exception as error:
                 raise StoreError(
                     f"event {position} of thread {past.thread_id!r} does not follow from those "
-                    f"before it ({type(error).__name__}: {error}): rows were changed by hand, or "
-                    "come from elsewhere"
+                    f"before it ({type(error).__name__}: {error}): rows were changed by hand or "
+                    "come from elsewhere, or the schema's reducers are not those that wrote them"
                 ) from error
             if note is not None and position > begin:
                 note(machine, event, commands)
@@ -222,6 +222,16 @@ class PastReader:
             if type(event) is RunStarted:
                 graph = None
         return found[::-1]
+
+    async def check_graph(self, past: Past, error: StoreError) -> None:
+        """Raise ``GraphChanged`` where that may be why a journal cannot be replayed."""
+        from .fingerprint import differences
+
+        graph = next((each for each in reversed(self._graphs(past.events)) if each), "")
+        if graph and graph != self._fingerprint:
+            old = await self._description_of(graph)
+            if changed := differences(old, self._description):
+                raise GraphChanged(past.thread_id, [*changed, str(error)]) from error
 
     async def adopt(self, past: Past, machine: Machine, begun_by: str, *, migrate: bool) -> Machine:
         """Replay a journal so that its last run, on ``machine``, goes on with this graph.

@@ -26,6 +26,7 @@ from plait import (
     START,
     Flow,
     Graph,
+    InterruptError,
     Join,
     LeaseLost,
     NodeContext,
@@ -33,6 +34,7 @@ from plait import (
     ThreadBusy,
     ThreadNotFound,
     ThreadUnfinished,
+    interrupt,
 )
 from plait.errors import StoreUnavailable
 from plait.events import BranchPath, NodeCompleted, RunStarted
@@ -42,7 +44,7 @@ from plait.testing.memory_backend import MemoryBackend
 from tests.kernel.build import Work
 from tests.stores import Simulation
 
-__all__ = ["Figures", "two_inputs", "two_owners"]
+__all__ = ["Figures", "two_answers", "two_inputs", "two_owners"]
 
 _TTL = 5.0
 _DURABILITIES: tuple[Durability, ...] = ("sync", "sync", "async", "exit")
@@ -93,6 +95,7 @@ class Round:
         self.sim = Simulation()
         self.figures = figures
         self.begun: dict[tuple[BranchPath, str], int] = {}
+        self.acted: list[str] = []
         self.plan = plan_of(self.rng.choice((2, 3, 4)))
         self.durability: Durability = self.rng.choice(_DURABILITIES)
         self.reader: Flow[Any] = Flow(self.plan, self.sim.store())
@@ -256,9 +259,66 @@ def two_inputs(seed: int, figures: Figures) -> None:
     figures.rounds += 1
 
 
+@cache
+def asking() -> Plan:
+    """A node that asks, and one that does what the answer says."""
+
+    async def ask(_state: Any) -> Any:
+        return {"items": [interrupt("shall I?")]}
+
+    async def act(state: Any, ctx: NodeContext) -> Any:
+        contender: Contender = ctx.context
+        contender.round.figures.calls += 1
+        contender.round.acted.append(state["items"][-1])
+        await anyio.sleep(contender.rng.uniform(0, 0.5))
+        return {"items": ["done"]}
+
+    graph = Graph(Work).add_node("ask", ask).add_node("act", act)
+    return graph.add_edge(START, "ask").add_edge("ask", "act").add_edge("act", END).plan()
+
+
+def two_answers(seed: int, figures: Figures) -> None:
+    """Two answers at once to one question: one is taken and carried out, the other refused."""
+    round_ = Round(seed, figures)
+    round_.plan, round_.durability = asking(), round_.rng.choice(("sync", "async", "exit"))
+    round_.reader = Flow(round_.plan, round_.sim.store())
+    one = Contender(round_, 0, calm=True)
+    other = one if round_.rng.random() < 0.3 else Contender(round_, 1, calm=True)
+
+    async def answer(contender: Contender, what: str, name: str, taken: list[str]) -> None:
+        await anyio.sleep(round_.rng.choice((0, 0, round_.rng.random())))
+        while True:
+            try:
+                await contender.flow.resume("t", {name: what}, context=contender)
+            except ThreadBusy as error:
+                figures.refused[type(error).__name__] += 1
+                await anyio.sleep(0.1 + round_.rng.random())
+            except InterruptError as error:
+                figures.refused[type(error).__name__] += 1
+                return
+            else:
+                taken.append(what)
+                return
+
+    async def main() -> list[str]:
+        asked = await one.flow.run({}, "t", context=one)
+        taken: list[str] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer, one, "yes", asked.interrupts[0].id, taken)
+            group.start_soon(answer, other, "no", asked.interrupts[0].id, taken)
+        return taken
+
+    taken = round_.sim.run(main())
+    if len(taken) != 1 or round_.acted != taken:
+        round_.wrong(f"taken: {taken}, carried out: {round_.acted}")
+    round_.check([[*taken, "done"]])
+    figures.rounds += 1
+
+
 EXPERIMENTS: dict[str, Callable[[int, Figures], None]] = {
     "two owners": two_owners,
     "two inputs": two_inputs,
+    "two answers": two_answers,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.races import Figures, two_inputs, two_owners
+from tests.faults.races import Figures, two_answers, two_inputs, two_owners
 
 
 def test_of_several_processes_that_want_a_thread_one_has_it_at_a_time() -> None:
@@ -20,3 +20,11 @@ def test_of_two_inputs_at_once_one_is_taken_and_the_other_told() -> None:
         two_inputs(seed, figures)
     assert (figures.rounds, figures.wrong) == (300, [])
     assert figures.refused["ThreadBusy"] >= 300
+
+
+def test_of_two_answers_at_once_one_is_taken_and_carried_out() -> None:
+    figures = Figures()
+    for seed in range(300):
+        two_answers(seed, figures)
+    assert (figures.rounds, figures.wrong) == (300, [])
+    assert figures.refused["InterruptError"] == 300

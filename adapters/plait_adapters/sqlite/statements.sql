@@ -125,7 +125,7 @@ delete from plait_snapshots where thread = :thread and position < :position
 
 -- name: pruned
 update plait_threads
-set pruned = :position, size = size - :size
+set pruned = max(pruned, :position), size = size - :size
 where thread = :thread
 
 -- name: make_fork

@@ -638,6 +638,17 @@ class BackendSuite:
             assert await backend.load_snapshot("t", 4) == Row(4, b"4")
             assert await backend.load_snapshot("t", 6) == Row(5, b"5")
 
+    async def test_what_was_pruned_stays_so_though_less_is_asked_for_later(
+        self, backend: Backend
+    ) -> None:
+        grant = await _begin(backend, events=5)
+        for position in (4, 2):
+            assert await backend.save_snapshot("t", grant.epoch, position, b"snapshot")
+            assert await backend.prune("t", grant.epoch, position)
+        assert (await _known(backend)).pruned == 4
+        assert await _positions(backend) == [5]
+        assert await backend.load_snapshot("t", 5) == Row(4, b"snapshot")
+
     async def test_all_events_may_be_pruned(self, backend: Backend) -> None:
         grant = await _begin(backend, events=3)
         await backend.save_snapshot("t", grant.epoch, 3, b"all")

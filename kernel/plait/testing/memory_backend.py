@@ -396,7 +396,7 @@ class MemoryBackend:
             del thread.positions[:kept]
             for old in [p for p in thread.snapshots if p < position]:
                 del thread.snapshots[old]
-            thread.pruned = position
+            thread.pruned = max(thread.pruned, position)
             return True
 
         return await self._step("prune", effect)
