@@ -18,6 +18,7 @@ from .commands import StartTimer
 from .draw import draw_mermaid
 from .errors import (
     InterruptError,
+    StoreError,
     ThreadError,
     ThreadNotFound,
     ThreadUnfinished,
