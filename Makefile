@@ -11,6 +11,8 @@ PYTHON ?=
 # Set to 1, `make test` measures branch coverage and fails below the floor.
 COVERAGE ?=
 PYTEST_ARGS ?=
+# For how many seconds `make chaos` runs.
+CHAOS ?= 3600
 # How many schedules `make laws` runs, and from which seed (empty: a new one).
 LAWS ?= 100000
 SEED ?=
@@ -27,7 +29,7 @@ export PIP_ROOT_USER_ACTION = ignore
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 export PYRIGHT_PYTHON_GLOBAL_NODE = 0
 
-.PHONY: help demo test laws lint format types imports check bench clean mutations crashes
+.PHONY: help demo test laws chaos lint format types imports check bench clean mutations crashes
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +37,7 @@ help:
 	@echo 'make test     run the tests'
 	@echo 'make laws     the laws of the design page under 100,000 schedules (LAWS=..., SEED=...)'
 	@echo 'make crashes  a process dies at each of 10,000 points, and another goes on (POINTS=...)'
+	@echo 'make chaos    an hour of it: workers and PostgreSQL ended at random (CHAOS=seconds, SEED=...)'
 	@echo 'make check    all that CI runs: lint, types, imports, tests with coverage'
 	@echo 'make lint | types | imports | format | bench | clean'
 
@@ -46,6 +49,10 @@ test: $(DEV)
 
 laws: $(DEV)
 	@PYTHONPATH=. $(BIN)/python -m tests.properties.run_laws --schedules $(LAWS) $(if $(SEED),--seed $(SEED))
+
+# Ends with what was found, and with 1 if a run was lost, wrong or stuck, or anything done twice.
+chaos: $(DEV)
+	@PYTHONPATH=. $(BIN)/python -m tests.faults.processes.chaos --seconds $(CHAOS) $(if $(SEED),--seed $(SEED))
 
 lint: $(DEV)
 	@$(BIN)/ruff check $(CODE)

@@ -11,14 +11,13 @@ stores; the lease and its expiry only decide when somebody else may take a threa
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import random
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
@@ -41,7 +40,15 @@ from .errors import (
 )
 from .events import JournalEvent, ThreadId
 from .seal import Protection, Seal
-from .store import JournalFormat, LeasedJournal, Past, Store, check_id, check_thread_id
+from .store import (
+    JournalFormat,
+    LeasedJournal,
+    Past,
+    Store,
+    check_id,
+    check_seconds,
+    check_thread_id,
+)
 
 __all__ = ["DurableStore", "Limits", "check_thread_id", "open_store"]
 
@@ -78,6 +85,12 @@ class Limits:
     max_history_events: int = 51_200
     """How many events a thread may have that were not pruned; a fork has those it begins with."""
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value: object = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{field.name}={value!r:.80} must be a count, 1 or more")
+
 
 class DurableStore:
     """A store over a backend. SQLite and PostgreSQL are subclasses that bring their own.
@@ -107,8 +120,9 @@ class DurableStore:
         seal: Seal | None = None,
     ) -> None:
         for name, value in (("lease_ttl", lease_ttl), ("patience", patience)):
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}={value!r} must be seconds above 0")
+            check_seconds(name, value)
+        if not isinstance(limits, Limits | None):
+            raise TypeError(f"limits={limits!r:.80} must be Limits(...)")
         check_id("tenant", backend.tenant)
         self.backend: Backend = backend
         self.protection: Protection = Protection(seal, backend.tenant)
@@ -974,9 +988,12 @@ def open_store(url: str, **options: Any) -> Store:
 
     Raises:
         StoreError: no such store is known, or what it needs is not installed.
+        ValueError, TypeError: an option is not what it should be.
     """
     from importlib.metadata import entry_points
 
+    if not isinstance(url, str):
+        raise TypeError(f"a URL is a string, not {type(url).__name__}: {url!r:.80}")
     scheme, colon, _ = url.partition(":")
     if scheme == "memory" and colon:
         from .store import MemoryStore
@@ -985,9 +1002,7 @@ def open_store(url: str, **options: Any) -> Store:
     known = {point.name: point for point in entry_points(group="plait.stores")}
     if not colon or scheme not in known:
         names = ", ".join(sorted([*known, "memory"]))
-        raise StoreError(
-            f"no store is known for {url.partition('@')[0]!r}: a URL begins with one of {names}"
-        )
+        raise StoreError(f"no store is known for {scheme!r:.80}: a URL begins with one of {names}")
     try:
         class_ = known[scheme].load()
     except ImportError as error:

@@ -216,7 +216,10 @@ class Graph(Generic[S]):
         Raises:
             GraphError: lists everything that is wrong, each with what to do about it.
         """
+        import anyio
+
         from .flow import Flow
+        from .store import Durability
 
         stops = {
             "interrupt_before": _names(interrupt_before),
@@ -227,8 +230,24 @@ class Graph(Generic[S]):
             for option, names in stops.items()
             for name in sorted(names - self._nodes.keys())
         ]
-        if max_interrupts < 1:
-            faults.append(f"max_interrupts={max_interrupts} must be a count, 1 or more")
+        counts: dict[str, Any] = {"max_interrupts": max_interrupts}
+        if max_concurrency is not None:
+            counts["max_concurrency"] = max_concurrency
+        counts |= {
+            f"pools[{name!r}]": places
+            for name, places in (pools or {}).items()
+            if not isinstance(places, anyio.CapacityLimiter)
+        }
+        for name, count in counts.items():
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                faults.append(f"{name}={count!r:.80} must be a count, 1 or more")
+        if isinstance(types, Sequence):
+            given: Sequence[Any] = types
+            strange = [each for each in given if not isinstance(each, type)]
+            faults += [f"types has {each!r:.80}, which is no type" for each in strange]
+        if durability not in typing.get_args(Durability):
+            known = ", ".join(map(repr, typing.get_args(Durability)))
+            faults.append(f"durability={durability!r:.80} must be one of {known}")
         return Flow(
             self.plan(pools=tuple(pools or ()), faults=faults),
             store,

@@ -168,8 +168,8 @@ class NodeContext:
         self.context: Any = context
         self.outcome: Outcome | None = outcome
         self.error: PlaitError | None = error
-        self.step = step
-        self.asking = 0
+        self.step: int = step
+        self.asking: int = 0
         self.asked: tuple[Interrupt, ...] = ()
         self._host = host
 
@@ -404,6 +404,10 @@ def _target(plan: Plan, vertex: Vertex, chooser: str, item: Any) -> Target:
         raise RoutingError(
             vertex.name, f"{chooser} returned {shorten(item)}, which is no name and no Send"
         )
+    names: tuple[Any, ...] = target.after if target.id is None else (target.id, *target.after)
+    for name in names:
+        if not isinstance(name, str):
+            raise RoutingError(vertex.name, f"{chooser} gives the id {name!r}: it must be a string")
     there = plan.vertices.get(target.node)
     if there is None or target.node == START:
         raise RoutingError(vertex.name, f"{chooser} chose {target.node!r}, which is no node")

@@ -6,6 +6,7 @@ thread has one writer at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ __all__ = [
     "Past",
     "Store",
     "check_id",
+    "check_seconds",
     "check_thread_id",
 ]
 
@@ -224,7 +226,7 @@ class ListJournal:
 
     def __init__(self) -> None:
         self.events: list[JournalEvent] = []
-        self.status = "running"
+        self.status: str = "running"
 
     def append(self, event: JournalEvent) -> None:
         """Add an event at the end."""
@@ -274,6 +276,13 @@ def check_id(what: str, given: object) -> None:
             f"a {what} has 1 to {_LONGEST_ID} bytes in UTF-8, and {given[:40]!r} has "
             f"{len(given.encode())}"
         )
+
+
+def check_seconds(what: str, given: object) -> None:
+    """Refuse what is no time above 0. Raises ``ValueError``."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not (is_number and math.isfinite(given) and given > 0):  # type: ignore[arg-type, operator]
+        raise ValueError(f"{what}={given!r:.80} must be seconds above 0")
 
 
 _LONGEST_ID: Final = 512
@@ -388,7 +397,7 @@ class MemoryStore:
         if not 1 <= at <= len(source.events):
             raise StoreError(f"thread {thread_id!r} has positions 1 to {len(source.events)}: {at}")
         if new_thread_id in self._journals:
-            raise ThreadExists(new_thread_id, "exists: give the fork an id of its own")
+            raise ThreadExists(new_thread_id, "exists already: choose another id for the fork")
         fork = self._journals[new_thread_id] = _MemoryJournal()
         fork.events += source.events[:at]
 

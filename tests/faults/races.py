@@ -97,7 +97,7 @@ class Round:
         self.begun: dict[tuple[BranchPath, str], int] = {}
         self.acted: list[str] = []
         self.plan = plan_of(self.rng.choice((2, 3, 4)))
-        self.durability = self.rng.choice(_DURABILITIES)
+        self.durability: Durability = self.rng.choice(_DURABILITIES)
         self.reader: Flow[Any] = Flow(self.plan, self.sim.store())
 
     async def finished(self) -> set[tuple[BranchPath, str]]:

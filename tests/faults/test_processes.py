@@ -82,7 +82,8 @@ class Hasty:
 
 def hastily(store: DurableStore, durability: Durability) -> Flow[Any]:
     """The program on a store that acknowledges too early."""
-    store.backend = Hasty(store.backend)
+    hasty: Any = Hasty(store.backend)  # all else is handed on
+    store.backend = hasty
     return compiled(store, durability)
 
 

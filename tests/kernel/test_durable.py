@@ -25,6 +25,7 @@ from plait import (
     ThreadBusy,
     ThreadUnfinished,
 )
+from plait.backend import Row, ThreadRow
 from plait.codec import TypeRegistry
 from plait.durable import DurableStore
 from plait.errors import StoreUnavailable, ThreadNotFound
@@ -292,18 +293,18 @@ def test_a_lease_is_renewed_for_as_long_as_a_run_takes(sim: Simulation) -> None:
 def test_a_busy_thread_names_its_holder_and_when_its_lease_expires(sim: Simulation) -> None:
     flow = chain(100.0).compile(sim.store(lease_ttl=30))
 
-    found: list[ThreadBusy] = []
-
-    async def main() -> None:
+    async def main() -> ThreadBusy:
+        busy: BaseException | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(flow.run, {}, "t")
             await anyio.sleep(15)
             with pytest.raises(ThreadBusy) as raised:
                 await flow.resume("t")
-            found.append(raised.value)
+            busy = raised.value
+        assert isinstance(busy, ThreadBusy)
+        return busy
 
-    sim.run(main())
-    (error,) = found
+    error = sim.run(main())
     host, process, _ = str(error.holder).rsplit(":", 2)
     assert (bool(host), process.isdecimal()) == (True, True)
     assert error.expires == 1e9 + 10 + 30  # the first renewal was at 10
@@ -340,16 +341,15 @@ def test_a_failed_renewal_is_repeated_before_the_lease_expires(sim: Simulation) 
     outage = Outage(sim.clock, 9, 12, "renew")
     flow = chain(100.0).compile(sim.store(outage, lease_ttl=30))
 
-    found: list[Any] = []
-
-    async def main() -> None:
+    async def main() -> float | None:
+        row: ThreadRow | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(flow.run, {}, "t")
             await anyio.sleep(14)
-            found.append(await sim.thread())
+            row = await sim.thread()
+        return row.expires if row is not None else None
 
-    sim.run(main())
-    assert found[0].expires == 1e9 + 12 + 30
+    assert sim.run(main()) == 1e9 + 12 + 30
     assert outage.struck == 2
 
 
@@ -392,9 +392,8 @@ def test_nothing_is_stored_any_more_once_the_lease_is_lost(
     names = {name: log.node(name, 1) for name in "abc"}
     flow = build("START a b c END", **names).compile(sim.store(), durability=durability)
 
-    stored: list[int] = []
-
-    async def main() -> None:
+    async def main() -> int:
+        rows: Sequence[Row] = ()
         async with anyio.create_task_group() as group:
 
             async def run() -> None:
@@ -404,10 +403,11 @@ def test_nothing_is_stored_any_more_once_the_lease_is_lost(
             group.start_soon(run)
             await anyio.sleep(1.5)
             steal(sim)
-            stored.append(len(await sim.read()))
+            rows = await sim.read()
+        return len(rows)
 
-    sim.run(main())
-    assert len(sim.run(sim.read())) == stored[0]
+    stored = sim.run(main())
+    assert len(sim.run(sim.read())) == stored
     assert log.order == (["a", "b"] if durability == "sync" else ["a", "b", "c"][: len(log.order)])
 
 

@@ -329,7 +329,7 @@ def test_a_thread_cannot_be_forked_from_nowhere_nor_onto_another() -> None:
             thread.fork(at)
     thread.fork(1)
     for taken in ("new", "t"):
-        with pytest.raises(ThreadExists, match="an id of its own"):
+        with pytest.raises(ThreadExists, match="exists already"):
             thread.fork(1, taken)
 
 

@@ -31,6 +31,7 @@ from plait.errors import (
     ThreadNotFound,
 )
 from plait.events import ThreadId
+from plait.store import check_seconds
 
 from .connections import Connections, GivenConnections, Link, Loan, OwnConnections
 from .faults import translated
@@ -87,10 +88,13 @@ class PostgresBackend:
         pool_size: int = 8,
         statement_cache_size: int | None = None,
     ) -> None:
-        if not (math.isfinite(timeout) and timeout > 0):
-            raise ValueError(f"timeout={timeout!r} must be seconds above 0")
-        if pool_size < 2:
+        check_seconds("timeout", timeout)
+        given: object = pool_size  # whatever was passed
+        if not isinstance(given, int) or given < 2:
             raise ValueError(f"pool_size={pool_size!r} must be 2 or more")
+        given = tenant
+        if not isinstance(given, str):
+            raise TypeError(f"tenant={tenant!r:.80} must be a string")
         if len(tenant.encode()) > _LONGEST_TENANT or "\0" in tenant:
             raise ValueError(f"tenant={tenant[:40]!r} must have at most 512 bytes, and no NUL")
         self._sql = Statements(schema)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import time
@@ -17,6 +16,7 @@ import anyio.to_thread
 from plait.backend import Grant, Record, Row, ThreadRow
 from plait.errors import StoreError, ThreadBusy, ThreadExists, ThreadNotFound
 from plait.events import ThreadId
+from plait.store import check_seconds
 
 from .file import DatabaseFile, Synchronous, statements
 from .worker import Worker
@@ -98,8 +98,7 @@ class SQLiteBackend:
         timeout: float = 10.0,
         synchronous: Synchronous = "FULL",
     ) -> None:
-        if not (math.isfinite(timeout) and timeout > 0):
-            raise ValueError(f"timeout={timeout!r} must be seconds above 0")
+        check_seconds("timeout", timeout)
         if synchronous not in get_args(Synchronous):
             raise ValueError(
                 f"synchronous={synchronous!r} must be one of {', '.join(get_args(Synchronous))}"

@@ -136,7 +136,7 @@ class BackendSuite:
       connection, how a test writes to a table of its own through it, and reads what was committed.
     """
 
-    pytestmark = pytest.mark.anyio
+    pytestmark: pytest.MarkDecorator = pytest.mark.anyio
 
     transactional: bool = False
     """Whether the backend offers transactions for a node's own statements."""

@@ -208,7 +208,9 @@ class CrashAt:
     ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing, until the crash."""
         async with self._store.lease(thread_id, format_ or JournalFormat()) as journal:
-            yield journal if self.crashed else _MortalJournal(journal, self)
+            # A property with a setter is as good as an attribute, which pyright denies.
+            mortal = cast("LeasedJournal", _MortalJournal(journal, self))
+            yield journal if self.crashed else mortal
 
     def make_codec(self, types: Callable[[], TypeRegistry]) -> Codec | None:
         """As the store's."""

@@ -42,13 +42,16 @@ from tests.faults.processes.program import Effects, World, answers_to
 from tests.faults.processes.shapes import SHAPES, Around
 from tests.postgres.server import Server
 
-__all__ = ["Chaos", "run"]
+__all__ = ["SCHEMA", "Chaos", "Supervisor"]
 
 _AT_A_TIME: Final = 8
 """Threads that a worker runs side by side."""
 
 _SEEDS: Final = 4
-_SCHEMA: Final = "plait_chaos"
+SCHEMA: Final = "plait_chaos"
+_PAUSE: Final = (5.0, 40.0)
+"""Seconds between two ends of the server, and of the worker that dies often."""
+
 _CALM: Final = 90.0
 """Seconds that the workers have to bring all to an end once nobody disturbs them."""
 
@@ -95,11 +98,11 @@ class Register:
             "order by rowid limit ?",
             (limit,),
         )
-        return [Task(*row[:3], json.loads(row[3])) for row in rows]
+        return [_task(row) for row in rows]
 
     def all(self) -> Sequence[Task]:
         rows = self._rows.execute("select thread_id, shape, seed, answers from runs")
-        return [Task(*row[:3], json.loads(row[3])) for row in rows]
+        return [_task(row) for row in rows]
 
     def set_done(self, thread_id: str) -> None:
         self._rows.execute("update runs set state = 'done' where thread_id = ?", (thread_id,))
@@ -139,6 +142,11 @@ class Register:
 
     def close(self) -> None:
         self._rows.close()
+
+
+def _task(row: tuple[str, int, int, str]) -> Task:
+    thread_id, shape, seed, answers = row
+    return Task(thread_id, shape, seed, json.loads(answers))
 
 
 # -- the worker --------------------------------------------------------------------------------
@@ -257,22 +265,31 @@ class Chaos:
 class Supervisor:
     """Gives work, answers questions, and disturbs."""
 
-    def __init__(self, folder: Path, server: Server, rate: float, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server: Server,
+        rate: float,
+        seed: int,
+        pause: tuple[float, float] = _PAUSE,
+    ) -> None:
+        self._pause = pause
         self.found = Chaos()
         self.effects = Effects.make(folder / "effects.db")
         self.register = Register(self.effects.path)
         self.register.make()
-        self._server = server
+        self.server = server
         self._rate = rate
         self._chance = random.Random(seed)
         self._lives = 0
         self._number = 0
 
     # The times are short, so that much happens in an hour.
-    _options: Final = {"schema": _SCHEMA, "lease_ttl": 3.0, "timeout": 3.0, "patience": 30.0}
+    _options: Final = {"schema": SCHEMA, "lease_ttl": 3.0, "timeout": 3.0, "patience": 30.0}
 
     def open(self) -> DurableStore:
-        store = open_store(self._server.url, **self._options)
+        """A handle on the store."""
+        store = open_store(self.server.url, **self._options)
         assert isinstance(store, DurableStore)
         return store
 
@@ -280,12 +297,13 @@ class Supervisor:
         """All of it."""
         async with self.open() as store:
             await store.threads()  # makes the schema
-        connection = await asyncpg.connect(self._server.url)
-        await connection.execute(f"create table {_SCHEMA}.payments (thread_id text, key text)")
+        connection = await asyncpg.connect(self.server.url)
+        await connection.execute(f"create table {SCHEMA}.payments (thread_id text, key text)")
         await connection.close()
         async with anyio.create_task_group() as workers:
             calm = anyio.Event()
-            for lasts in ((5.0, 40.0), (300.0, 900.0)):
+            # One dies as often as the server; one lives for long, so that its memory can be seen.
+            for lasts in (self._pause, (300.0, 900.0)):
                 workers.start_soon(self._employ, *lasts, calm)
             with anyio.move_on_after(seconds):
                 async with anyio.create_task_group() as group:
@@ -300,7 +318,7 @@ class Supervisor:
         self.found.stuck = self.register.left()
         self.found.met, unexpected = self.register.errors()
         self.found.unexpected = list(unexpected)
-        await self._look_at_all()
+        await self.look_at_all()
         self.register.close()
         self.effects.close()
         return self.found
@@ -315,20 +333,20 @@ class Supervisor:
 
     async def _disturb_server(self) -> None:
         while True:
-            await anyio.sleep(self._chance.uniform(5, 40))
+            await anyio.sleep(self._chance.uniform(*self._pause))
             how: Literal["fast", "immediate", "killed"]
             how = self._chance.choice(("fast", "immediate", "killed"))
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._end_server, how)
                 await anyio.sleep(self._chance.choice((0, 0.5, 3)))
-                await anyio.to_thread.run_sync(self._server.start)
+                await anyio.to_thread.run_sync(self.server.start)
             self.found.restarts[how] += 1
 
     def _end_server(self, how: Literal["fast", "immediate", "killed"]) -> None:
         if how == "killed":
-            self._server.kill()
+            self.server.kill()
         else:
-            self._server.stop(how)
+            self.server.stop(how)
 
     async def _employ(self, least: float, most: float, calm: anyio.Event) -> None:
         """Have a worker, and another one when it was killed."""
@@ -336,7 +354,7 @@ class Supervisor:
             self._lives += 1
             life = Life(
                 name=f"worker {self._lives}",
-                store=self._server.url,
+                store=self.server.url,
                 effects=self.effects.path,
                 thread_id="",
                 brief=False,
@@ -369,13 +387,14 @@ class Supervisor:
 
     # -- afterwards -----------------------------------------------------------------------------
 
-    async def _look_at_all(self) -> None:
+    async def look_at_all(self) -> None:
+        """Hold every journal and every effect against what must be."""
         found = self.found
         store = self.open()
         flows = [shapes.compiled(number, store) for number in range(SHAPES)]
         expected: dict[tuple[int, int], Any] = {}
-        connection = await asyncpg.connect(self._server.url)
-        rows = await connection.fetch(f"select thread_id, key from {_SCHEMA}.payments")
+        connection = await asyncpg.connect(self.server.url)
+        rows = await connection.fetch(f"select thread_id, key from {SCHEMA}.payments")
         await connection.close()
         found.payments = len(rows)
         payments: dict[str, Counter[str]] = {}
@@ -448,7 +467,8 @@ def _is_right(state: Mapping[str, Any], expected: Any, completed: set[str]) -> b
         return False
     if expected is not None:
         return bool(state == expected)
-    return len(log) == state["arrived"] + 2  # and the nodes before the fork and behind it
+    arrived: int = state["arrived"]
+    return len(log) == arrived + 2  # and the nodes before the fork and behind it
 
 
 async def _undisturbed(shape: int, seed: int, effects: Effects) -> Mapping[str, Any]:
@@ -463,8 +483,7 @@ async def _undisturbed(shape: int, seed: int, effects: Effects) -> Mapping[str, 
     return state
 
 
-async def run(seconds: float, rate: float, seed: int) -> Chaos:
-    """So many seconds of chaos, with so many new runs in each."""
+async def _run(seconds: float, rate: float, seed: int) -> Chaos:
     with tempfile.TemporaryDirectory(prefix="plait-chaos-") as folder, Server() as server:
         return await Supervisor(Path(folder), server, rate, seed).run(seconds)
 
@@ -476,7 +495,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
     print(f"{options.seconds:g} s, {options.rate:g} new runs a second, seed {options.seed}")
-    found = anyio.run(run, options.seconds, options.rate, options.seed)
+    found = anyio.run(_run, options.seconds, options.rate, options.seed)
     print(found)
     for text in found.unexpected[:5]:
         print(text)

@@ -104,7 +104,7 @@ def live(life: Life, report: Connection) -> None:
 async def _live(life: Life) -> Report:
     store = open_store(life.store, **life.options)
     assert isinstance(store, DurableStore)
-    mortal = Mortal(store.backend, life)
+    mortal: Any = Mortal(store.backend, life)  # all else is handed on
     store.backend = mortal
     flow = life.compile(store, life.durability)
     try:

@@ -195,13 +195,13 @@ def graph() -> Graph[State]:
     made.add_sync_point("enough", Join(quorum=2))
     made.add_sync_point("all", Join())
 
-    def items(state: State) -> list[Send]:
+    def items(state: Any) -> list[Send]:
         last = 1 + (state["seed"] + state.get("rounds", 0)) % 2
         return [
             Send("item", id=str(n), after=(str(n - 1),) if n == 2 else ()) for n in range(last + 1)
         ]
 
-    def again(state: State) -> str:
+    def again(state: Any) -> str:
         return "plan" if state["rounds"] < 1 + state["seed"] % 2 else "vote"
 
     made.add_edge(START, "plan")

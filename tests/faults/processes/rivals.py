@@ -189,7 +189,7 @@ class Said(TypedDict, total=False):
     answer: str
 
 
-async def add(state: Said, ctx: NodeContext) -> None:
+async def add(state: Any, ctx: NodeContext) -> None:
     ctx.context.effects.note(ctx, f"added {state['items'][-1]}")
     await ctx.context.take_time(state["items"][-1])
 

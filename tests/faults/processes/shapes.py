@@ -1,8 +1,8 @@
 """Graphs of many shapes, for runs that are disturbed in every way.
 
 A call notes itself as an effect, and writes its key when it is done. Most shapes end in a state
-that depends on nothing but the seed; where a sync point does not wait for all, which of its branches
-arrive is a matter of time, and only their number is known.
+that depends on nothing but the seed; where a sync point does not wait for all, it is a matter of
+time which of its branches arrive, and only their number is known.
 """
 
 from __future__ import annotations
@@ -145,10 +145,10 @@ def _rounds(graph: Graph[State], width: int) -> None:
         graph.add_node(name, fn)
     graph.add_sync_point("gather", Join())
 
-    def items(state: State) -> list[Send]:
+    def items(state: Any) -> list[Send]:
         return [Send("item", n) for n in range(1 + (state["seed"] + width) % 4)]
 
-    def again(state: State) -> str:
+    def again(state: Any) -> str:
         return "plan" if state["rounds"] < 2 + state["seed"] % 3 else END
 
     graph.add_edge(START, "plan")

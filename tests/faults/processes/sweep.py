@@ -86,7 +86,9 @@ async def opened(kind: str, compile_: Any = compiled, **options: Any) -> AsyncIt
         effects = Effects.make(Path(folder) / "effects.db")
         store = open_store(url, **options)
         assert isinstance(store, DurableStore)
-        flows = {durability: compile_(store, durability) for durability in DURABILITIES}
+        flows: dict[Durability, Flow[Any]] = {
+            durability: compile_(store, durability) for durability in DURABILITIES
+        }
         try:
             yield Place(url, options, effects, store, flows, itertools.count())
         finally:

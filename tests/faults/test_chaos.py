@@ -1,0 +1,59 @@
+"""A little of `make chaos`; and that its checker finds what it looks for."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.faults.processes.chaos import SCHEMA, Supervisor
+from tests.postgres.server import Server
+
+pytestmark = pytest.mark.slow
+
+SECONDS = float(os.environ.get("PLAIT_CHAOS", "15"))
+
+
+async def test_whatever_is_ended_every_run_comes_to_its_end(tmp_path: Path) -> None:
+    with Server() as server:
+        supervisor = Supervisor(tmp_path, server, rate=4, seed=1, pause=(2, 8))
+        found = await supervisor.run(SECONDS)
+    print(found)
+    assert found.runs > SECONDS
+    assert found.restarts
+    assert found.kills
+    assert not found.faults
+
+
+class Forger(Supervisor):
+    """Falsifies what there is before it looks at it."""
+
+    async def look_at_all(self) -> None:
+        connection = await asyncpg.connect(self.server.url)
+        for statement in (
+            "delete from {0}.events where thread_id = 'run-1'",
+            "delete from {0}.threads where thread_id = 'run-1'",
+            "delete from {0}.events where thread_id = 'run-2' and position = 2",
+            "insert into {0}.payments select * from {0}.payments limit 1",
+        ):
+            await connection.execute(statement.format(SCHEMA))
+        await connection.close()
+        self.effects._connection.execute(
+            "insert into effects select thread_id, 'ghost', key, note, attempt, ? from effects "
+            "where thread_id = 'run-3' limit 1",
+            (time.time() + 1,),
+        )
+        await super().look_at_all()
+
+
+async def test_what_is_forged_is_found(tmp_path: Path) -> None:
+    with Server() as server:
+        found = await Forger(tmp_path, server, rate=10, seed=2, pause=(50, 60)).run(4)
+    assert found.lost == 1
+    assert found.gaps == 1
+    assert found.again_although_saved == 1
+    assert found.payments_wrong == 1
+    assert not found.stuck
