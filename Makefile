@@ -72,12 +72,13 @@ types: $(DEV)
 imports: $(DEV)
 	@$(BIN)/lint-imports
 
-# Cheapest first, one after the other: the first fault is the last line printed.
+# Cheapest first, one after the other: the first fault is the last line printed. Two minutes of chaos
+# are among the tests.
 check: $(DEV)
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory imports
 	@$(MAKE) --no-print-directory types
-	@$(MAKE) --no-print-directory test COVERAGE=1
+	@PLAIT_CHAOS=120 $(MAKE) --no-print-directory test COVERAGE=1
 
 # Plait and its peers, in an environment of their own. QUICK=1: less than two minutes; ONLY=W1,W2:
 # these workloads alone; COMPARE=main: Plait as of that revision as well.
