@@ -103,7 +103,7 @@ class StoreSuite:
     each test. Where journals cannot be pruned, it sets ``prunes`` to ``False``.
     """
 
-    pytestmark = pytest.mark.anyio
+    pytestmark: pytest.MarkDecorator = pytest.mark.anyio
 
     prunes: bool = True
     """Whether ``Flow.prune`` may give up older events."""
