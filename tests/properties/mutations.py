@@ -428,7 +428,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     _fault(
         "a router is asked again when the journal is replayed",
-        "flow.py",
+        "replay.py",
         "            try:\n                _check_follows(machine, event)\n",
         "            from .node import find_targets\n\n"
         "            here = self.plan.vertices.get(getattr(event, 'node', ''))\n"

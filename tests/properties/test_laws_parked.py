@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from plait import ANY, END, START, Join, Send
-from plait.commands import RunNode
+from plait.commands import RunNode, StartTimer
 from plait.events import (
     Interrupt,
     InterruptsAnswered,
@@ -115,3 +115,16 @@ def test_who_is_held_for_a_branch_waits_for_all_that_it_forked() -> None:
     machine.handle(answer("?"))
     machine.handle(NodeCompleted(0, (0, 0, 0), "x", 1, (), (Target(END),), 0))
     assert status(machine, 0, 1) == "running"
+
+
+def test_a_clock_stands_still_until_the_last_of_several_parked_branches_goes_on() -> None:
+    machine = Machine(build("START a g END", "START b g", g=Join(timeout=10)).plan())
+    machine.handle(RunStarted(0, (0,), ()))
+    for number, node in enumerate("ab"):
+        asked = Interrupt(node, None, (0, number), node)
+        machine.handle(NodeInterrupted(number, (0, number), node, 1, (asked,)))
+    first = machine.handle(InterruptsAnswered(100, (("a", None),)))
+    assert first == [RunNode((0, 0), "a", 0)]
+    second = machine.handle(InterruptsAnswered(200, (("b", None),)))
+    (due,) = [command.due for command in second if isinstance(command, StartTimer)]
+    assert due == 210  # none of its ten seconds had passed when the first branch was parked
