@@ -439,7 +439,7 @@ def test_a_failed_run_says_how_to_go_on(command: Command, folder: Path) -> None:
     ("url", "says"),
     [
         ("nowhere", "no store is known for 'nowhere'"),
-        ("mysql://x", "no store is known for 'mysql://x'"),
+        ("mysql://x", "no store is known for 'mysql'"),
         ("sqlite:x", "'sqlite:x' names no file"),
     ],
 )
