@@ -21,6 +21,7 @@ from plait import (
     LeaseLost,
     NodeError,
     Retry,
+    RunResult,
     StoreError,
     ThreadBusy,
     ThreadUnfinished,
@@ -422,6 +423,20 @@ class Pause:
         return anyio.sleep(left) if self.clock.now >= self.begin and left > 0 else None
 
 
+async def taken_over(first: Flow[Any], second: Flow[Any], after: float) -> RunResult[Any]:
+    """What a thread comes to that its first owner loses, and a second one resumes in time."""
+
+    async def run() -> None:
+        with pytest.raises(LeaseLost):
+            await first.run({}, thread_id="t")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await anyio.sleep(after)
+        return await second.resume("t")
+    raise AssertionError("the first owner is not cancelled")
+
+
 def test_an_expired_lease_is_taken_over_and_the_paused_owner_is_fenced(sim: Simulation) -> None:
     paused = Log()
     names = {name: paused.node(name, 2, items=[name]) for name in "abc"}
@@ -429,18 +444,7 @@ def test_an_expired_lease_is_taken_over_and_the_paused_owner_is_fenced(sim: Simu
     first = build("START a b c END", **names).compile(store)
     second = chain(2, 2, 2).compile(sim.store(lease_ttl=30))
 
-    async def main() -> Any:
-        async with anyio.create_task_group() as group:
-
-            async def run() -> None:
-                with pytest.raises(LeaseLost):
-                    await first.run({}, thread_id="t")
-
-            group.start_soon(run)
-            await anyio.sleep(50)
-            return await second.resume("t")
-
-    assert sim.run(main()).state["items"] == ["a", "b", "c"]
+    assert sim.run(taken_over(first, second, 50)).state["items"] == ["a", "b", "c"]
     assert paused.order == ["a", "b"]
     events = sim.run(sim.events(second))
     assert [type(event) for event in events] == [RunStarted, *[NodeCompleted] * 3]
@@ -462,18 +466,7 @@ def test_a_paused_owner_begins_nothing_before_it_knows_that_it_holds_the_thread(
     first = build("START a b c END", **names).compile(sim.store(pause, lease_ttl=10))
     second = chain(2, 2, 2).compile(sim.store(lease_ttl=10))
 
-    async def main() -> Any:
-        async with anyio.create_task_group() as group:
-
-            async def run() -> None:
-                with pytest.raises(LeaseLost):
-                    await first.run({}, thread_id="t")
-
-            group.start_soon(run)
-            await anyio.sleep(31)
-            return await second.resume("t")
-
-    assert sim.run(main()).state["items"] == ["a", "b", "c"]
+    assert sim.run(taken_over(first, second, 31)).state["items"] == ["a", "b", "c"]
     assert log.order == ["a"]
 
 
@@ -528,18 +521,7 @@ def test_a_commit_in_doubt_is_not_mistaken_for_that_of_a_process_that_was_there_
     first = graph.compile(sim.store(cut_off, lease_ttl=10, patience=100))
     second = first.with_store(sim.store(lease_ttl=10))
 
-    async def main() -> Any:
-        async with anyio.create_task_group() as group:
-
-            async def run() -> None:
-                with pytest.raises(LeaseLost):
-                    await first.run({}, thread_id="t")
-
-            group.start_soon(run)
-            await anyio.sleep(30)
-            return await second.resume("t")
-
-    assert sim.run(main()).state["items"] == ["paid", "z"]
+    assert sim.run(taken_over(first, second, 30)).state["items"] == ["paid", "z"]
     assert list(sim.rows.table) == ["t:0:2 at 1" if when == "after" else "t:0:2 at 30"]
     assert len(sim.run(sim.read())) == 4
 
