@@ -344,12 +344,12 @@ class DurableStore:
         """
         check_thread_id(thread_id)
         if not await self.persist(lambda: self.backend.delete(thread_id)):
-            raise _unknown(thread_id)
+            raise ThreadNotFound(thread_id)
 
     async def _thread(self, thread_id: ThreadId) -> ThreadRow:
         thread = await self.thread(thread_id)
         if thread is None:
-            raise _unknown(thread_id)
+            raise ThreadNotFound(thread_id)
         return thread
 
     async def save_plan(self, fingerprint: str, description: bytes) -> None:
@@ -964,10 +964,6 @@ def _gap(thread_id: ThreadId, missing: int, found: int | None = None) -> StoreEr
 def _begin_of(thread: ThreadRow) -> int:
     """The position behind which a thread's own events begin."""
     return thread.origin[1] if thread.origin is not None else 0
-
-
-def _unknown(thread_id: ThreadId) -> ThreadNotFound:
-    return ThreadNotFound(thread_id, "is not known: begin it with run(...)")
 
 
 def lease_lost(thread_id: ThreadId) -> LeaseLost:

@@ -261,6 +261,11 @@ class ThreadError(PlaitError):
 class ThreadNotFound(ThreadError):
     """No journal is known under this ``thread_id``."""
 
+    def __init__(
+        self, thread_id: str, problem: str = "is not known: begin it with run(...)"
+    ) -> None:
+        super().__init__(thread_id, problem)
+
 
 class ThreadExists(ThreadError):
     """There is a thread with this id already."""

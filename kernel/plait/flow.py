@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
@@ -337,9 +337,7 @@ class Flow(Generic[S]):
             raise TypeError(f"answers={answers!r:.80} must be a mapping of interrupt ids to values")
         fingerprint = await self._past.fingerprint() if self._shares else ""
         async with self.store.lease(thread_id, self._past.format) as journal:
-            past = journal.past
-            if past.snapshot is None and not past.events:
-                raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            past = _known_past(journal, thread_id)
             try:
                 machine, begun_by = await self._past.replay(past)
             except StoreError as error:
@@ -464,9 +462,7 @@ class Flow(Generic[S]):
         """
         writes = self._check_update(values, as_node)
         async with self.store.lease(thread_id, self._past.format) as journal:
-            past = journal.past
-            if past.snapshot is None and not past.events:
-                raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            past = _known_past(journal, thread_id)
             machine, _ = await self._past.replay(past)
             if machine.failure is not None:
                 raise machine.failure
@@ -505,11 +501,12 @@ class Flow(Generic[S]):
             ValueError: the journal has no such position; the first is 1.
         """
         _check_whole("at", at)
-        last = (await self.state(thread_id)).position
-        if not 1 <= at <= last:
-            raise ValueError(f"thread {thread_id!r} has positions 1 to {last}, not {at}")
+        thread = await self.store.thread(thread_id)
+        if thread is not None and thread.position and not 1 <= at <= thread.position:
+            raise ValueError(f"thread {thread_id!r} has positions 1 to {thread.position}, not {at}")
+        snapshot = await self.state(thread_id, at)  # whether it can be read
         await self.store.fork(thread_id, at, new_thread_id)
-        return await self.state(new_thread_id)
+        return replace(snapshot, thread_id=new_thread_id)
 
     # -- looking back -------------------------------------------------------------------------
 
@@ -622,7 +619,7 @@ class Flow(Generic[S]):
             upper = min(max(upto, 0), _LAST)  # which every store can look for
         past = await self.store.past(thread_id, self._past.format, upper, whole=whole)
         if past is None:
-            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            raise ThreadNotFound(thread_id)
         if upto is not None and upto != past.position + len(past.events):
             everything = await self._read(thread_id, None)
             last = everything.position + len(everything.events)
@@ -665,6 +662,14 @@ _LAST = 2**63 - 1
 def _check_whole(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} must be a whole number")
+
+
+def _known_past(journal: LeasedJournal, thread_id: ThreadId) -> Past:
+    """What a journal holds. Raises ``ThreadNotFound`` if that is nothing."""
+    past = journal.past
+    if past.snapshot is None and not past.events:
+        raise ThreadNotFound(thread_id)
+    return past
 
 
 def _branch_to_update(

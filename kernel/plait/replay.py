@@ -133,8 +133,6 @@ class PastReader:
             StoreError: an event does not follow from those before it.
         """
         machine, graph = Machine(self.plan, keep_delta=keep_delta), ""
-        if past.snapshot is None and not past.events:  # a new thread
-            return machine, graph
         graphs = self._graphs(past.events, last)
         begin = past.position
         if past.snapshot is not None:

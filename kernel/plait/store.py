@@ -66,9 +66,14 @@ class Past(NamedTuple):
 class Journal(Protocol):
     """What a run writes to."""
 
-    status: str
-    """How the thread stands: ``"completed"``, ``"suspended"``, or ``"running"`` as long as a run
-    is not finished. The writer sets it; the store shows it in its list of threads."""
+    @property
+    def status(self) -> str:
+        """How the thread stands: ``"completed"``, ``"suspended"``, or ``"running"`` as long as a
+        run is not finished. The writer sets it; the store shows it in its list of threads."""
+        ...
+
+    @status.setter
+    def status(self, status: str) -> None: ...
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         """Add an event at the end.
@@ -382,7 +387,7 @@ class MemoryStore:
         check_id("thread_id", thread_id)
         journal = self._journals.get(thread_id)
         if journal is None:
-            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            raise ThreadNotFound(thread_id)
         if journal.leased:
             raise _busy(thread_id)
         del self._journals[thread_id]
@@ -393,7 +398,7 @@ class MemoryStore:
         check_id("thread_id", new_thread_id)
         source = self._journals.get(thread_id)
         if source is None or not source.events:
-            raise ThreadNotFound(thread_id, "is not known: begin it with run(...)")
+            raise ThreadNotFound(thread_id)
         if not 1 <= at <= len(source.events):
             raise StoreError(f"thread {thread_id!r} has positions 1 to {len(source.events)}: {at}")
         if new_thread_id in self._journals:
