@@ -34,8 +34,8 @@ from plait import (
 )
 from plait.events import BranchPath, JournalEvent
 from plait.store import JournalFormat, LeasedJournal
+from plait.testing.faults import WrappedJournal
 from tests.faults.points import Calls, Points, completions, rows
-from tests.journals import WrappedJournal
 from tests.kernel.build import Work, build, other_tasks
 
 Program = Callable[[Calls], Graph]

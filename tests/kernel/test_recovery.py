@@ -25,7 +25,8 @@ from plait.events import (
 from plait.machine import Machine
 from plait.store import JournalFormat, LeasedJournal
 from plait.testing import VirtualClock
-from tests.journals import WrappedJournal, events_in
+from plait.testing.faults import WrappedJournal
+from tests.journals import events_in
 from tests.kernel.build import Log, Work, build, does, fan
 
 GRAPHS: dict[str, Graph] = {

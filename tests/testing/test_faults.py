@@ -23,8 +23,8 @@ from plait import (
 from plait.events import JournalEvent
 from plait.store import LeasedJournal
 from plait.testing import CrashAt, Crashed, FailAt, Gate, InjectedFault, VirtualClock
+from plait.testing.faults import WrappedJournal
 from plait.testing.plugin import clock, gate
-from tests.journals import WrappedJournal
 
 __all__ = ["clock", "gate"]  # fixtures, which pytest finds here
 

@@ -17,7 +17,7 @@ from plait.codec import Codec, TypeRegistry
 from plait.events import JournalEvent, ThreadId
 from plait.store import Journal, JournalFormat, LeasedJournal, Past, Store
 
-__all__ = ["CrashAt", "Crashed", "FailAt", "Gate", "InjectedFault"]
+__all__ = ["CrashAt", "Crashed", "FailAt", "Gate", "InjectedFault", "WrappedJournal"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -208,9 +208,7 @@ class CrashAt:
     ) -> AsyncIterator[LeasedJournal]:
         """Hold a thread for writing, until the crash."""
         async with self._store.lease(thread_id, format_ or JournalFormat()) as journal:
-            # A property with a setter is as good as an attribute, which pyright denies.
-            mortal = cast("LeasedJournal", _MortalJournal(journal, self))
-            yield journal if self.crashed else mortal
+            yield journal if self.crashed else _MortalJournal(journal, self)
 
     def make_codec(self, types: Callable[[], TypeRegistry]) -> Codec | None:
         """As the store's."""
@@ -272,46 +270,65 @@ class CrashAt:
         raise crash
 
 
-class _MortalJournal:
-    """The journal of a run that is going to die; after that it takes nothing."""
+class WrappedJournal:
+    """Hands everything on to another journal; what is to be different, a subclass overrides."""
 
-    def __init__(self, journal: LeasedJournal, store: CrashAt) -> None:
-        self._journal = journal
-        self._store = store
+    def __init__(self, inner: LeasedJournal) -> None:
+        self.inner: LeasedJournal = inner
 
     @property
     def status(self) -> str:
-        return self._journal.status
+        """As the journal's."""
+        return self.inner.status
 
     @status.setter
     def status(self, status: str) -> None:
-        self._journal.status = status
+        self.inner.status = status
 
     @property
     def past(self) -> Past:
-        return self._journal.past
+        """As the journal's."""
+        return self.inner.past
 
     @property
     def check_lease(self) -> Callable[[], Awaitable[None] | None] | None:
-        return self._journal.check_lease
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        return self._journal.transaction()
-
-    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
-        return await self._journal.append_within(transaction, event)
-
-    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
-        self._journal.watch(take_snapshot)
-
-    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
-        return await self._journal.find_cut(keep, keep_bytes)
-
-    async def prune(self, position: int, snapshot: bytes) -> None:
-        await self._journal.prune(position, snapshot)
+        """As the journal's."""
+        return self.inner.check_lease
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
-        return self._store.append(self._journal, event)
+        """As the journal's."""
+        return self.inner.append(event)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """As the journal's."""
+        return self.inner.transaction()
+
+    async def append_within(self, transaction: Transaction, event: JournalEvent) -> bool:
+        """As the journal's."""
+        return await self.inner.append_within(transaction, event)
+
+    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+        """As the journal's."""
+        self.inner.watch(take_snapshot)
+
+    async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
+        """As the journal's."""
+        return await self.inner.find_cut(keep, keep_bytes)
+
+    async def prune(self, position: int, snapshot: bytes) -> None:
+        """As the journal's."""
+        await self.inner.prune(position, snapshot)
+
+
+class _MortalJournal(WrappedJournal):
+    """The journal of a run that is going to die; after that it takes nothing."""
+
+    def __init__(self, journal: LeasedJournal, store: CrashAt) -> None:
+        super().__init__(journal)
+        self._store = store
+
+    def append(self, event: JournalEvent) -> Awaitable[None] | None:
+        return self._store.append(self.inner, event)
 
 
 async def _finish(durable: Awaitable[None], crash: Crashed) -> None:
