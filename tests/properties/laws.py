@@ -203,7 +203,7 @@ def _arrivals(run: Run) -> tuple[Any, ...]:
         (event.branch, event.node)
         for event in run.journal
         if isinstance(event, NodeCompleted | Routed)
-        and any(target.node == END for target in event.targets)
+        and any(target.node == plait.END for target in event.targets)
     ]
     return [verdicts(outcomes) for _, outcomes in run.ends], sorted(ended)
 
@@ -316,7 +316,7 @@ def check_isolation(run: Run) -> None:
             targets = event.targets
             if isinstance(event, NodeCompleted):
                 past.wrote(event.branch, tokens_of(event.writes))
-            ends = all(target.node == END for target in targets)
+            ends = all(target.node == plait.END for target in targets)
             if ends and not run.case.plan.vertices[event.node].owns:
                 past.ended.add(event.branch)
             else:
