@@ -114,7 +114,7 @@ def _fan(lines: Sequence[Sequence[Any]]) -> Run:
             await ctx.yield_output({"items": [item for items in found for item in items]})
 
         source = _executor(fan_out, "fan_out", dict, list)
-        target = _executor(gather, "gather", list[list], None, dict)
+        target = _executor(gather, "gather", list[list[Any]], None, dict)
         made = [
             [_executor(call, f"n{b}_{k}", list, list) for k, call in enumerate(calls)]
             for b, calls in enumerate(lines)
