@@ -24,7 +24,7 @@ def test_clocks_that_are_wrong_change_nothing_but_the_times_of_events() -> None:
         assert wrong.history() == right.history()
         assert wrong.sim.clock.now == right.sim.clock.now
         days += wrong.span() > 40_000 + right.span()  # its owners had very different clocks
-    assert days > 5
+    assert days >= 3
 
 
 def test_of_two_inputs_at_once_one_is_taken_and_the_other_told() -> None:
