@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from plait.orchestration.brief import Brief, JoinPolicy, Task, load_brief, parse_brief
 from plait.orchestration.briefs import BUNDLED_BRIEF
+from plait.orchestration.critical_path import Segment, critical_path
 from plait.orchestration.errors import (
     BriefError,
     DeadlineError,
@@ -17,46 +18,91 @@ from plait.orchestration.errors import (
     SpecialistError,
     TableError,
 )
-from plait.orchestration.merge import Absence, Attribution, Contribution, Gathering, Merged, merge
+from plait.orchestration.intervals import Interval
+from plait.orchestration.merge import (
+    Absence,
+    Attribution,
+    Confidence,
+    Contribution,
+    Gathering,
+    IntegrationResult,
+    MergePerformance,
+    Merger,
+    MergeSettings,
+    QualitySpread,
+    Superseded,
+    merge,
+)
 from plait.orchestration.progress import Progress
 from plait.orchestration.report import Report, to_json, to_markdown
 from plait.orchestration.results import BranchResult, Finding, Measure
-from plait.orchestration.validation import RULES, Rule, Verdict, validate
+from plait.orchestration.synthesis import Evidence, PrimaryFinding, Synthesis
+from plait.orchestration.timeline import Arrived, Gate, Row, Span, Timeline, timeline_of
+from plait.orchestration.validation import (
+    QualityValidator,
+    Rule,
+    Shortfall,
+    Thresholds,
+    Verdict,
+    rules_for,
+    validate,
+)
 from plait.orchestration.workflow import GRAPH, build_flow, build_graph, orchestrate, recall, resume
 
 __all__ = [
     "BUNDLED_BRIEF",
     "GRAPH",
-    "RULES",
     "Absence",
+    "Arrived",
     "Attribution",
     "BranchResult",
     "Brief",
     "BriefError",
+    "Confidence",
     "Contribution",
     "DeadlineError",
+    "Evidence",
     "Finding",
+    "Gate",
     "Gathering",
+    "IntegrationResult",
+    "Interval",
     "JoinPolicy",
     "Measure",
-    "Merged",
+    "MergePerformance",
+    "MergeSettings",
+    "Merger",
     "MissingSourceError",
+    "PrimaryFinding",
     "Progress",
+    "QualitySpread",
+    "QualityValidator",
     "Report",
     "ResearchError",
+    "Row",
     "Rule",
+    "Segment",
+    "Shortfall",
+    "Span",
     "SpecialistError",
+    "Superseded",
+    "Synthesis",
     "TableError",
     "Task",
+    "Thresholds",
+    "Timeline",
     "Verdict",
     "build_flow",
     "build_graph",
+    "critical_path",
     "load_brief",
     "merge",
     "orchestrate",
     "parse_brief",
     "recall",
     "resume",
+    "rules_for",
+    "timeline_of",
     "to_json",
     "to_markdown",
     "validate",

@@ -35,7 +35,7 @@ from plait import (
 )
 from plait.events import format_path
 from plait.orchestration.brief import Brief, JoinPolicy, Task
-from plait.orchestration.merge import Gathering, Merged, absences_of, gathering_of, merge
+from plait.orchestration.merge import Gathering, IntegrationResult, absences_of, gathering_of, merge
 from plait.orchestration.progress import Progress
 from plait.orchestration.report import Report, in_order_of
 from plait.orchestration.results import BranchResult
@@ -74,7 +74,7 @@ class State(BaseModel):
     """What the branches found out."""
     gathering: Gathering | None = None
     """How the sync point opened."""
-    merged: Merged | None = None
+    merged: IntegrationResult | None = None
     """The whole."""
     verdict: Verdict | None = None
     """Whether it is good enough."""
