@@ -50,7 +50,7 @@ EVENTS = 10
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "a.md").write_text("# Waiting\nTasks wait for others.\n\n# Ending\nTasks end.")
+    (tmp_path / "a.md").write_text("# Waiting\nTasks wait for others to end their work.")
     return tmp_path
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from plait.orchestration.analysis import SEED
 from plait.orchestration.brief import Brief
-from plait.orchestration.merge import Absence, Gathering, Merged, merge
+from plait.orchestration.merge import Absence, Gathering, IntegrationResult, merge
 from plait.orchestration.results import BranchResult, Finding, Measure
 from plait.orchestration.validation import Verdict, validate
 
@@ -32,7 +32,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
     """How the sync point opened; nothing if it did not."""
     verdict: Verdict
     """Whether the whole is good enough."""
-    merged: Merged
+    merged: IntegrationResult
     """The whole: shares, attribution, absences, quality."""
     results: tuple[BranchResult, ...]
     """The parts, in the order of the brief."""
@@ -193,7 +193,7 @@ def _numbers(results: Sequence[BranchResult]) -> Iterable[str]:
             yield _list(result.notes)
 
 
-def _weights(merged: Merged) -> Iterable[str]:
+def _weights(merged: IntegrationResult) -> Iterable[str]:
     if not merged.contributions:
         return
     yield "## What each branch and source counts for"

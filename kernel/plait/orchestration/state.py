@@ -6,15 +6,16 @@ by the branch that forks and gathers the others.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from plait import reducers
+from plait import NodeContext, reducers
 from plait.orchestration.allocation import Allocation, QueuedTask
 from plait.orchestration.balancing import BalancingMetrics, Shortage
 from plait.orchestration.brief import Brief
-from plait.orchestration.merge import Absence, Gathering, Merged
+from plait.orchestration.merge import Absence, Gathering, IntegrationResult
 from plait.orchestration.performance import BranchRecord, NodeRecord
 from plait.orchestration.report import Report
 from plait.orchestration.results import BranchResult, Share
@@ -26,6 +27,7 @@ __all__ = [
     "CompletedBranch",
     "Decision",
     "Message",
+    "Node",
     "SyncPointRecord",
     "TimelineEntry",
     "WorkflowState",
@@ -157,7 +159,7 @@ class WorkflowState(BaseModel):
     """What the load balancer is to deal with."""
     load_balancing_metrics: BalancingMetrics | None = None
     """How the load was spread."""
-    integration_result: Merged | None = None
+    integration_result: IntegrationResult | None = None
     """The whole."""
     verdict: Verdict | None = None
     """Whether it is good enough."""
@@ -165,6 +167,10 @@ class WorkflowState(BaseModel):
     """Why the run ends without a result that is worth it; empty if it does not."""
     report: Report | None = None
     """All of it, for a reader."""
+
+
+Node: TypeAlias = Callable[[WorkflowState, NodeContext], Awaitable[Any]]
+"""What may take the place of a node: it gets the state, and returns a mapping of writes."""
 
 
 def current_results(results: list[BranchResult]) -> list[BranchResult]:
