@@ -202,7 +202,7 @@ class Executor:
         self.scope = scope
         self.answers = answers
         self.runner = runner
-        self.now: Callable[[], float] = _clock()
+        self.now: Callable[[], float] = _clock(machine.at)
         self.log: Any | None = _logger(thread_id) if debug else None
         self._quiet = machine.quiet = listener is None and self.log is None
         self._variables = copy_context()
@@ -594,6 +594,7 @@ class Executor:
             answers=self._given(branch),
             runner=self.runner,
         )
+        inner.now = self.now
         await inner.run(RunStarted(self.now(), (*branch.path, 0), writes))
         if machine.running:
             raise Parked(machine.interrupts)
@@ -888,10 +889,12 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return inner
 
 
-def _clock() -> Callable[[], float]:
+def _clock(earliest: float) -> Callable[[], float]:
     """Seconds since the epoch, going forward only, at the pace of the event loop.
 
-    A simulated loop has a ``wall_time`` of its own, so that its runs are repeatable.
+    Not before ``earliest``, the time of the last event: another process, whose clock may go wrong,
+    has stored that one, and every deadline is some seconds after an event. A simulated loop has a
+    ``wall_time`` of its own, so that its runs are repeatable.
     """
     tick: Callable[[], float]
     wall: Callable[[], float] = time.time
@@ -904,7 +907,7 @@ def _clock() -> Callable[[], float]:
         # The plain loop's time() is monotonic(), with a frame more.
         plain = type(loop).time is asyncio.BaseEventLoop.time
         tick = time.monotonic if plain else loop.time
-    offset = wall() - tick()
+    offset = max(wall(), earliest) - tick()
     return lambda: tick() + offset
 
 

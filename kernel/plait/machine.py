@@ -127,6 +127,11 @@ class Machine:
         """Why the run cannot go on at all, if a merge or a sync point failed it."""
 
     @property
+    def at(self) -> float:
+        """When the last event happened, in seconds since the epoch; 0 if none has."""
+        return self._at
+
+    @property
     def after(self) -> dict[BranchPath, frozenset[BranchPath]]:
         """For each branch with ``after=``, the siblings that it depends on, directly or not."""
         return self._merger.after
