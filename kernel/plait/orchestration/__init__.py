@@ -18,7 +18,9 @@ from plait.orchestration.errors import (
     SpecialistError,
     TableError,
 )
+from plait.orchestration.gantt import to_svg, to_text
 from plait.orchestration.intervals import Interval
+from plait.orchestration.markdown import to_markdown
 from plait.orchestration.merge import (
     Absence,
     Attribution,
@@ -34,7 +36,7 @@ from plait.orchestration.merge import (
     merge,
 )
 from plait.orchestration.progress import Progress
-from plait.orchestration.report import Report, to_json, to_markdown
+from plait.orchestration.report import Report, Section, make_report, to_json
 from plait.orchestration.results import BranchResult, Finding, Measure
 from plait.orchestration.synthesis import Evidence, PrimaryFinding, Synthesis
 from plait.orchestration.timeline import Arrived, Gate, Row, Span, Timeline, timeline_of
@@ -81,6 +83,7 @@ __all__ = [
     "ResearchError",
     "Row",
     "Rule",
+    "Section",
     "Segment",
     "Shortfall",
     "Span",
@@ -96,6 +99,7 @@ __all__ = [
     "build_graph",
     "critical_path",
     "load_brief",
+    "make_report",
     "merge",
     "orchestrate",
     "parse_brief",
@@ -105,5 +109,7 @@ __all__ = [
     "timeline_of",
     "to_json",
     "to_markdown",
+    "to_svg",
+    "to_text",
     "validate",
 ]

@@ -188,8 +188,7 @@ def quality_interval(
         low=ends[0],
         high=ends[1],
         n=len(parts),
-        how=f"mean quality of {len(parts)} branches by their weights; "
-        "weighted bootstrap",
+        how=f"mean quality of {len(parts)} branches by their weights; weighted bootstrap",
     )
 
 

@@ -37,9 +37,10 @@ from plait.events import format_path
 from plait.orchestration.brief import Brief, JoinPolicy, Task
 from plait.orchestration.merge import Gathering, IntegrationResult, absences_of, gathering_of, merge
 from plait.orchestration.progress import Progress
-from plait.orchestration.report import Report, in_order_of
+from plait.orchestration.report import Report, make_report
 from plait.orchestration.results import BranchResult
 from plait.orchestration.specialists import carry_out
+from plait.orchestration.timeline import timeline_of
 from plait.orchestration.validation import Verdict, validate
 
 __all__ = [
@@ -137,14 +138,12 @@ async def write_report(state: State) -> dict[str, Any]:
     """Put all of it into one record."""
     assert state.merged is not None, "the merger ran before"
     assert state.verdict is not None, "the validation ran before"
-    report = Report(
-        title=state.brief.title,
-        status="completed",
-        tasks={task.id: task.heading for task in state.brief.tasks},
-        gathering=state.gathering,
-        verdict=state.verdict,
-        merged=state.merged,
-        results=in_order_of(state.brief, state.results),
+    report = make_report(
+        state.brief,
+        state.results,
+        state.merged,
+        state.verdict,
+        gatherings=() if state.gathering is None else (state.gathering,),
     )
     return {"report": report}
 
@@ -218,7 +217,7 @@ async def orchestrate(
         raise ThreadExists(thread_id, "exists: resume it, or give the new one another id")
     flow = build_flow(brief.join, store)
     given = {"brief": brief, "folder": str(folder)}
-    return await _follow(flow.stream(given, thread_id), progress, told)
+    return await _follow(flow, flow.stream(given, thread_id), progress, told)
 
 
 async def recall(thread_id: str, store: Store) -> Progress:
@@ -270,11 +269,15 @@ async def resume(
     if told:
         told(f"{len(progress.results)} of {len(progress.tasks)} tasks were done before")
     flow = build_flow(progress.brief.join, store)
-    return await _follow(flow.resume_stream(thread_id, migrate=migrate), progress, told)
+    stream = flow.resume_stream(thread_id, migrate=migrate)
+    return await _follow(flow, stream, progress, told)
 
 
 async def _follow(
-    stream: RunStream[State], progress: Progress, told: Callable[[str], None] | None
+    flow: Flow[State],
+    stream: RunStream[State],
+    progress: Progress,
+    told: Callable[[str], None] | None,
 ) -> Report:
     async with stream as events:
         async for event in events:
@@ -284,4 +287,6 @@ async def _follow(
     assert stream.result is not None, "the stream ended without an error"
     report = stream.result.state.report
     assert report is not None, "the last node wrote it"
-    return report
+    # No node can tell of the end of its own run, and the journal has all of it.
+    timeline = timeline_of(await flow.trace(stream.result.thread_id))
+    return report.model_copy(update={"timeline": timeline})
