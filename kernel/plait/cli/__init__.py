@@ -186,6 +186,12 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
             command.add_argument("--json", action="store_true", help="write JSON, in full")
         case "report":
             command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE")
+            command.add_argument(
+                "--picture",
+                type=Path,
+                metavar="FILE",
+                help="draw what happened when, of a brief, as SVG",
+            )
             _add_arguments(command, "json")
             command.add_argument("--quiet", action="store_true", help="show no progress")
 

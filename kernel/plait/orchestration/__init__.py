@@ -15,6 +15,7 @@ from plait.orchestration.errors import (
     DeadlineError,
     MissingSourceError,
     ResearchError,
+    ReviewError,
     SpecialistError,
     TableError,
 )
@@ -38,6 +39,7 @@ from plait.orchestration.merge import (
 from plait.orchestration.progress import Progress
 from plait.orchestration.report import Report, Section, make_report, to_json
 from plait.orchestration.results import BranchResult, Finding, Measure
+from plait.orchestration.review import Review, read_review
 from plait.orchestration.synthesis import Evidence, PrimaryFinding, Synthesis
 from plait.orchestration.timeline import Arrived, Gate, Row, Span, Timeline, timeline_of
 from plait.orchestration.validation import (
@@ -81,6 +83,8 @@ __all__ = [
     "QualityValidator",
     "Report",
     "ResearchError",
+    "Review",
+    "ReviewError",
     "Row",
     "Rule",
     "Section",
@@ -103,6 +107,7 @@ __all__ = [
     "merge",
     "orchestrate",
     "parse_brief",
+    "read_review",
     "recall",
     "resume",
     "rules_for",
