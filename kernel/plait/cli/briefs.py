@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from plait.cli.files import check_output, write_file
 from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
 from plait.cli.stores import NotKept, Place, find_flow, open_place, wait_until_free
 from plait.cli.telling import as_json, warn, write
@@ -66,8 +67,8 @@ async def draw(options: argparse.Namespace) -> int:
 def orchestrate_brief(options: argparse.Namespace) -> int:
     """Carry out a brief, and report."""
     brief = _load(options.brief)
-    _check_output(options.output)
-    _check_output(options.picture)
+    check_output(options.output)
+    check_output(options.picture)
     folder = options.brief.absolute().parent
     thread_id = options.thread or _name_for(options.brief)
 
@@ -88,8 +89,8 @@ def orchestrate_brief(options: argparse.Namespace) -> int:
 
 def resume_thread(options: argparse.Namespace) -> int:
     """Go on with a thread: with a report if it is one of a brief, else with its state."""
-    _check_output(options.output)
-    _check_output(options.picture)
+    check_output(options.output)
+    check_output(options.picture)
 
     async def job(run: _Run) -> None:
         async with opened(options) as place:
@@ -117,11 +118,6 @@ def _load(path: Path) -> Brief:
         return load_brief(path)
     except BriefError as error:  # which has a line for each fault
         raise Refused(str(error)) from error
-
-
-def _check_output(output: Path | None) -> None:
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise Refused(f"{output} cannot be written: no such folder, or it is one")
 
 
 def _name_for(brief: Path) -> str:
@@ -208,7 +204,7 @@ def _draw_picture(report: Report, options: argparse.Namespace) -> Path | None:
         if picture is not None:
             warn("There is no picture: it is drawn of a run that has gone to its end.")
         return None
-    _write_file(picture, to_svg(report.timeline, report.title))
+    write_file(picture, to_svg(report.timeline, report.title))
     warn(f"The picture is in {picture}")
     return picture
 
@@ -217,15 +213,8 @@ def _put(text: str, output: Path | None) -> None:
     if output is None:
         write(text)
         return
-    _write_file(output, text)
+    write_file(output, text)
     warn(f"The report is in {output}")
-
-
-def _write_file(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Refused(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from xml.etree import ElementTree as ET
 
+from plait.orchestration.critical_path import Segment
 from plait.orchestration.timeline import Gate, Row, Span, Timeline
 
-__all__ = ["to_svg", "to_text"]
+__all__ = ["describe", "path_rows", "ticks", "to_svg", "to_text", "waits_of"]
 
 _WIDTH = 960
 _ROW = 24
@@ -129,7 +130,7 @@ def _axis(svg: ET.Element, scale: _Scale, bottom: float) -> None:
 
 def ticks(seconds: float) -> list[float]:
     """Round times from 0 to the end, at most eight."""
-    if not seconds > 0:
+    if not seconds > 1e-9:  # less than any clock shows
         return [0.0]
     rough = seconds / 7
     power = 10 ** math.floor(math.log10(rough))
@@ -310,6 +311,50 @@ def sentence_of(gate: Gate) -> str:
         f"{gate.name} opened as {gate.status} at {gate.opened:.2f} s, with {arrived} of "
         f"{len(gate.branches)} branches."
     )
+
+
+def waits_of(timeline: Timeline) -> Iterable[str]:
+    """How each sync point opened, and for whom it waited last, in sentences."""
+    for gate in timeline.gates:
+        yield sentence_of(gate)
+        if gate.waited_for:
+            yield waited_of(gate)
+
+
+def path_rows(timeline: Timeline) -> list[tuple[str, str, str, str]]:
+    """The critical path for a reader: since when, for how long, in which branch, on what.
+
+    The twelve longest stretches are told one by one, in the order of time, the others together.
+    """
+    told = sorted(timeline.path, key=lambda part: -part.seconds)[:_MOST_SEGMENTS]
+    told = [part for part in told if part.seconds >= 0.0005]
+    rows = [
+        (f"{part.start:.2f} s", f"{part.seconds:.3f} s", part.branch, _spent_on(part))
+        for part in timeline.path
+        if part in told
+    ]
+    rest = math.fsum(part.seconds for part in timeline.path if part not in told)
+    if len(told) < len(timeline.path):
+        rows.append(("", f"{rest:.3f} s", "", "all that is shorter, together"))
+    return rows
+
+
+_MOST_SEGMENTS = 12
+
+_SPENT: Mapping[str, str] = {
+    "node": "{0}",
+    "attempt": "an attempt at {0} that failed",
+    "queue": "waiting for a place for {0}",
+    "pause": "the pause before another attempt at {0}",
+    "person": "waiting for a person at {0}",
+    "grace": "the grace time of {0}",
+    "deadline": "the deadline of {0}",
+    "routing": "choosing the way on from {0}",
+}
+
+
+def _spent_on(part: Segment) -> str:
+    return _SPENT[part.kind].format(part.name)
 
 
 # -- in characters ----------------------------------------------------------------------------

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import indent
 
 from plait.orchestration.analysis import SEED
-from plait.orchestration.critical_path import Segment
-from plait.orchestration.gantt import sentence_of, to_text, waited_of
+from plait.orchestration.gantt import path_rows, to_text, waits_of
 from plait.orchestration.merge import Absence, Gathering, IntegrationResult
 from plait.orchestration.report import Report, Section
 from plait.orchestration.results import BranchResult, Measure
@@ -278,9 +277,6 @@ def _section(section: Section) -> Iterable[str]:
         yield _table(section.head, section.rows)
 
 
-_MOST_SEGMENTS = 12
-
-
 def _timeline(timeline: Timeline | None, picture: str | None) -> Iterable[str]:
     if timeline is None or not timeline.rows:
         return
@@ -289,45 +285,14 @@ def _timeline(timeline: Timeline | None, picture: str | None) -> Iterable[str]:
         yield f"![The branches in time, and the sync points](<{picture}>)"
     else:
         yield _fenced(to_text(timeline))
-    yield _list(
-        line
-        for gate in timeline.gates
-        for line in (sentence_of(gate), waited_of(gate) if gate.waited_for else "")
-        if line
-    )
-    path = [part for part in timeline.path if part.seconds >= 0.0005]
-    if not path:
-        return
-    rest = sum(part.seconds for part in timeline.path) - sum(part.seconds for part in path)
-    yield (
-        f"The critical path, what the {timeline.seconds:.2f} s were spent on: each stretch follows "
-        "from the one before, by the journal, and together they are the whole."
-    )
-    longest = sorted(path, key=lambda part: -part.seconds)[:_MOST_SEGMENTS]
-    rows = [
-        (f"{part.start:.2f} s", f"{part.seconds:.3f} s", part.branch, _spent_on(part))
-        for part in path
-        if part in longest
-    ]
-    others = rest + sum(part.seconds for part in path if part not in longest)
-    rows.append(("", f"{others:.3f} s", "", "all that is shorter, together"))
-    yield _table(("From", "Seconds", "Branch", "Spent on"), rows)
-
-
-_SPENT: Mapping[str, str] = {
-    "node": "{0}",
-    "attempt": "an attempt at {0} that failed",
-    "queue": "waiting for a place for {0}",
-    "pause": "the pause before another attempt at {0}",
-    "person": "waiting for a person at {0}",
-    "grace": "the grace time of {0}",
-    "deadline": "the deadline of {0}",
-    "routing": "choosing the way on from {0}",
-}
-
-
-def _spent_on(part: Segment) -> str:
-    return _SPENT[part.kind].format(part.name)
+    yield _list(waits_of(timeline))
+    rows = path_rows(timeline)
+    if rows:
+        yield (
+            f"The critical path, what the {timeline.seconds:.2f} s were spent on: each stretch "
+            "follows from the one before, by the journal, and together they are the whole."
+        )
+        yield _table(("From", "Seconds", "Branch", "Spent on"), rows)
 
 
 _METHOD = (
