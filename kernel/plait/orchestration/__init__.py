@@ -7,7 +7,8 @@ numbers, on this machine and without a network.
 
 from __future__ import annotations
 
-from plait.orchestration.brief import Brief, JoinPolicy, Task, load_brief, parse_brief
+from plait.orchestration.balancing import LoadBalancer
+from plait.orchestration.brief import Brief, JoinPolicy, SyncPoint, Task, load_brief, parse_brief
 from plait.orchestration.briefs import BUNDLED_BRIEF
 from plait.orchestration.critical_path import Segment, critical_path
 from plait.orchestration.errors import (
@@ -18,6 +19,7 @@ from plait.orchestration.errors import (
     ReviewError,
     SpecialistError,
     TableError,
+    ThrottledError,
 )
 from plait.orchestration.gantt import to_svg, to_text
 from plait.orchestration.intervals import Interval
@@ -36,10 +38,16 @@ from plait.orchestration.merge import (
     Superseded,
     merge,
 )
+from plait.orchestration.orchestrator import NODES, Carried, ParallelOrchestrator
+from plait.orchestration.performance import BranchRecord, NodeRecord, PerformanceTracker
 from plait.orchestration.progress import Progress
 from plait.orchestration.report import Report, Section, make_report, to_json
+from plait.orchestration.resources import Machine, measure_machine
 from plait.orchestration.results import BranchResult, Finding, Measure
 from plait.orchestration.review import Review, read_review
+from plait.orchestration.settings import AdaptionSettings, Settings
+from plait.orchestration.specialists import Specialist, Work, work_on
+from plait.orchestration.state import WorkflowState
 from plait.orchestration.synthesis import Evidence, PrimaryFinding, Synthesis
 from plait.orchestration.timeline import Arrived, Gate, Row, Span, Timeline, timeline_of
 from plait.orchestration.validation import (
@@ -51,17 +59,21 @@ from plait.orchestration.validation import (
     rules_for,
     validate,
 )
-from plait.orchestration.workflow import GRAPH, build_flow, build_graph, orchestrate, recall, resume
+from plait.orchestration.workflow import GRAPH, build_flow, orchestrate, recall, resume
 
 __all__ = [
     "BUNDLED_BRIEF",
     "GRAPH",
+    "NODES",
     "Absence",
+    "AdaptionSettings",
     "Arrived",
     "Attribution",
+    "BranchRecord",
     "BranchResult",
     "Brief",
     "BriefError",
+    "Carried",
     "Confidence",
     "Contribution",
     "DeadlineError",
@@ -72,11 +84,16 @@ __all__ = [
     "IntegrationResult",
     "Interval",
     "JoinPolicy",
+    "LoadBalancer",
+    "Machine",
     "Measure",
     "MergePerformance",
     "MergeSettings",
     "Merger",
     "MissingSourceError",
+    "NodeRecord",
+    "ParallelOrchestrator",
+    "PerformanceTracker",
     "PrimaryFinding",
     "Progress",
     "QualitySpread",
@@ -89,21 +106,27 @@ __all__ = [
     "Rule",
     "Section",
     "Segment",
+    "Settings",
     "Shortfall",
     "Span",
+    "Specialist",
     "SpecialistError",
     "Superseded",
+    "SyncPoint",
     "Synthesis",
     "TableError",
     "Task",
     "Thresholds",
+    "ThrottledError",
     "Timeline",
     "Verdict",
+    "Work",
+    "WorkflowState",
     "build_flow",
-    "build_graph",
     "critical_path",
     "load_brief",
     "make_report",
+    "measure_machine",
     "merge",
     "orchestrate",
     "parse_brief",
@@ -117,4 +140,5 @@ __all__ = [
     "to_svg",
     "to_text",
     "validate",
+    "work_on",
 ]

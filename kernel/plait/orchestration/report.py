@@ -78,6 +78,7 @@ def make_report(
     sections: Iterable[Section] = (),
     status: Literal["completed", "interrupted", "failed"] = "completed",
     reason: str = "",
+    timeline: Timeline | None = None,
 ) -> Report:
     """Put all of a run into one record.
 
@@ -90,6 +91,7 @@ def make_report(
         sections: how the work was done.
         status: whether the run went to its end.
         reason: why it did not.
+        timeline: what happened when.
     """
     counted, _ = best_of_each(results)
     opened = tuple(gatherings)
@@ -104,6 +106,7 @@ def make_report(
         merged=merged,
         results=in_order_of(brief, counted),
         sections=tuple(sections),
+        timeline=timeline,
     )
 
 
@@ -115,6 +118,7 @@ def partial_report(
     status: Literal["interrupted", "failed"],
     reason: str,
     gathering: Gathering | None = None,
+    timeline: Timeline | None = None,
 ) -> Report:
     """The report of a run that did not go to its end: what was finished, and what was not."""
     merged = Merger().merge(results, absences)
@@ -126,6 +130,7 @@ def partial_report(
         gatherings=() if gathering is None else (gathering,),
         status=status,
         reason=reason,
+        timeline=timeline,
     )
 
 
