@@ -22,8 +22,9 @@ from plait.orchestration import (
     parse_brief,
     validate,
 )
+from plait.orchestration.markdown import to_markdown
 from plait.orchestration.merge import Absence, absences_of, gathering_of, weight_of
-from plait.orchestration.report import partial_report, to_json, to_markdown
+from plait.orchestration.report import partial_report, to_json
 
 
 def result(task: str, quality: float = 0.8, seconds: float = 1.0, **more: object) -> BranchResult:
@@ -171,7 +172,10 @@ def test_a_partial_report_says_what_was_finished_and_what_was_not() -> None:
         "2 of 3 tasks have a result. The sync point never opened.",
         "| c | async | **cancelled** |  |  |",
         "| c | cancelled | at work when Ctrl-C came |",
-        "**a.md**, line 1 (score 2.00):\n\n~~~text\nIt waits.\n~~~",
+        "1. **a.md, line 1** (task `a`, weight 0.86):\n\n   ~~~text\n   It waits.\n   ~~~",
+        "**a.md**, line 1 (score 2.00):\n\nMain finding 1, above.",
+        "| mean of x\\|y | 1,234 | [1,000, 2,000] | b |",
+        "- Success rate: 2 of 3 tasks = 67%, 1 cancelled.",
         "| mean of x\\|y | 1,234 | [1,000, 2,000] | 9 | mean |",
         "| r | 0.1235 | - | 9 | Pearson |",
         "| huge | 1e+20 |",
@@ -210,4 +214,4 @@ def test_a_quotation_cannot_end_its_own_fence() -> None:
     report = partial_report(
         BRIEF, [result("a", findings=(finding,))], [], status="failed", reason="x"
     )
-    assert "\n~~~~~~text\n~~~\n~~~~~\n~~~~~~\n" in to_markdown(report)
+    assert "\n   ~~~~~~text\n   ~~~\n   ~~~~~\n   ~~~~~~\n" in to_markdown(report)

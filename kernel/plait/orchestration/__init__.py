@@ -16,11 +16,14 @@ from plait.orchestration.errors import (
     DeadlineError,
     MissingSourceError,
     ResearchError,
+    ReviewError,
     SpecialistError,
     TableError,
     ThrottledError,
 )
+from plait.orchestration.gantt import to_svg, to_text
 from plait.orchestration.intervals import Interval
+from plait.orchestration.markdown import to_markdown
 from plait.orchestration.merge import (
     Absence,
     Attribution,
@@ -38,9 +41,10 @@ from plait.orchestration.merge import (
 from plait.orchestration.orchestrator import NODES, Carried, ParallelOrchestrator
 from plait.orchestration.performance import BranchRecord, NodeRecord, PerformanceTracker
 from plait.orchestration.progress import Progress
-from plait.orchestration.report import Report, to_json, to_markdown
+from plait.orchestration.report import Report, Section, make_report, to_json
 from plait.orchestration.resources import Machine, measure_machine
 from plait.orchestration.results import BranchResult, Finding, Measure
+from plait.orchestration.review import Review, read_review
 from plait.orchestration.settings import AdaptionSettings, Settings
 from plait.orchestration.specialists import Specialist, Work, work_on
 from plait.orchestration.state import WorkflowState
@@ -96,8 +100,11 @@ __all__ = [
     "QualityValidator",
     "Report",
     "ResearchError",
+    "Review",
+    "ReviewError",
     "Row",
     "Rule",
+    "Section",
     "Segment",
     "Settings",
     "Shortfall",
@@ -118,16 +125,20 @@ __all__ = [
     "build_flow",
     "critical_path",
     "load_brief",
+    "make_report",
     "measure_machine",
     "merge",
     "orchestrate",
     "parse_brief",
+    "read_review",
     "recall",
     "resume",
     "rules_for",
     "timeline_of",
     "to_json",
     "to_markdown",
+    "to_svg",
+    "to_text",
     "validate",
     "work_on",
 ]

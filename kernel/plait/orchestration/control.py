@@ -23,17 +23,19 @@ from plait.orchestration.crew import Crew, Run, key_of
 from plait.orchestration.gathering import decide, progress_of, quorum_met, shortages_of
 from plait.orchestration.merge import Merger, absences_of, best_of_each, gathering_of
 from plait.orchestration.performance import BranchRecord, NodeRecord, wall_time
-from plait.orchestration.report import Report, in_order_of
+from plait.orchestration.report import make_report
 from plait.orchestration.resources import Machine, memory_of_process
+from plait.orchestration.review import Review, last_review, obey
+from plait.orchestration.sections import sections_of
 from plait.orchestration.settings import Settings
 from plait.orchestration.sizes import sizes_of
 from plait.orchestration.state import (
+    Decision,
     Message,
     Node,
     SyncPointRecord,
     TimelineEntry,
     WorkflowState,
-    current_results,
 )
 from plait.orchestration.task_analysis import complexity_of, decide_mode, interdependency_of
 from plait.orchestration.validation import QualityValidator, Shortfall, Verdict
@@ -181,6 +183,10 @@ class Control:
             rounds_left=self.settings.max_revisions - state.round,
             recoverable=len(recoverable),
         )
+        again = tuple(missing.values()) if decision == "recover" else ()
+        review = last_review(state.reviews, "sync_point_manager", state.round)
+        if review is not None:
+            decision, why, again = self._obeyed(state, review, decision, why, missing)
         opened = state.forked_at + outcome.waited
         record = SyncPointRecord(
             name=GATHER,
@@ -200,7 +206,7 @@ class Control:
             "sync_points": {key_of(GATHER, state.round): record},
             "gatherings": [gathering_of(outcome)],
             "shortages": tuple(missing.values()),
-            "to_redo": tuple(missing.values()) if decision == "recover" else (),
+            "to_redo": again,
             "absences": tuple(absences[name] for name in missing),
             "branch_performance": self._records(state, run, _statuses(outcome), opened),
             "active_branches": {},
@@ -212,6 +218,29 @@ class Control:
                 TimelineEntry(at=opened, what="opened", subject=GATHER, round=state.round)
             ],
         }
+
+    def _obeyed(
+        self,
+        state: WorkflowState,
+        review: Review,
+        decision: Decision,
+        why: str,
+        missing: Mapping[str, Shortage],
+    ) -> tuple[Decision, str, tuple[Shortage, ...]]:
+        """What follows the sync point as a person decided, why, and what is to be done again."""
+        why = f"{review.sentence.rstrip('.')} ({why})"
+        if review.decision == "reject":
+            return "fail", why, ()
+        if review.decision == "approve":
+            return "proceed" if decision == "proceed" else "conditional", why, ()
+        if state.round >= self.settings.max_revisions:
+            return "conditional", f"{why}; no round of revision is left", ()
+        names = review.tasks or tuple(missing) or tuple(task.id for task in state.brief.tasks)
+        again = tuple(
+            missing.get(name) or Shortage(task=name, kind="wanting", reason=review.sentence)
+            for name in names
+        )
+        return "recover", why, again
 
     def _records(
         self, state: WorkflowState, run: Run, statuses: Mapping[str, str], opened: float
@@ -300,7 +329,12 @@ class Control:
         whole = state.integration_result
         assert whole is not None, "the merger ran before"
         results, _ = best_of_each(state.results)
-        verdict = self.validator.validate(whole, results)
+        review = last_review(state.reviews, "quality_validator", state.round)
+        verdict = obey(
+            self.validator.validate(whole, results),
+            review,
+            [task.id for task in state.brief.tasks],
+        )
         if state.failure:
             wanting = Shortfall(
                 rule="enough for the brief", sentence=f"{state.failure}.", critical=True
@@ -342,15 +376,15 @@ class Control:
         assert state.integration_result is not None, "the merger ran before"
         assert state.verdict is not None, "the validation ran before"
         failed = state.verdict.status == "critical_failure"
-        report = Report(
-            title=state.brief.title,
+        report = make_report(
+            state.brief,
+            state.results,
+            state.integration_result,
+            state.verdict,
+            gatherings=state.gatherings,
             status="failed" if failed else "completed",
             reason=state.verdict.reason,
-            tasks={task.id: task.heading for task in state.brief.tasks},
-            gathering=state.gatherings[-1] if state.gatherings else None,
-            verdict=state.verdict,
-            merged=state.integration_result,
-            results=in_order_of(state.brief, current_results(state.results)),
+            sections=sections_of(state),
         )
         self.crew.forget(ctx.thread_id)
         return {"report": report}

@@ -115,7 +115,11 @@ def pool(measures: Sequence[Measure]) -> Pooled | None:
     ends = [(m.low, m.high) for m in measures if m.low is not None and m.high is not None]
     errors = [(high - low) / (2 * _Z) for low, high in ends]
     values = [m.value for m in measures]
-    if len(values) < 2 or len(errors) < len(values) or min(errors) <= 0:
+    if (
+        len(values) < 2
+        or len(errors) < len(values)
+        or not 0 < min(errors) <= max(errors) < math.inf
+    ):
         return None
     least = min(errors)  # weights beside the best number's, which neither overflow nor vanish
     weights = [(least / error) ** 2 for error in errors]
@@ -125,7 +129,8 @@ def pool(measures: Sequence[Measure]) -> Pooled | None:
     # That is total - sum of squares / total, without a difference of almost equal numbers.
     before = accumulate(weights, initial=0.0)
     spread = 2 * math.fsum(w * b for w, b in zip(weights, before, strict=False)) / total
-    between = max(0.0, scatter - by_chance) / spread
+    # Where one number is beyond measure more precise than all others, it decides alone.
+    between = max(0.0, scatter - by_chance) / spread if spread > 0 else 0.0
     variances = [error**2 + between for error in errors]
     smallest = min(variances)
     if not (smallest > 0 and math.isfinite(max(variances))):

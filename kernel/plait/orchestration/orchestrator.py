@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
+
 from plait import (
     END,
     START,
@@ -53,9 +55,11 @@ from plait.orchestration.performance import BranchRecord
 from plait.orchestration.progress import Progress
 from plait.orchestration.report import Report
 from plait.orchestration.resources import Machine, measure_machine
+from plait.orchestration.review import REVIEWED
 from plait.orchestration.settings import Settings
 from plait.orchestration.specialists import Specialist, work_on
 from plait.orchestration.state import Node, WorkflowState
+from plait.orchestration.timeline import Timeline, timeline_of
 from plait.orchestration.validation import QualityValidator
 
 __all__ = ["GATHER", "GRAPH", "NODES", "Carried", "ParallelOrchestrator"]
@@ -88,11 +92,15 @@ class Carried:
     """The state of the run."""
     interrupts: tuple[Interrupt, ...] = ()
     """What is asked."""
+    timeline: Timeline | None = None
+    """What has happened when."""
 
     @property
     def report(self) -> Report | None:
-        """The report, once there is one."""
-        return self.state.report
+        """The report, once there is one; with the timeline, since no node can tell of the end of
+        its own run."""
+        report = self.state.report
+        return report and report.model_copy(update={"timeline": self.timeline})
 
 
 class ParallelOrchestrator:
@@ -143,7 +151,8 @@ class ParallelOrchestrator:
         )
         self.store: Store | str = MemoryStore() if store is None else store
         self._nodes = dict(nodes or {})
-        self._interrupt_before = tuple(interrupt_before)
+        reviewed = REVIEWED if self.settings.review else ()
+        self._interrupt_before = tuple(dict.fromkeys((*reviewed, *interrupt_before)))
         self._types = tuple(types)
 
     # -- the graph ----------------------------------------------------------------------------
@@ -235,7 +244,7 @@ class ParallelOrchestrator:
         if thread_id is not None and await flow.store.thread(thread_id) is not None:
             raise ThreadExists(thread_id, "exists: resume it, or give the new one another id")
         stream = flow.stream(await self._with_history(flow, self.given(brief, folder)), thread_id)
-        return await self._follow(stream, progress or Progress(brief), told)
+        return await self._follow(flow, thread_id, stream, progress or Progress(brief), told)
 
     async def resume(
         self,
@@ -262,23 +271,34 @@ class ParallelOrchestrator:
             GraphChanged: another version of Plait began it; says what differs.
             PlaitError: the run cannot go to its end.
         """
-        stream = self.flow(brief).resume_stream(thread_id, answers, migrate=migrate)
-        return await self._follow(stream, progress or Progress(brief), told)
+        flow = self.flow(brief)
+        stream = flow.resume_stream(thread_id, answers, migrate=migrate)
+        return await self._follow(flow, thread_id, stream, progress or Progress(brief), told)
 
     async def _follow(
         self,
+        flow: Flow[WorkflowState],
+        thread_id: str | None,
         stream: RunStream[WorkflowState],
         progress: Progress,
         told: Callable[[str], None] | None,
     ) -> Carried:
-        async with stream as events:
-            async for event in events:
-                line = progress.take(event)
-                if line and told:
-                    told(line)
+        try:
+            async with stream as events:
+                async for event in events:
+                    line = progress.take(event)
+                    if line and told:
+                        told(line)
+        except BaseException:
+            if thread_id is not None:
+                progress.timeline = await _timeline_so_far(flow, thread_id)
+            raise
         result = stream.result
         assert result is not None, "the stream ended without an error"
-        return Carried(result.thread_id, result.status, result.state, tuple(result.interrupts))
+        timeline = timeline_of(await flow.trace(result.thread_id))
+        return Carried(
+            result.thread_id, result.status, result.state, tuple(result.interrupts), timeline
+        )
 
     async def _with_history(
         self, flow: Flow[WorkflowState], given: dict[str, Any]
@@ -301,6 +321,20 @@ class ParallelOrchestrator:
 
     def _add(self, graph: Graph[WorkflowState], name: str, own: Node) -> None:
         graph.add_node(name, measured(self._nodes.get(name, own)))
+
+
+async def _timeline_so_far(flow: Flow[WorkflowState], thread_id: str) -> Timeline | None:
+    """What happened until a run was cut off, if its store still says so."""
+    with anyio.move_on_after(_PATIENCE, shield=True):
+        try:
+            return timeline_of(await flow.trace(thread_id))
+        except PlaitError:
+            return None
+    return None
+
+
+_PATIENCE: Final = 2.0
+"""Seconds for which the end of a run that was cut off is held up to say what happened when."""
 
 
 async def _records_of(flow: Flow[WorkflowState], thread_id: str) -> Iterable[BranchRecord]:

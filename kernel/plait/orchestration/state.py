@@ -19,6 +19,7 @@ from plait.orchestration.merge import Absence, Gathering, IntegrationResult
 from plait.orchestration.performance import BranchRecord, NodeRecord
 from plait.orchestration.report import Report
 from plait.orchestration.results import BranchResult, Share
+from plait.orchestration.review import Review
 from plait.orchestration.settings import Settings
 from plait.orchestration.task_analysis import ModeDecision
 from plait.orchestration.validation import Verdict
@@ -163,6 +164,8 @@ class WorkflowState(BaseModel):
     """The whole."""
     verdict: Verdict | None = None
     """Whether it is good enough."""
+    reviews: Annotated[list[Review], reducers.append] = []
+    """What persons have said, where the run is under review."""
     failure: str = ""
     """Why the run ends without a result that is worth it; empty if it does not."""
     report: Report | None = None
