@@ -32,6 +32,7 @@ from plait.orchestration import (
     BriefError,
     Progress,
     Report,
+    Settings,
     build_flow,
     load_brief,
     orchestrate,
@@ -81,7 +82,13 @@ def orchestrate_brief(options: argparse.Namespace) -> int:
             run.progress = Progress(brief)
             with _watched(run.progress, quiet=options.quiet) as told:
                 run.report = await orchestrate(
-                    brief, folder, run.progress, told, store=place.store, thread_id=thread_id
+                    brief,
+                    folder,
+                    run.progress,
+                    told,
+                    store=place.store,
+                    thread_id=thread_id,
+                    settings=Settings(mode=options.mode),
                 )
 
     return _carry_out(job, options)
