@@ -44,6 +44,7 @@ class AgentFactory:
         templates: by type.
         performance: by type; each task that an agent ends feeds the next selection.
         agents: those that are not retired, by id.
+        news: what is new in `performance` since the last `take_news`.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class AgentFactory:
         self.templates: dict[str, AgentTemplate] = {}
         self.performance: dict[str, Performance] = dict(performance or {})
         self.agents: dict[str, MonitoredAgent] = {}
-        self._news: dict[str, Performance] = {}
+        self.news: dict[str, Performance] = {}
 
     def register_agent_template(
         self,
@@ -297,10 +298,15 @@ class AgentFactory:
 
     def _note(self, record: TaskRecord, smoothing: float) -> None:
         news = Performance.of(record, smoothing)
-        for kept in (self.performance, self._news):
+        for kept in (self.performance, self.news):
             kept[record.type] = kept.get(record.type, Performance()).then(news)
 
     def take_news(self) -> dict[str, Performance]:
         """How agents have done since the last call, by type: what is to be added to a history."""
-        news, self._news = self._news, {}
+        news, self.news = self.news, {}
         return news
+
+    def return_news(self, news: Mapping[str, Performance]) -> None:
+        """Take back what could not be kept, for the next `take_news`."""
+        for name, older in news.items():
+            self.news[name] = older.then(self.news.get(name, Performance()))
