@@ -131,6 +131,11 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
 
     run = add("orchestrate", "carry out a brief, and report", orchestrate_brief, "brief", "store")
     run.add_argument("--thread", metavar="ID", help="the id of the new thread")
+    run.add_argument(
+        "--agents",
+        choices=["dynamic"],
+        help="dynamic: an agent is made for each task, of the type that fits it best",
+    )
     _add_arguments(run, "report")
     add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
     runs = add("runs", "list threads", _in_loop(threads.runs), "store", "flow", "json")
