@@ -33,6 +33,9 @@ __all__ = [
 SUPPORT = 0.5
 """The least share of a sentence's terms that what it cites must have, for it to rest on that."""
 
+CARRIES = 0.25
+"""The least share of a sentence's terms that a single finding must have, to be rightly cited."""
+
 _WORDS_PER_SENTENCE = 12
 _LONGEST_SENTENCE = 400
 _TOO_LONG = 1.5
@@ -181,17 +184,26 @@ def faults_of(draft: Draft, task: SynthesisTask, length: int) -> list[str]:
 
 
 def judge(sentences: Sequence[CitedSentence], task: SynthesisTask) -> Judgement:
-    """The quality of a text: the mean of two shares, of the sentences that rest on what they cite,
-    and of the findings that are cited."""
+    """The quality of a text: the mean of three shares.
+
+    Of the sentences: those that have at least half of their terms from all that they cite. Of the
+    citations: those that carry, since the one finding has at least a quarter of the sentence's
+    terms; so citing everything everywhere gains nothing. Of the findings: those that are cited by a
+    citation that carries.
+    """
     held = sum(_rests_on(sentence, task) for sentence in sentences)
-    known = range(1, len(task.findings) + 1)
-    cited = {number for sentence in sentences for number in sentence.cites if number in known}
-    sentence_share = held / len(sentences) if sentences else 0.0
-    finding_share = len(cited) / len(task.findings)
+    citations = [(one, number) for one in sentences for number in dict.fromkeys(one.cites)]
+    carrying = [number for one, number in citations if _share(one, [number], task) >= CARRIES]
+    shares = (
+        _part(held, len(sentences)),
+        _part(len(carrying), len(citations)),
+        _part(len(set(carrying)), len(task.findings)),
+    )
     return Judgement(
-        quality=(sentence_share + finding_share) / 2,
-        how=f"mean of {held} of {len(sentences)} sentences that have at least half of their terms "
-        f"from what they cite, and {len(cited)} of {len(task.findings)} findings cited",
+        quality=sum(shares) / len(shares),
+        how=f"mean of: {held} of {len(sentences)} sentences have half of their terms from what "
+        f"they cite; {len(carrying)} of {len(citations)} citations have a quarter of them alone; "
+        f"{len(set(carrying))} of {len(task.findings)} findings are cited by such",
     )
 
 
@@ -212,14 +224,23 @@ def extract(task: SynthesisTask, length: int) -> tuple[CitedSentence, ...]:
 
 def _rests_on(sentence: CitedSentence, task: SynthesisTask) -> bool:
     """Whether what a sentence cites has at least half of its terms."""
+    return _share(sentence, sentence.cites, task) >= SUPPORT
+
+
+def _share(sentence: CitedSentence, cites: Iterable[int], task: SynthesisTask) -> float:
+    """The share of a sentence's terms that findings have; 0 for a sentence without terms."""
     cited = " ".join(
         f"{task.findings[number - 1].text} {task.findings[number - 1].source}"
-        for number in sentence.cites
+        for number in cites
         if 0 < number <= len(task.findings)
     )
     said = terms(sentence.text)
     there = frozenset(terms(cited))
-    return bool(said) and sum(term in there for term in said) >= SUPPORT * len(said)
+    return _part(sum(term in there for term in said), len(said))
+
+
+def _part(count: int, whole: int) -> float:
+    return count / whole if whole else 0.0
 
 
 def _repeated(draft: Draft) -> str | None:
