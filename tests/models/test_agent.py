@@ -75,6 +75,8 @@ async def test_what_is_wrong_with_an_answer_is_told_and_it_is_asked_for_again() 
     async with model_server(Say(BAD), Say(GOOD)) as server:
         result = await run(made(Judge, server))
     said = server.asked[1].body["messages"]
+    assert "by this JSON schema" not in server.asked[0].prompt
+    assert "by this JSON schema" in said[-1]["content"]
     assert [each["role"] for each in said[-2:]] == ["assistant", "user"]
     assert "certainty: Input should be less than or equal to 1" in said[-1]["content"]
     assert (result.quality, result.tokens) == (0.5, 60)
@@ -87,6 +89,13 @@ async def test_an_answer_that_is_wrong_twice_is_an_error_that_keeps_it() -> None
     assert caught.value.text == BAD
     assert caught.value.faults == ("certainty: Input should be less than or equal to 1",)
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("structure", ["object", "words"])
+async def test_a_server_that_knows_no_schemas_has_it_in_words(structure: str) -> None:
+    async with model_server(Say(GOOD)) as server:
+        await run(made(Judge, server, endpoint=endpoint(server, structure=structure)))
+    assert '"maximum": 1' in server.asked[0].prompt
 
 
 async def test_without_repairs_it_is_asked_once() -> None:

@@ -147,11 +147,21 @@ class ModelAgent:
             )
         return self.asking(task.payload)
 
-    def asking(self, *said: str) -> Request:
-        """A request with the agent's instructions and settings, and what is said to the model."""
-        schema = self.answer.model_json_schema() if self.answer is not None else None
+    def asking(
+        self, *said: str, schema: Mapping[str, Any] | None = None, schema_name: str | None = None
+    ) -> Request:
+        """A request with the agent's instructions and settings.
+
+        Args:
+            said: what is said to the model, turn by turn.
+            schema: the JSON schema of the answer; by default that of `answer`.
+            schema_name: what it is called; by default the name of `answer`.
+        """
+        if schema is None and self.answer is not None:
+            schema = self.answer.model_json_schema()
+        name = schema_name or (self.answer.__name__ if self.answer is not None else "answer")
         told = [self.instructions] if self.instructions else []
-        if schema is not None:
+        if schema is not None and self.client.endpoint.structure != "schema":
             told.append(told_in_words(schema))
         system = [Message("system", "\n\n".join(told))] if told else []
         return Request(
@@ -159,7 +169,7 @@ class ModelAgent:
             max_tokens=self.aims.max_tokens,
             temperature=self.aims.temperature,
             schema=schema,
-            schema_name=self.answer.__name__ if self.answer is not None else "answer",
+            schema_name=name,
         )
 
     def read(self, completion: Completion, task: AgentTask) -> Any:

@@ -145,7 +145,9 @@ async def open_writer(model: str) -> AsyncIterator[Write]:
         yield write
 
 
-_LOCAL_AIMS = ModelSynthesisSpecialization(max_tokens=_LOCAL_TOKENS, length=_LOCAL_WORDS)
+_LOCAL_AIMS = ModelSynthesisSpecialization(
+    max_tokens=_LOCAL_TOKENS, length=_LOCAL_WORDS, simple=True
+)
 
 
 async def _run(

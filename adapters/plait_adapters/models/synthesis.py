@@ -130,25 +130,40 @@ class Judgement(_Record):
     """The formula of the quality, with its numbers."""
 
 
-def schema_of(task: SynthesisTask, length: int) -> dict[str, Any]:
+def schema_of(task: SynthesisTask, length: int, *, simple: bool = False) -> dict[str, Any]:
     """The JSON schema of a draft for these findings, of about so many words."""
+    most = max(1, length // _WORDS_PER_SENTENCE)
     schema = Draft.model_json_schema()
-    sentence = schema["$defs"]["CitedSentence"]
-    sentence["properties"]["cites"]["items"].update(minimum=1, maximum=len(task.findings))
-    sentence["properties"]["cites"].update(minItems=1, maxItems=3)
-    sentence["properties"]["cites"].pop("default")
-    sentence["required"] = ["text", "cites"]
     schema["additionalProperties"] = False
-    schema["properties"]["sentences"]["maxItems"] = max(1, length // _WORDS_PER_SENTENCE)
+    schema["properties"]["sentences"]["maxItems"] = most
+    if simple:
+        schema["properties"]["sentences"]["minItems"] = min(most, len(task.findings))
+    sentence = schema["$defs"]["CitedSentence"]
+    sentence["required"] = ["text", "cites"]
+    cites = sentence["properties"]["cites"]
+    cites.pop("default")
+    cites.update(minItems=1, maxItems=1 if simple else 3)
+    cites["items"].update(minimum=1, maximum=len(task.findings))
     return schema
 
 
-def prompt(task: SynthesisTask, length: int, audience: str) -> str:
-    """What a model is asked."""
+def prompt(task: SynthesisTask, length: int, audience: str, *, simple: bool = False) -> str:
+    """What a model is asked.
+
+    Args:
+        task: what is to be written about.
+        length: the most words.
+        audience: ``expert`` or ``general``.
+        simple: for a model that can do no more than to say each finding in its own words.
+    """
     numbered = "\n".join(
-        f"[{number}] {' '.join(finding.text.split())} ({finding.source})"
+        f"[{number}] {' '.join(finding.text.split())}" + ("" if simple else f" ({finding.source})")
         for number, finding in enumerate(task.findings, start=1)
     )
+    if simple:
+        return (
+            f"Findings:\n{numbered}\n\nRewrite each finding as one short sentence, with its number."
+        )
     reader = "people who know the subject" if audience == "expert" else "everybody"
     return (
         f"These are findings about: {task.title}\n\n{numbered}\n\n"

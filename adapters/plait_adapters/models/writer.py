@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from plait.agents import AgentContext, AgentTask, SynthesisSpecialization
 from plait_adapters.models.account import Account
 from plait_adapters.models.agent import ModelAgent, ModelSpecialization
-from plait_adapters.models.answers import Answer, Fault, parse, told_in_words
-from plait_adapters.models.client import Completion, Message, Request
+from plait_adapters.models.answers import Answer, Fault, parse
+from plait_adapters.models.client import Completion, Request
 from plait_adapters.models.errors import ModelAnswerError
 from plait_adapters.models.synthesis import (
     Draft,
@@ -27,6 +27,10 @@ __all__ = ["ModelSynthesisSpecialization", "ModelSynthesizer"]
 class ModelSynthesisSpecialization(ModelSpecialization, SynthesisSpecialization):
     """How a model is asked, and for what kind of text."""
 
+    simple: bool = False
+    """Whether the model is so small that it can do no more than to say each finding in its own
+    words; it is asked for that, then."""
+
 
 class ModelSynthesizer(ModelAgent):
     """Writes one text of the findings of a `SynthesisTask`; its content is a `WrittenSynthesis`.
@@ -42,17 +46,10 @@ class ModelSynthesizer(ModelAgent):
 
     def request(self, task: AgentTask, context: AgentContext) -> Request:
         """The findings, numbered, and the form of the answer."""
-        findings = _findings_of(task)
-        schema = schema_of(findings, self.aims.length)
-        asked = prompt(findings, self.aims.length, self.aims.audience)
-        return Request(
-            (
-                Message("system", f"{self.instructions}\n\n{told_in_words(schema)}"),
-                Message("user", asked),
-            ),
-            max_tokens=self.aims.max_tokens,
-            temperature=self.aims.temperature,
-            schema=schema,
+        findings, aims = _findings_of(task), self.aims
+        return self.asking(
+            prompt(findings, aims.length, aims.audience, simple=aims.simple),
+            schema=schema_of(findings, aims.length, simple=aims.simple),
             schema_name="synthesis",
         )
 
