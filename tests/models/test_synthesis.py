@@ -69,7 +69,7 @@ async def test_the_model_is_told_the_findings_by_number() -> None:
 async def test_a_small_model_is_asked_for_no_more_than_it_can_do() -> None:
     _, _, server = await write(said(GOOD), simple=True)
     assert "[2] A join waits for a quorum of branches.\n" in server.asked[0].prompt
-    assert "Rewrite each finding" in server.asked[0].prompt
+    assert "Rewrite each of these sentences" in server.asked[0].prompt
 
 
 async def test_a_citation_that_names_no_finding_is_told_and_repaired() -> None:

@@ -47,7 +47,7 @@ def test_a_good_brief_is_read_with_its_defaults() -> None:
     )
     assert first.heading == "How do coroutines wait?"
     assert second.heading == "describe of *.csv, dist:"
-    assert (brief.join.quorum, brief.join.on_timeout) == ("all", "proceed")
+    assert (brief.join.quorum, brief.join.on_timeout) == (None, "recover")
 
 
 def test_the_bundled_brief_is_what_it_promises() -> None:

@@ -23,6 +23,7 @@ instance of that model.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field
@@ -135,6 +136,7 @@ class ModelAgent:
             how=how,
             tokens=account.usage.tokens,
             cost=account.cost,
+            wanting=self.wanting(content, task),
             notes=self.notes(account, content),
         )
 
@@ -196,6 +198,10 @@ class ModelAgent:
         Raises ``error``, unless it is overridden."""
         raise error
 
+    def wanting(self, content: Any, task: AgentTask) -> tuple[str, ...]:
+        """What would make it better: the model is told, should it be asked again."""
+        return ()
+
     def notes(self, account: Account, content: Any) -> tuple[str, ...]:
         """What a reader must know."""
         if account.usage.estimated:
@@ -220,9 +226,14 @@ class ModelAgent:
                 self.client, request, told if self.aims.streamed else None
             )
 
+        request = self.request(task, context)
+        if context.previous is not None and context.previous.wanting:
+            wanting = "\n".join(f"- {each}" for each in context.previous.wanting)
+            said = Message("user", f"An earlier answer was wanting:\n{wanting}")
+            request = replace(request, messages=(*request.messages, said))
         return await ask_until_it_fits(
             once,
-            self.request(task, context),
+            request,
             lambda completion: self.read(completion, task),
             repairs=self.aims.repairs,
             endpoint=self.client.endpoint.url,

@@ -7,7 +7,8 @@ entry point ``model`` of the group ``plait.writers``.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -15,21 +16,13 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from plait.agents import (
-    AgentContext,
-    AgentError,
-    AgentResources,
-    AgentResult,
-    AgentSpecification,
-    AgentTask,
-    TaskRequirements,
-)
+from plait.agents import AgentError, AgentFactory, AgentResult, AgentTask, TaskRequirements
 from plait.orchestration import BranchResult, Measure, Report
 from plait_adapters.models.client import ModelClient
 from plait_adapters.models.endpoint import Endpoint
 from plait_adapters.models.local import LOCAL_URL, local_model
 from plait_adapters.models.synthesis import FindingText, SynthesisTask, WrittenSynthesis
-from plait_adapters.models.writer import ModelSynthesisSpecialization, ModelSynthesizer
+from plait_adapters.models.templates import SYNTHESIS, register
 
 __all__ = ["Write", "WrittenReport", "open_writer", "task_of"]
 
@@ -39,10 +32,15 @@ MOST_FINDINGS = 8
 MOST_CHARACTERS = 320
 """Of each finding, so many characters at most: a passage may fill a screen."""
 
-_LOCAL_FINDINGS = 4
-_LOCAL_CHARACTERS = 160
-_LOCAL_TOKENS = 256
-_LOCAL_WORDS = 60
+_LOCAL_FINDINGS = 3
+_LOCAL_AIMS: Mapping[str, Any] = {"max_tokens": 200, "length": 36, "simple": True}
+"""A model of 98 MB can say three sentences in other words; and a busy machine writes some ten
+tokens a second."""
+
+_LOCAL_SECONDS = 1800.0
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_PROSE = 0.9
+_FEWEST_WORDS = 5
 
 
 class WrittenReport(BaseModel):
@@ -130,37 +128,29 @@ async def open_writer(model: str) -> AsyncIterator[Write]:
             endpoint = Endpoint.from_environment(model, os.environ)
         client = await stack.enter_async_context(ModelClient(endpoint))
         await client.model()
-        aims = _LOCAL_AIMS if local else ModelSynthesisSpecialization()
-        most = (_LOCAL_FINDINGS, _LOCAL_CHARACTERS) if local else (MOST_FINDINGS, MOST_CHARACTERS)
+        factory = AgentFactory()
+        register(factory)
 
         async def write(report: Report) -> WrittenReport:
-            task = task_of(report, *most)
+            task = task_of(report, _LOCAL_FINDINGS, leads=True) if local else task_of(report)
             if task is None:
                 return WrittenReport(problem="Nothing was found that could be written about.")
+            asked = TaskRequirements(
+                type=SYNTHESIS,
+                capabilities=frozenset({"synthesis"}),
+                specialization=_LOCAL_AIMS if local else {},
+                timeout_seconds=_LOCAL_SECONDS if local else None,
+            )
             try:
-                return _written(await _run(client, aims, task), client)
+                async with await factory.generate_agent_for_task(asked, client) as agent:
+                    result = await agent.run(
+                        AgentTask(id="synthesis", requirements=asked, payload=task)
+                    )
             except AgentError as error:
                 return WrittenReport(problem=f"The model could not be asked: {error}.")
+            return _written(result, client)
 
         yield write
-
-
-_LOCAL_AIMS = ModelSynthesisSpecialization(
-    max_tokens=_LOCAL_TOKENS, length=_LOCAL_WORDS, simple=True
-)
-
-
-async def _run(
-    client: ModelClient, aims: ModelSynthesisSpecialization, task: SynthesisTask
-) -> AgentResult:
-    specification = AgentSpecification(
-        type="model_synthesis", capabilities=frozenset({"synthesis"}), specialization=aims
-    )
-    agent = ModelSynthesizer(specification, AgentResources(context=client))
-    asked = TaskRequirements(capabilities=specification.capabilities)
-    return await agent.run(
-        AgentTask(id="synthesis", requirements=asked, payload=task), AgentContext()
-    )
 
 
 def _written(result: AgentResult, client: ModelClient) -> WrittenReport:
@@ -175,7 +165,11 @@ def _written(result: AgentResult, client: ModelClient) -> WrittenReport:
 
 
 def task_of(
-    report: Report, most: int = MOST_FINDINGS, characters: int = MOST_CHARACTERS
+    report: Report,
+    most: int = MOST_FINDINGS,
+    characters: int = MOST_CHARACTERS,
+    *,
+    leads: bool = False,
 ) -> SynthesisTask | None:
     """What a report's findings are, for a model: the first of each task, the heaviest task first,
     then the second of each, and so on. Nothing if it has none.
@@ -184,17 +178,29 @@ def task_of(
         report: what was found.
         most: how many findings at most.
         characters: how many characters of each; longer ones are cut at a word.
+        leads: whether only the first sentence of each is given, and only where that is prose.
     """
     results = {result.task: result for result in report.results}
     weight = [part.task for part in report.merged.contributions if part.task in results]
     rows = zip_longest(*(tuple(_findings_of(results[task])) for task in weight))
     found: list[FindingText] = [each for row in rows for each in row if each is not None]
+    if leads:
+        found = [each for each in map(_lead, found) if each is not None]
     distinct = {finding.text: finding for finding in reversed(found)}
     chosen = [finding for finding in found if distinct.get(finding.text) is finding][:most]
     if not chosen:
         return None
     cut = [each.model_copy(update={"text": _cut(each.text, characters)}) for each in chosen]
     return SynthesisTask(title=report.title, findings=tuple(cut))
+
+
+def _lead(finding: FindingText) -> FindingText | None:
+    """The first sentence of a finding, if it is prose: at least five words, nine tenths letters."""
+    first = _SENTENCE_END.split(finding.text)[0]
+    plain = sum(letter.isalpha() or letter.isspace() for letter in first)
+    if len(first.split()) < _FEWEST_WORDS or plain < _PROSE * len(first):
+        return None
+    return finding.model_copy(update={"text": first})
 
 
 def _findings_of(result: BranchResult) -> Iterator[FindingText]:

@@ -161,9 +161,7 @@ def prompt(task: SynthesisTask, length: int, audience: str, *, simple: bool = Fa
         for number, finding in enumerate(task.findings, start=1)
     )
     if simple:
-        return (
-            f"Findings:\n{numbered}\n\nRewrite each finding as one short sentence, with its number."
-        )
+        return f"{numbered}\n\nRewrite each of these sentences in your own words, with its number."
     reader = "people who know the subject" if audience == "expert" else "everybody"
     return (
         f"These are findings about: {task.title}\n\n{numbered}\n\n"

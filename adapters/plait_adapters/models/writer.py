@@ -99,6 +99,12 @@ class ModelSynthesizer(ModelAgent):
         )
         return judgement.quality, f"extracted, not written: {judgement.how}", content
 
+    def wanting(self, content: Any, task: AgentTask) -> tuple[str, ...]:
+        """Findings that are not cited."""
+        cited = {number for sentence in content.sentences for number in sentence.cites}
+        numbers = range(1, len(_findings_of(task).findings) + 1)
+        return tuple(f"finding {number} is not cited" for number in numbers if number not in cited)
+
     def notes(self, account: Account, content: Any) -> tuple[str, ...]:
         """Who wrote the text."""
         notes = super().notes(account, content)

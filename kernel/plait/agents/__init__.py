@@ -26,7 +26,11 @@ from plait.agents.errors import (
     ReservationDeadlock,
     ResourceUnavailableError,
 )
+from plait.agents.factory import AgentFactory
+from plait.agents.monitoring import MonitoredAgent
+from plait.agents.performance import Performance, PerformanceThread, TaskRecord, merge_performance
 from plait.agents.pool import Reservation, ResourcePool, UnitStatistics
+from plait.agents.selection import AgentTemplate, Candidate, Selection
 from plait.agents.specialization import (
     AnalysisSpecialization,
     ResearchSpecialization,
@@ -50,20 +54,26 @@ __all__ = [
     "AgentContext",
     "AgentCreationError",
     "AgentError",
+    "AgentFactory",
     "AgentOverloadedError",
     "AgentQualityError",
     "AgentResources",
     "AgentResult",
     "AgentSpecification",
     "AgentTask",
+    "AgentTemplate",
     "AgentTimeoutError",
     "AgentUnfitError",
     "AnalysisSpecialization",
     "Budget",
+    "Candidate",
     "Capacity",
+    "MonitoredAgent",
     "Monitoring",
     "NoSuitableAgentError",
+    "Performance",
     "PerformanceTargets",
+    "PerformanceThread",
     "QualityThresholds",
     "Rate",
     "ResearchSpecialization",
@@ -72,8 +82,11 @@ __all__ = [
     "ResourcePool",
     "ResourceRequirements",
     "ResourceUnavailableError",
+    "Selection",
     "Specialization",
     "SynthesisSpecialization",
+    "TaskRecord",
     "TaskRequirements",
     "UnitStatistics",
+    "merge_performance",
 ]

@@ -26,10 +26,11 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -65,13 +66,19 @@ class Reservation:
     Attributes:
         pool: the pool that it is from.
         units: the amounts that were asked for, by unit.
+        since: when it was given, in seconds of the event loop's clock.
         open: whether it is held still.
     """
 
     def __init__(
-        self, pool: ResourcePool, amounts: Mapping[str, int], parents: tuple[Reservation, ...]
+        self,
+        pool: ResourcePool,
+        amounts: Mapping[str, int],
+        parents: tuple[Reservation, ...],
+        since: float,
     ) -> None:
         self.pool = pool
+        self.since = since
         self.units: dict[str, float] = {name: n / SCALE for name, n in amounts.items()}
         self.open = True
         self.taken: dict[str, int] = dict(amounts)
@@ -108,6 +115,16 @@ class Reservation:
         if self.open:
             self.open = False
             self.pool.take_back(self)
+
+    @contextmanager
+    def inside(self) -> Iterator[Self]:
+        """While the block runs, what is reserved is known to be reserved inside of this one."""
+        outer = _innermost.get()
+        _innermost.set(self)
+        try:
+            yield self
+        finally:
+            _innermost.set(outer)
 
     def ancestors(self) -> Iterator[Reservation]:
         """Itself and those around it that are held still."""
@@ -197,6 +214,8 @@ class ResourcePool:
 
     def reserve(
         self,
+        amounts: Mapping[str, float] | None = None,
+        /,
         *,
         timeout: float | None = None,
         within: Reservation | None = None,
@@ -209,6 +228,7 @@ class ResourcePool:
         however. ``reservation = await pool.reserve(...)`` leaves that to ``release()``.
 
         Args:
+            amounts: by unit, for those that are not given as keywords.
             timeout: seconds to wait at most; 0 for not at all, ``None`` for no limit.
             within: a reservation that is held until after this one; known by itself in the block of
                 one, and in tasks started there.
@@ -221,10 +241,11 @@ class ResourcePool:
         """
         if timeout is not None and (not is_number(timeout) or timeout < 0):
             raise ValueError(f"timeout={timeout!r} must be seconds, 0 or more, or None")
-        amounts = {name: quanta(name, amount) for name, amount in units.items() if amount != 0}
-        for name in units:
+        asked = {**(amounts or {}), **units}
+        for name in asked:
             self.meter(name)
-        return Reserving(self, amounts, timeout, within, handing_back=handing_back)
+        wanted = {name: quanta(name, amount) for name, amount in asked.items() if amount != 0}
+        return Reserving(self, wanted, timeout, within, handing_back=handing_back)
 
     @property
     def free(self) -> dict[str, float]:
@@ -379,7 +400,7 @@ class ResourcePool:
         for name, wanted in request.amounts.items():
             self._meters[name].take(wanted, now)
             self.note_peak(name, now)
-        request.granted = Reservation(self, request.amounts, request.parents)
+        request.granted = Reservation(self, request.amounts, request.parents, now)
         self.reservations[request.granted] = None
         request.wake()
 
@@ -420,16 +441,15 @@ class Reserving:
         self._within = within
         self._handing_back = handing_back
         self._reservation: Reservation | None = None
-        self._outer: Reservation | None = None
+        self._inside: AbstractContextManager[Reservation] | None = None
 
     def __await__(self) -> Generator[object, None, Reservation]:
         return self._reserve().__await__()
 
     async def __aenter__(self) -> Reservation:
         self._reservation = await self._reserve()
-        self._outer = _innermost.get()
-        _innermost.set(self._reservation)
-        return self._reservation
+        self._inside = self._reservation.inside()
+        return self._inside.__enter__()
 
     async def __aexit__(
         self,
@@ -438,7 +458,8 @@ class Reserving:
         traceback: TracebackType | None,
     ) -> None:
         assert self._reservation is not None, "it was entered"
-        _innermost.set(self._outer)
+        assert self._inside is not None, "it was entered"
+        self._inside.__exit__(None, None, None)
         self._reservation.release()
 
     async def _reserve(self) -> Reservation:
@@ -461,13 +482,15 @@ class Reserving:
         deadline = math.inf if self._timeout is None else request.since + self._timeout
         while True:
             request.event = anyio.Event()
-            with anyio.CancelScope(deadline=min(deadline, request.wake_at)) as scope:
+            until = min(deadline, request.wake_at)
+            with anyio.CancelScope(deadline=until) as scope:
                 await request.event.wait()
             if request.is_over():
                 return
             if not scope.cancelled_caught:
                 continue
-            if request.wake_at < deadline:
+            # Not `wake_at`, which others may have moved between the alarm and this turn.
+            if until < deadline:
                 request.wake_at = math.inf
                 self._pool.serve()
                 if request.is_over():
