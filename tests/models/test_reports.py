@@ -1,8 +1,12 @@
 """A report that is written up by a model, from the command line to the page."""
 
 import argparse
+import json
+import os
+import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 from plait.cli.refusals import Refused
@@ -128,6 +132,32 @@ async def test_a_file_that_is_no_model_says_what_the_server_said(tmp_path: Path)
         await local_model(broken).__aenter__()
     with pytest.raises(LocalModelError, match="is no file"):
         await local_model(tmp_path / "none.gguf").__aenter__()
+
+
+BRIEF = """
+title = "Forks and joins"
+[[tasks]]
+id = "forks"
+type = "research"
+question = "What does a fork open?"
+sources = ["*.md"]
+"""
+
+
+async def test_the_command_line_has_a_report_written_up_by_an_endpoint(tmp_path: Path) -> None:
+    (tmp_path / "brief.toml").write_text(BRIEF)
+    (tmp_path / "a.md").write_text("# Forks\n\nA fork opens one branch for each target.\n")
+    roots = [str(Path(__file__).parents[2] / name) for name in ("kernel", "adapters")]
+    paths = os.pathsep.join([*roots, os.environ.get("PYTHONPATH", "")])
+    async with model_server(said((GOOD[0],))) as server:
+        command = [sys.executable, "-m", "plait.cli", "orchestrate", "brief.toml", "--quiet"]
+        options = ["--agents", "model", "--model", server.url, "--store", "memory:", "--json"]
+        environment = {**os.environ, "PYTHONPATH": paths, "PLAIT_MODEL_KEY": "k-1"}
+        done = await anyio.run_process([*command, *options], cwd=tmp_path, env=environment)
+    written = json.loads(done.stdout)["written"]
+    assert written["synthesis"]["by_model"]
+    assert written["synthesis"]["sentences"][0]["text"] == GOOD[0][0]
+    assert [each.headers["authorization"] for each in server.asked] == ["Bearer k-1"]
 
 
 @pytest.mark.parametrize(

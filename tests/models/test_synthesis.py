@@ -66,10 +66,28 @@ async def test_the_model_is_told_the_findings_by_number() -> None:
     assert "at most 40 words" in server.asked[0].prompt
 
 
-async def test_a_small_model_is_asked_for_no_more_than_it_can_do() -> None:
-    _, _, server = await write(said(GOOD), simple=True)
-    assert "[2] A join waits for a quorum of branches.\n" in server.asked[0].prompt
-    assert "Rewrite each of these sentences" in server.asked[0].prompt
+ECHOED = ("A fork opens a branch for each target.", "A join waits for a quorum.", "It reduces.")
+
+
+async def test_a_small_model_is_asked_for_one_sentence_at_a_time() -> None:
+    replies = [Say(text) for text in (*ECHOED[:2], "A reducer merges what branches wrote.")]
+    written, result, server = await write(*replies, simple=True)
+    assert server.asked[1].prompt == "Rewrite this sentence: A join waits for a quorum of branches."
+    assert [each.cites for each in written.sentences] == [(1,), (2,), (3,)]
+    assert (result.quality, result.tokens) == (1.0, 90)
+
+
+async def test_of_a_small_model_the_sentences_that_hold_are_kept_and_the_others_named() -> None:
+    written, result, server = await write(*map(Say, ECHOED), simple=True)
+    assert (written.by_model, len(written.sentences), len(server.asked)) == (True, 2, 4)
+    assert written.rejected == "It reduces."
+    assert "fewer than half of its words" in written.failed_checks[0]
+    assert result.wanting == ("finding 3 is not cited",)
+
+
+async def test_a_small_model_none_of_whose_sentences_hold_gives_way_to_extraction() -> None:
+    written, _, _ = await write(Say("Bananas grow on trees."), simple=True)
+    assert not written.by_model
 
 
 async def test_a_citation_that_names_no_finding_is_told_and_repaired() -> None:
@@ -103,6 +121,7 @@ async def test_the_style_and_the_citations_are_as_they_were_asked_for() -> None:
         (draft(("A fork opens a branch.", ())), "sentence 1 cites nothing"),
         (draft(("A fork opens a branch.", (0,))), "cites finding 0"),
         (draft(("A fork opens a branch.", (2,))), "fewer than half of its words"),
+        (draft(("A fork opens 7 branches for 1 target.", (1,))), "says 7, 1, which is not in"),
         (draft(("A fork is cheap. A fork is cheap.", (1,))), "says the same twice"),
         (draft(("a fork opens a branch " * 16, (1,))), "it has 80 words, and 20 are asked for"),
     ],

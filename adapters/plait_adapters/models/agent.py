@@ -22,9 +22,9 @@ instance of that model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -46,6 +46,9 @@ from plait_adapters.models.endpoint import Endpoint
 from plait_adapters.models.errors import ModelAnswerError, ModelRefusedError
 
 __all__ = ["RETRY", "ModelAgent", "ModelSpecialization", "Piece"]
+
+
+T = TypeVar("T")
 
 
 def _may_be_repeated(error: Exception) -> bool:
@@ -216,7 +219,26 @@ class ModelAgent:
         )
 
     async def ask(self, task: AgentTask, context: AgentContext, account: Account) -> Answer[Any]:
-        """Ask until the answer fits, within the pool, and streamed if that is wanted."""
+        """Ask what the task says, until the answer fits."""
+        request = self.request(task, context)
+        if context.previous is not None and context.previous.wanting:
+            wanting = "\n".join(f"- {each}" for each in context.previous.wanting)
+            said = Message("user", f"An earlier answer was wanting:\n{wanting}")
+            request = replace(request, messages=(*request.messages, said))
+        return await self.ask_for(
+            request, lambda completion: self.read(completion, task), task, context, account
+        )
+
+    async def ask_for(
+        self,
+        request: Request,
+        read: Callable[[Completion], T],
+        task: AgentTask,
+        context: AgentContext,
+        account: Account,
+    ) -> Answer[T]:
+        """Make one request until the answer fits, within the pool, and streamed if that is
+        wanted."""
 
         async def told(piece: str) -> None:
             await context.emit(Piece(agent=context.agent_id, task=task.id, text=piece))
@@ -226,17 +248,8 @@ class ModelAgent:
                 self.client, request, told if self.aims.streamed else None
             )
 
-        request = self.request(task, context)
-        if context.previous is not None and context.previous.wanting:
-            wanting = "\n".join(f"- {each}" for each in context.previous.wanting)
-            said = Message("user", f"An earlier answer was wanting:\n{wanting}")
-            request = replace(request, messages=(*request.messages, said))
         return await ask_until_it_fits(
-            once,
-            request,
-            lambda completion: self.read(completion, task),
-            repairs=self.aims.repairs,
-            endpoint=self.client.endpoint.url,
+            once, request, read, repairs=self.aims.repairs, endpoint=self.client.endpoint.url
         )
 
     async def close(self) -> None:

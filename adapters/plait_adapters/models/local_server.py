@@ -21,7 +21,7 @@ def main() -> None:
     os.dup2(2, 1)
     import xllamacpp
 
-    settings = xllamacpp.CommonParams()
+    settings = xllamacpp.CommonParams()  # pyright: ignore[reportAttributeAccessIssue]
     settings.model.path = wanted["weights"]
     settings.n_ctx = wanted["context"]
     settings.n_parallel = 1
@@ -29,7 +29,7 @@ def main() -> None:
     settings.cpuparams.poll = 0  # waiting threads sleep: others need the machine as well
     settings.offline = True
     settings.api_keys = [wanted["key"]]
-    server = xllamacpp.Server(settings)
+    server = xllamacpp.Server(settings)  # pyright: ignore[reportAttributeAccessIssue]
     os.write(answer, json.dumps({"url": server.listening_address}).encode() + b"\n")
     sys.stdin.read()
     os._exit(0)  # its threads are in the middle of a sentence, perhaps

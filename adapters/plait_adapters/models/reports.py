@@ -32,10 +32,10 @@ MOST_FINDINGS = 8
 MOST_CHARACTERS = 320
 """Of each finding, so many characters at most: a passage may fill a screen."""
 
-_LOCAL_FINDINGS = 3
-_LOCAL_AIMS: Mapping[str, Any] = {"max_tokens": 200, "length": 36, "simple": True}
-"""A model of 98 MB can say three sentences in other words; and a busy machine writes some ten
-tokens a second."""
+_LOCAL_FINDINGS = 6
+_LOCAL_AIMS: Mapping[str, Any] = {"max_tokens": 64, "length": 120, "simple": True}
+"""A model of 98 MB can say a sentence in other words. On a busy machine it writes some ten tokens a
+second."""
 
 _LOCAL_SECONDS = 1800.0
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -82,6 +82,8 @@ class WrittenReport(BaseModel):
             self._who(written),
         ]
         if written.failed_checks:
+            if written.by_model:
+                parts.append("Sentences of it that failed these checks are left out:")
             parts.append("\n".join(f"- {fault}" for fault in written.failed_checks))
             parts.append(f"What the model wrote:\n\n{_quoted(written.rejected)}")
         return "\n\n".join(parts) + "\n"
@@ -89,7 +91,10 @@ class WrittenReport(BaseModel):
     def _who(self, written: WrittenSynthesis) -> str:
         paid = "" if self.cost is None else f", {self.cost:.4f} dollars"
         took = f"{self.tokens} tokens{paid}"
-        judged = f"Quality **{self.quality:.2f}** of 1: {self.how}."
+        judged = (
+            f"Quality **{self.quality:.2f}** of 1: {self.how}. It says how far the words come from "
+            "what is cited; not whether they are true, nor how well they read."
+        )
         if written.by_model:
             return f"Written by {written.model} ({took}). {judged}"
         return (

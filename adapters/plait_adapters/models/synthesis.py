@@ -1,15 +1,15 @@
 """One text of many findings, which cites them by number: what is asked for, and how it is judged.
 
 A model is asked for sentences with the numbers of the findings that they rest on. Nothing that it
-says of itself counts. What can be measured is: whether each number names a finding, whether a
-sentence has words of what it cites, whether the text repeats itself, how long it is, and how many
-of the findings it uses.
+says of itself counts. What can be measured is: whether each number of a finding names one, whether a
+sentence has its words and its figures from what it cites, whether the text repeats itself, how long
+it is, and how many of the findings it uses.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from plait.orchestration.terms import terms
 
 __all__ = [
+    "Assembled",
     "CitedSentence",
     "Draft",
     "FindingText",
@@ -27,6 +28,7 @@ __all__ = [
     "faults_of",
     "judge",
     "prompt",
+    "prompt_for_one",
     "schema_of",
 ]
 
@@ -39,6 +41,7 @@ CARRIES = 0.25
 _WORDS_PER_SENTENCE = 12
 _LONGEST_SENTENCE = 400
 _TOO_LONG = 1.5
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -84,6 +87,15 @@ class Draft(BaseModel):
     """The text."""
 
 
+class Assembled(Draft):
+    """A draft that was asked for sentence by sentence."""
+
+    failed: tuple[str, ...] = ()
+    """The checks that sentences failed which were left out."""
+    rejected: tuple[str, ...] = ()
+    """These sentences."""
+
+
 class WrittenSynthesis(_Record):
     """A synthesis, whoever wrote it in the end."""
 
@@ -98,9 +110,9 @@ class WrittenSynthesis(_Record):
     by_model: bool
     """Whether the text is the model's; else it was extracted from the findings."""
     failed_checks: tuple[str, ...] = ()
-    """Why the model's text was not taken, a sentence for each check that it failed."""
+    """Why what the model wrote was not taken, or not all of it: the checks that it failed."""
     rejected: str = ""
-    """The text that was not taken, as the model wrote it."""
+    """What was not taken, as the model wrote it."""
     style: Literal["prose", "bullets"] = "prose"
     """Sentences one after the other, or one to a line."""
     citations: Literal["numbers", "names", "none"] = "numbers"
@@ -130,38 +142,27 @@ class Judgement(_Record):
     """The formula of the quality, with its numbers."""
 
 
-def schema_of(task: SynthesisTask, length: int, *, simple: bool = False) -> dict[str, Any]:
+def schema_of(task: SynthesisTask, length: int) -> dict[str, Any]:
     """The JSON schema of a draft for these findings, of about so many words."""
-    most = max(1, length // _WORDS_PER_SENTENCE)
     schema = Draft.model_json_schema()
     schema["additionalProperties"] = False
-    schema["properties"]["sentences"]["maxItems"] = most
-    if simple:
-        schema["properties"]["sentences"]["minItems"] = min(most, len(task.findings))
+    schema["properties"]["sentences"]["maxItems"] = max(1, length // _WORDS_PER_SENTENCE)
     sentence = schema["$defs"]["CitedSentence"]
     sentence["required"] = ["text", "cites"]
     cites = sentence["properties"]["cites"]
     cites.pop("default")
-    cites.update(minItems=1, maxItems=1 if simple else 3)
+    cites.update(minItems=1, maxItems=3)
     cites["items"].update(minimum=1, maximum=len(task.findings))
     return schema
 
 
-def prompt(task: SynthesisTask, length: int, audience: str, *, simple: bool = False) -> str:
-    """What a model is asked.
-
-    Args:
-        task: what is to be written about.
-        length: the most words.
-        audience: ``expert`` or ``general``.
-        simple: for a model that can do no more than to say each finding in its own words.
-    """
+def prompt(task: SynthesisTask, length: int, audience: str) -> str:
+    """What a model is asked: a text of at most so many words, for an ``expert`` or ``general``
+    audience."""
     numbered = "\n".join(
-        f"[{number}] {' '.join(finding.text.split())}" + ("" if simple else f" ({finding.source})")
+        f"[{number}] {' '.join(finding.text.split())} ({finding.source})"
         for number, finding in enumerate(task.findings, start=1)
     )
-    if simple:
-        return f"{numbered}\n\nRewrite each of these sentences in your own words, with its number."
     reader = "people who know the subject" if audience == "expert" else "everybody"
     return (
         f"These are findings about: {task.title}\n\n{numbered}\n\n"
@@ -169,6 +170,11 @@ def prompt(task: SynthesisTask, length: int, audience: str, *, simple: bool = Fa
         "together. Use nothing but the findings. Each sentence comes with the numbers of the "
         "findings that it rests on."
     )
+
+
+def prompt_for_one(finding: FindingText) -> str:
+    """What a model is asked that can do no more than to say one sentence in its own words."""
+    return f"Rewrite this sentence: {' '.join(finding.text.split())}"
 
 
 def faults_of(draft: Draft, task: SynthesisTask, length: int) -> list[str]:
@@ -183,17 +189,26 @@ def faults_of(draft: Draft, task: SynthesisTask, length: int) -> list[str]:
         ]
         if not sentence.cites:
             faults.append(f"sentence {place} cites nothing")
-        elif not _rests_on(sentence, task) and all(number in known for number in sentence.cites):
-            faults.append(
-                f"sentence {place} has fewer than half of its words from what it cites, "
-                f"{_numbers(sentence.cites)}"
-            )
+        elif all(number in known for number in sentence.cites):
+            faults += _faults_against_what_it_cites(place, sentence, task)
     if repeated := _repeated(draft):
         faults.append(f"it says the same twice: “{repeated}”")
     words = sum(len(sentence.text.split()) for sentence in draft.sentences)
     if words > _TOO_LONG * length:
         faults.append(f"it has {words} words, and {length} are asked for")
     return faults
+
+
+def _faults_against_what_it_cites(
+    place: int, sentence: CitedSentence, task: SynthesisTask
+) -> Iterator[str]:
+    cites = ", ".join(map(str, sentence.cites))
+    if not _rests_on(sentence, task):
+        yield f"sentence {place} has fewer than half of its words from what it cites, {cites}"
+    cited = " ".join(task.findings[number - 1].text for number in sentence.cites)
+    strange = [n for n in _NUMBER.findall(sentence.text) if n not in _NUMBER.findall(cited)]
+    if strange:
+        yield f"sentence {place} says {', '.join(strange)}, which is not in what it cites, {cites}"
 
 
 def judge(sentences: Sequence[CitedSentence], task: SynthesisTask) -> Judgement:
@@ -266,7 +281,3 @@ def _repeated(draft: Draft) -> str | None:
                 return part
             seen.add(words)
     return None
-
-
-def _numbers(cites: Iterable[int]) -> str:
-    return ", ".join(map(str, cites))
