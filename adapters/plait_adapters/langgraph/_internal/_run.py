@@ -313,6 +313,13 @@ class Run:
         return latest
 
     @property
+    def crew(self) -> Crew:
+        """Who carries out the present step."""
+        if self._crew is None:
+            raise RuntimeError("no step of this run is under way")
+        return self._crew
+
+    @property
     def checkpoint_id(self) -> str:
         """The id of the checkpoint from which the present step begins."""
         if self._checkpoint_id is None:
