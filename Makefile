@@ -11,6 +11,8 @@ PYTHON ?=
 # Set to 1, `make test` measures branch coverage and fails below the floor.
 COVERAGE ?=
 PYTEST_ARGS ?=
+# In how many processes `make test` runs; 0: in one, where a debugger can be used.
+JOBS ?= 2
 # For how many seconds `make chaos` runs.
 CHAOS ?= 3600
 # How many schedules `make laws` runs, and from which seed (empty: a new one).
@@ -45,7 +47,7 @@ demo: $(RUNTIME)
 	@$(BIN)/plait orchestrate
 
 test: $(DEV)
-	@$(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
 
 laws: $(DEV)
 	@PYTHONPATH=. $(BIN)/python -m tests.properties.run_laws --schedules $(LAWS) $(if $(SEED),--seed $(SEED))

@@ -337,6 +337,63 @@ class LangGraphKeeper(Keeper):
         return await self._run("grow", steps, thread)
 
 
+# -- DBOS -------------------------------------------------------------------------------------
+
+
+class DBOSKeeper(Keeper):
+    """DBOS: a workflow whose steps are recorded one by one. It has no mode but that."""
+
+    name = "DBOS"
+    system = "PostgreSQL"
+
+    async def open(self, stack: AsyncExitStack, place: str) -> None:
+        dbos: Any = importlib.import_module("dbos")
+        self._named: Any = dbos.SetWorkflowID
+        library: Any = dbos.DBOS
+        library(
+            config={
+                "name": "bench",
+                "system_database_url": place.replace("postgresql://", "postgresql+psycopg://"),
+                "sys_db_pool_size": 10,
+                "log_level": "ERROR",
+            }
+        )
+
+        async def step(number: int, large: bool) -> Any:
+            return kilobyte(number) if large else 1
+
+        step = library.step()(step)
+
+        async def in_a_row(nodes: int, large: bool) -> int:
+            return len([await step(i, large) for i in range(nodes)])
+
+        async def side_by_side(branches: int) -> int:
+            await step(0, False)
+            items = await asyncio.gather(*[step(i, False) for i in range(branches)])
+            await step(0, False)
+            return len(items)
+
+        self._in_a_row = library.workflow()(in_a_row)
+        self._side_by_side = library.workflow()(side_by_side)
+        await asyncio.to_thread(library.launch)
+        stack.callback(library.destroy)
+
+    async def chain(self, thread: str, nodes: int) -> int:
+        with self._named(thread):
+            items: int = await self._in_a_row(nodes, False)
+        return items
+
+    async def fork(self, thread: str, branches: int) -> int:
+        with self._named(thread):
+            items: int = await self._side_by_side(branches)
+        return items
+
+    async def grow(self, thread: str, steps: int) -> int:
+        with self._named(thread):
+            items: int = await self._in_a_row(steps, True)
+        return items
+
+
 # -- measuring --------------------------------------------------------------------------------
 
 
@@ -346,7 +403,7 @@ def _keepers(peers: Sequence[str]) -> list[Keeper]:
         found += [PlaitKeeper(system, durability) for durability in ("sync", "async", "exit")]
         if "LangGraph" in peers:
             found += [LangGraphKeeper(system, name) for name in ("sync", "async", "exit")]
-    return found
+    return [*found, DBOSKeeper()] if peers else found
 
 
 async def measure(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, TypeVar, cast
 
 import anyio
@@ -29,9 +31,12 @@ class Simulation:
 
     Attributes:
         rows: a handle that never fails.
+        skew: seconds by which the clock of a process goes wrong, for the tasks that set it. That
+            of the rows is always right.
     """
 
     def __init__(self) -> None:
+        self.skew: ContextVar[float] = ContextVar("skew", default=0.0)
         self.clock = VirtualClock(start=1e9)
         self.rows = MemoryBackend(clock=lambda: self.clock.start + self.clock.now)
 
@@ -46,7 +51,13 @@ class Simulation:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         with quiet_logs():
-            return self.clock.run(coroutine)
+            return self.clock.run(self._run(coroutine))
+
+    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        loop: Any = asyncio.get_running_loop()
+        right: Callable[[], float] = loop.wall_time
+        loop.wall_time = lambda: right() + self.skew.get()
+        return await coroutine
 
     async def thread(self, thread_id: str = "t") -> ThreadRow | None:
         return await self.rows.thread(thread_id)

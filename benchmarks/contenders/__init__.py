@@ -15,6 +15,8 @@ _MODULES = (
     "langgraph",
     "pydantic_graph",
     "burr",
+    "llamaindex",
+    "agent_framework",
 )
 
 

@@ -60,6 +60,7 @@ from .store import (
     Past,
     Store,
 )
+from .trace import Step, Tracer
 
 if TYPE_CHECKING:
     from .codec import TypeRegistry
@@ -532,6 +533,22 @@ class Flow(Generic[S]):
         blamer = Blamer(channel, exclusive=exclusive, start=past.position)
         machine, _ = await self._past.replay(past, blamer.note, keep_delta=True)
         return blamer.result(machine)
+
+    async def trace(self, thread_id: ThreadId, at: int | None = None) -> tuple[Step, ...]:
+        """What followed from what: the events of a thread that are kept, each with its cause.
+
+        Returns:
+            One step for each event, oldest first. Steps and their causes are positions of the
+            journal; from the last step, the chain of causes is what the run's time was spent on.
+
+        Raises:
+            ThreadNotFound: no run is known under this id.
+            ValueError: the journal has no such position.
+        """
+        past = await self._read(thread_id, at, whole=True)
+        tracer = Tracer(past.position)
+        await self._past.replay(past, tracer.note)
+        return tuple(tracer.steps)
 
     async def state(self, thread_id: ThreadId, at: int | None = None) -> Snapshot[S]:
         """The thread at a position of its journal; by default at its end.

@@ -127,6 +127,11 @@ class Machine:
         """Why the run cannot go on at all, if a merge or a sync point failed it."""
 
     @property
+    def at(self) -> float:
+        """When the last event happened, in seconds since the epoch; 0 if none has."""
+        return self._at
+
+    @property
     def after(self) -> dict[BranchPath, frozenset[BranchPath]]:
         """For each branch with ``after=``, the siblings that it depends on, directly or not."""
         return self._merger.after
@@ -689,6 +694,9 @@ class Machine:
         no leaf was left; and those that lead to others before these.
         """
         while self._dirty or self._suspects:
+            if not self._suspects and len(self._dirty) == 1:  # nearly always
+                self._consider(*self._dirty.popitem()[1])
+                continue
             suspect = max(self._suspects, key=_urgency, default=None)
             dirty = max(self._dirty.values(), key=_urgency, default=None)
             if suspect is not None and (dirty is None or _urgency(suspect) >= _urgency(dirty)):

@@ -1,7 +1,8 @@
 """Several processes that want one thread: one of them has it, and what it has done stays done.
 
-Each process has a store of its own on the same rows. It is paused for longer than its lease lasts,
-its renewals fail, answers get lost; it tries again until the thread is finished.
+Each process has a store of its own on the same rows, and a clock that may be days off. It is
+paused for longer than its lease lasts, its renewals fail, answers get lost; it tries again until
+the thread is finished.
 
 ``python -m tests.faults.races --rounds 10000`` runs so many rounds and prints its figures.
 """
@@ -37,7 +38,7 @@ from plait import (
     interrupt,
 )
 from plait.errors import StoreUnavailable
-from plait.events import BranchPath, NodeCompleted, RunStarted
+from plait.events import BranchPath, JournalEvent, NodeCompleted, RunStarted
 from plait.plan import Plan
 from plait.store import Durability
 from plait.testing.memory_backend import MemoryBackend
@@ -47,6 +48,7 @@ from tests.stores import Simulation
 __all__ = ["Figures", "two_answers", "two_inputs", "two_owners"]
 
 _TTL = 5.0
+_DAY = 86_400.0
 _DURABILITIES: tuple[Durability, ...] = ("sync", "sync", "async", "exit")
 
 
@@ -140,8 +142,24 @@ class Round:
         if thread.status != "completed" or thread.holder is not None:
             self.wrong(f"the thread is left {thread.status}, held by {thread.holder}")
 
+    def span(self) -> float:
+        """Seconds from the first event to the last one, as they say."""
+        events = self.sim.run(self.sim.events(self.reader))
+        return events[-1].at - events[0].at
+
+    def history(self) -> list[tuple[int, JournalEvent]]:
+        """The journal: the lease under which each event was stored, and the event but for its
+        times."""
+        events = self.sim.run(self.sim.events(self.reader))
+        return list(zip(self.epochs(), map(_timeless, events), strict=True))
+
     def wrong(self, what: str) -> None:
         self.figures.wrong.append(what)
+
+
+def _timeless(event: Any) -> Any:
+    times = {name: 0.0 for name in ("at", "started") if hasattr(event, name)}
+    return event._replace(**times)
 
 
 def _tenant(rows: MemoryBackend) -> Any:
@@ -151,9 +169,13 @@ def _tenant(rows: MemoryBackend) -> Any:
 class Contender:
     """A process that wants to bring the thread to its end."""
 
-    def __init__(self, round_: Round, number: int, *, calm: bool = False) -> None:
+    def __init__(
+        self, round_: Round, number: int, *, calm: bool = False, skewed: bool = True
+    ) -> None:
         self.round, self.number, self.calm = round_, number, calm
         self.rng = random.Random(repr((round_.rng.random(), number)))
+        self.skew = skewed * self.rng.choice((0.0, _TTL, _DAY)) * self.rng.uniform(-3, 3)
+        """Seconds by which its clock is wrong."""
         self.still_until = 0.0
         store = round_.sim.store(self.fault, lease_ttl=_TTL, patience=8.0)
         self.flow: Flow[Any] = Flow(round_.plan, store, durability=round_.durability)
@@ -189,6 +211,7 @@ class Contender:
 
     async def strive(self) -> list[str]:
         """Try until the thread is finished; what it has written."""
+        self.round.sim.skew.set(self.skew)
         await anyio.sleep(self.rng.uniform(0, 3))
         for _ in range(200):
             try:
@@ -204,10 +227,11 @@ class Contender:
         raise AssertionError("it never ended")
 
 
-def two_owners(seed: int, figures: Figures) -> None:
+def two_owners(seed: int, figures: Figures, *, skewed: bool = True) -> Round:
     """Two or three processes bring one thread to its end, whatever befalls them."""
     round_ = Round(seed, figures)
-    contenders = [Contender(round_, number) for number in range(round_.rng.choice((2, 2, 3)))]
+    numbers = range(round_.rng.choice((2, 2, 3)))
+    contenders = [Contender(round_, number, skewed=skewed) for number in numbers]
 
     async def main() -> list[list[str]]:
         tasks = [asyncio.ensure_future(contender.strive()) for contender in contenders]
@@ -219,6 +243,7 @@ def two_owners(seed: int, figures: Figures) -> None:
     states = round_.sim.run(main())
     round_.check(states)
     figures.rounds += 1
+    return round_
 
 
 def two_inputs(seed: int, figures: Figures) -> None:
@@ -229,6 +254,7 @@ def two_inputs(seed: int, figures: Figures) -> None:
     other = one if round_.rng.random() < 0.3 else Contender(round_, 1, calm=True)
 
     async def give(contender: Contender, name: str, results: list[Any]) -> None:
+        round_.sim.skew.set(contender.skew)
         while True:
             try:
                 result = await contender.flow.run({"items": [name]}, "t", context=contender)
@@ -286,6 +312,7 @@ def two_answers(seed: int, figures: Figures) -> None:
     other = one if round_.rng.random() < 0.3 else Contender(round_, 1, calm=True)
 
     async def answer(contender: Contender, what: str, name: str, taken: list[str]) -> None:
+        round_.sim.skew.set(contender.skew)
         await anyio.sleep(round_.rng.choice((0, 0, round_.rng.random())))
         while True:
             try:
@@ -315,7 +342,7 @@ def two_answers(seed: int, figures: Figures) -> None:
     figures.rounds += 1
 
 
-EXPERIMENTS: dict[str, Callable[[int, Figures], None]] = {
+EXPERIMENTS: dict[str, Callable[[int, Figures], object]] = {
     "two owners": two_owners,
     "two inputs": two_inputs,
     "two answers": two_answers,

@@ -14,6 +14,19 @@ def test_of_several_processes_that_want_a_thread_one_has_it_at_a_time() -> None:
     assert min(figures.refused[name] for name in ("LeaseLost", "ThreadBusy", "StoreError")) > 10
 
 
+def test_clocks_that_are_wrong_change_nothing_but_the_times_of_events() -> None:
+    days = 0
+    for seed in range(60):
+        figures = Figures(), Figures()
+        wrong = two_owners(seed, figures[0])
+        right = two_owners(seed, figures[1], skewed=False)
+        assert figures[0] == figures[1]
+        assert wrong.history() == right.history()
+        assert wrong.sim.clock.now == right.sim.clock.now
+        days += wrong.span() > 40_000 + right.span()  # its owners had very different clocks
+    assert days >= 3
+
+
 def test_of_two_inputs_at_once_one_is_taken_and_the_other_told() -> None:
     figures = Figures()
     for seed in range(300):

@@ -33,7 +33,8 @@ GRAPHS: dict[str, Graph] = {
     "chain": build("START a b c END"),
     "fan": fan(Join(), 3, 1, 2),
     "deadline": fan(Join(timeout=5), 3, 60),
-    "grace": fan(Join(quorum=1, grace=2), 3, 4, 60),
+    # Whoever begins again when the first has arrived is in time.
+    "grace": fan(Join(quorum=1, grace=6), 3, 4, 60),
     "predicate": fan(Join(quorum=lambda arrivals: len(arrivals) == 2), 1, 2, 60),
     "verdicts": fan(Join(quorum=lambda arrivals: len(arrivals) == 2), 1, 1, 60),
     "detached": fan(Join(quorum=1, stragglers="detach", late="merge"), 1, 9, then="m END"),
@@ -112,6 +113,26 @@ class SlowJournal(WrappedJournal):
     async def append(self, event: JournalEvent) -> None:
         self.inner.append(event)
         await anyio.sleep(1)
+
+
+@pytest.mark.parametrize("behind", [0.0, 3600.0, 1e6])
+def test_time_does_not_go_back_in_a_journal_that_a_process_with_another_clock_goes_on_with(
+    behind: float,
+) -> None:
+    clock = VirtualClock(start=1e9)
+    flow = GRAPHS["deadline"].compile()
+    clock.run(flow.run({}, thread_id="t"))
+
+    async def resume() -> tuple[Any, list[float]]:
+        begun = await cut_off(flow, "t", 2)
+        result = await begun.resume("t")
+        return result, [event.at for event in await events_in(begun.store, "t")]
+
+    later = VirtualClock(start=1e9 + 1 - behind)
+    result, times = later.run(resume())
+    assert times == sorted(times)
+    assert later.now <= 5  # what is left of the deadline, and not as much more as the clock lags
+    assert 0 <= result.outcomes["gather"][0].waited <= 6
 
 
 def test_nothing_follows_from_an_event_before_it_is_in_the_journal() -> None:

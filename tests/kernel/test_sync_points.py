@@ -380,7 +380,7 @@ def test_a_fork_of_twenty_with_one_slow_branch_is_done_in_milliseconds_at_three_
         ({"work": 0.25}, 4),
         (lambda arrivals: sum(arrival.writes[0][1][0] for arrival in arrivals) >= 3, 3),
     ],
-    ids=str,
+    ids=lambda value: "predicate" if callable(value) else str(value),
 )
 def test_every_kind_of_quorum_opens_as_soon_as_it_is_met(quorum: Quorum, seconds: int) -> None:
     if isinstance(quorum, Mapping) and sum(quorum.values()) < 1:

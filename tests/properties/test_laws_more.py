@@ -64,6 +64,18 @@ def test_exactly_what_the_reference_calls_a_conflict_is_one(
     laws.check_refinement(drive(prepare(traced(program)), schedule, eager=True))
 
 
+def test_what_reached_the_end_counts_among_the_arrivals() -> None:
+    nodes = tuple(Node(name) for name in "fabcd")
+    # One of the two whom the straggler `b` forks into never comes to the sync point.
+    links = path_edges("START f a s END", "f b c s", "b d END")
+    policy = Policy(quorum="any", grace=1.25, stragglers="cancel")
+    case = prepare(traced(Program(CHANNELS, nodes, links, (SyncPoint("s", policy),))))
+    runs = [drive(case, random.Random(seed).choices(range(5), k=20)) for seed in range(40)]
+    same = [laws.check_same_arrivals(runs[0], other) for other in runs]
+    assert True in same[1:]
+    assert False in same
+
+
 @law
 @given(schedules)
 def test_a_predicate_is_not_asked_again_about_the_same_arrivals(schedule: list[int]) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypeAlias, TypedDict
 
+import asyncpg
 import pytest
 
 from plait import END, START, Flow, Graph, NodeContext, Send, reducers
 from plait.durable import open_store
 from plait.errors import NodeError
 from plait.seal import Cipher, Seal, Signer
+from tests.postgres.server import Server
 
 KEYS = {"key": b"k" * 32}
+SECRET = {"the key": "k" * 32}
 HIDDEN = {
     "a value": "canary-in-a-value",
     "bytes": "canary-in-bytes",
@@ -59,9 +64,10 @@ def make_graph() -> Graph:
     return graph
 
 
-async def dump(folder: Path, seal: Seal | None, *, prune: bool) -> bytes:
-    """All bytes that a thread with everything in it leaves in a folder."""
-    url, thread_id = f"sqlite:///{folder}/rows.db", VISIBLE["a thread"]
+@asynccontextmanager
+async def traces(url: str, seal: Seal | None, *, prune: bool) -> AsyncIterator[None]:
+    """A thread with everything in it, and then a store that is closed."""
+    thread_id = VISIBLE["a thread"]
     store = open_store(url, tenant=VISIBLE["a tenant"], seal=seal)
     flow: Flow[Any] = make_graph().compile(store)
     asked = await flow.run({}, thread_id=thread_id)
@@ -69,33 +75,67 @@ async def dump(folder: Path, seal: Seal | None, *, prune: bool) -> bytes:
         await flow.resume(thread_id, {asked.interrupts[0].id: HIDDEN["an answer"]})
     if prune:
         await flow.prune(thread_id, keep=0)
-    # The write-ahead log is a part of the dump, and goes when the store is closed.
-    content = bytes_in(folder)
+    yield
     await store.close()
-    return content + bytes_in(folder)
 
 
 def bytes_in(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    """All that the files in a folder have in them, however deep."""
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+async def files_of_sqlite(folder: Path, seal: Seal | None, *, prune: bool) -> bytes:
+    content = b""
+    # The write-ahead log is a part of the dump, and goes when the store is closed.
+    async with traces(f"sqlite:///{folder}/rows.db", seal, prune=prune):
+        content = bytes_in(folder)
+    return content + bytes_in(folder)
+
+
+async def files_of_postgres(folder: Path, seal: Seal | None, *, prune: bool) -> bytes:
+    """The whole cluster of a server: tables, write-ahead log, and its log of all statements."""
+    with Server(log_statement="all") as server:
+        async with traces(server.url, seal, prune=prune):
+            connection = await asyncpg.connect(server.url)
+            await connection.copy_from_query(
+                "select thread_id, position, data from plait.events", output=folder / "rows.tsv"
+            )
+            await connection.close()
+        server.stop("fast")  # which writes all to the disk
+        return bytes_in(server.folder) + bytes_in(folder)
+
+
+Dump: TypeAlias = Callable[..., Awaitable[bytes]]
 
 
 def found(content: bytes, names: dict[str, str]) -> set[str]:
-    encodings = ("utf-8", "utf-16-le")
-    return {what for what, name in names.items() for e in encodings if name.encode(e) in content}
+    """Which of the names are there, as text or, as a server shows bytes, in hexadecimal."""
+
+    def forms(name: str) -> list[bytes]:
+        return [name.encode(), name.encode("utf-16-le"), name.encode().hex().encode()]
+
+    return {what for what, name in names.items() if any(form in content for form in forms(name))}
 
 
+@pytest.mark.parametrize("dump", [files_of_sqlite, files_of_postgres])
 @pytest.mark.parametrize("prune", [False, True], ids=["events", "a snapshot"])
-async def test_an_encrypted_store_gives_no_content_away(tmp_path: Path, prune: bool) -> None:
+async def test_an_encrypted_store_gives_no_content_away(
+    tmp_path: Path, dump: Dump, prune: bool
+) -> None:
     content = await dump(tmp_path, Cipher(KEYS), prune=prune)
     assert found(content, HIDDEN) == set()
     assert found(content, VISIBLE) == VISIBLE.keys()
-    assert KEYS["key"] not in content
+    assert found(content, SECRET) == set()
 
 
-@pytest.mark.parametrize("seal", [None, Signer(KEYS)], ids=["plain", "signed"])
+@pytest.mark.parametrize(
+    ("dump", "seal"),
+    [(files_of_sqlite, None), (files_of_sqlite, Signer(KEYS)), (files_of_postgres, None)],
+    ids=["sqlite, plain", "sqlite, signed", "postgresql, plain"],
+)
 async def test_the_canaries_are_seen_where_nothing_is_encrypted(
-    tmp_path: Path, seal: Seal | None
+    tmp_path: Path, dump: Dump, seal: Seal | None
 ) -> None:
     content = await dump(tmp_path, seal, prune=False)
     assert found(content, {**HIDDEN, **VISIBLE}) == {*HIDDEN, *VISIBLE}
-    assert KEYS["key"] not in content
+    assert found(content, SECRET) == set()
