@@ -107,9 +107,10 @@ class Callee:
         is_async: calling it gives a coroutine.
         spreads: its input is a pair of arguments and keyword arguments.
         trace: whether tracers see a run of its own.
+        is_quick: it has been seen to take no time, as a condition.
     """
 
-    __slots__ = ("_wanted", "function", "is_async", "name", "spreads", "trace")
+    __slots__ = ("_wanted", "function", "is_async", "is_quick", "name", "spreads", "trace")
 
     def __init__(
         self,
@@ -124,6 +125,7 @@ class Callee:
         self.is_async: bool = is_async_callable(function)
         self.spreads: bool = spreads
         self.trace: bool = trace
+        self.is_quick: bool = False
         self._wanted = _wanted(function)
 
     @property

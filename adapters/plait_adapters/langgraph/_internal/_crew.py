@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from dataclasses import replace
-from time import sleep
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -44,6 +44,13 @@ logger = logging.getLogger(__name__)
 
 _TASKS_BETWEEN_TURNS = 64
 """A worker whose nodes never suspend lets the event loop turn after this many of them."""
+
+_STALLED = 0.5e-3
+"""A thread that takes no further task for so long, in seconds, gets others beside it."""
+_QUICK = 20e-6
+"""A condition that takes less, in seconds, is called on the event loop the next time."""
+_SLOW = 1e-3
+"""A condition that takes more, in seconds, is called in a thread the next time."""
 
 
 class Crew:
@@ -250,19 +257,30 @@ class Crew:
         self._open_pool()
         pool = self._pool
         assert pool is not None
+        ready = self._ready
         try:
-            number = min(len(self._ready), pool._max_workers)
-            for _ in range(number):
+            before = len(ready)
+            if ready:
                 self._submit(self._work_here)
             while self._futures:
+                # A worker that has waited for anything has not taken another task meanwhile; who does
+                # take them needs no company.
                 done, _ = concurrent.futures.wait(
-                    tuple(self._futures), return_when=concurrent.futures.FIRST_COMPLETED
+                    tuple(self._futures),
+                    timeout=_STALLED if ready else None,
+                    return_when=concurrent.futures.FIRST_COMPLETED,
                 )
                 self._futures.difference_update(done)
                 for future in done:
                     future.result()
-                if self._ready and not self._is_ending:
+                if not ready or self._is_ending:
+                    continue
+                if not self._futures:
                     self._submit(self._work_here)
+                elif len(ready) >= before:
+                    for _ in range(min(len(ready), pool._max_workers - len(self._futures))):
+                        self._submit(self._work_here)
+                before = len(ready)
         finally:
             self._pool = None
             pool.shutdown()
@@ -474,6 +492,25 @@ class Crew:
             else:
                 writer.write(output, task)
 
+    async def call_condition(self, task: Task, path: Any, value: Any) -> Any:
+        """Ask a condition for the way on from a task."""
+        if type(path) is not Callee or path.is_async or self.blocking:
+            return await self.call_bound(task, path, value)
+        # A thread for what takes a microsecond is a loop that spends its time in going there. Who took
+        # less than it takes to wait for anything has waited for nothing, so it may be called here.
+        args, kwargs = path.arguments(task, value)
+        context = task.context()
+        begun = perf_counter()
+        if path.is_quick:
+            chosen = context.run(path.function, *args, **kwargs)
+            path.is_quick = perf_counter() - begun < _SLOW
+        else:
+            chosen, took = await _in_thread(context, _timed, (path.function, args, kwargs), {})
+            path.is_quick = took < _QUICK
+        if is_runnable(chosen) or is_graph(chosen):
+            return await self.call_bound(task, chosen, value)
+        return chosen
+
     async def call_bound(
         self,
         task: Task,
@@ -521,6 +558,12 @@ async def _in_thread(context: Context, function: Any, args: Any, kwargs: Any) ->
     """Call a function in the event loop's own pool of threads, in a context."""
     call = functools.partial(context.run, _no_stop_iteration, function, args, kwargs)
     return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+def _timed(function: Any, args: Any, kwargs: Any) -> tuple[Any, float]:
+    """Call a function, and say how long it took."""
+    begun = perf_counter()
+    return function(*args, **kwargs), perf_counter() - begun
 
 
 def _no_stop_iteration(function: Any, args: Any, kwargs: Any) -> Any:

@@ -778,7 +778,7 @@ class Run:
             from ._tracing import call_function
 
             return await call_function(crew, task, path, value)
-        return await crew.call_bound(task, path, value)
+        return await crew.call_condition(task, path, value)
 
     def handler_of(self, task: Task) -> str | None:
         """The node that handles the failure of a task's node."""

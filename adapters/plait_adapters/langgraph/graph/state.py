@@ -517,7 +517,18 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         for start, branches in self.branches.items():
             for key, branch in branches.items():
                 compiled.attach_branch(start, key, branch)
+        if checkpointer is not None and not isinstance(checkpointer, bool):
+            self._register_types(checkpointer)
         return compiled.validate()
+
+    def _register_types(self, checkpointer: Any) -> None:
+        """Have the savers of this package know the types that the state may hold."""
+        from ..checkpoint.serde.jsonplus import register_annotations
+
+        schemas: list[Any] = [*self.schemas]
+        if self.context_schema is not None:
+            schemas.append(self.context_schema)
+        register_annotations(checkpointer, *schemas)
 
     @staticmethod
     def _keys(fields: Mapping[str, Any]) -> str | list[str]:
