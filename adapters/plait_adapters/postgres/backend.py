@@ -4,7 +4,7 @@ What makes repeating safe, and keeps writers apart, is in the statements (``sql/
 locks the rows of its threads against a change of their epochs, and inserts, in one statement. Most
 methods are one statement, and so one transaction and one round trip; where a check has to see
 what was committed while it waited for a lock, it is a second one, in the same transaction or
-behind the fence of a new epoch.
+behind the fence of a new epoch. Leases that are taken or given back at the same time share one.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import accumulate
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -35,6 +36,7 @@ from plait.store import check_seconds
 
 from .connections import Connections, GivenConnections, Link, Loan, OwnConnections
 from .faults import translated
+from .gathering import Gathering
 from .statements import Statements
 
 __all__ = ["PostgresBackend", "PostgresTransaction"]
@@ -134,7 +136,26 @@ class PostgresBackend:
                     return Grant(taken["epoch"], thread)
             raise self._restless(thread_id)
 
-        return await self._do(work)
+        began = time.monotonic()
+        asked = _Asked(thread_id, holder, float(ttl), graph)
+        grant = await self._side().acquiring.call(asked)
+        return grant if grant is not None else await self._do(work, since=began)
+
+    async def _acquire_new(self, link: Link, asked: Sequence[_Asked]) -> Sequence[Grant | None]:
+        """Take the leases of those threads that nobody knows yet."""
+        ids, holders, ttls, graphs = zip(*sorted(asked), strict=True)
+        rows = await link.fetch(
+            self._sql.acquire_new, self._tenant, ids, holders, _array(ttls), graphs
+        )
+        taken = {(row["thread_id"], row["holder"]): row for row in rows}
+
+        def grant(request: _Asked) -> Grant | None:
+            row = taken.get(request[:2])
+            if row is None:
+                return None
+            return Grant(row["epoch"], _new_thread(request.thread_id, request.graph, row))
+
+        return [grant(request) for request in asked]
 
     async def renew(self, leases: Collection[tuple[ThreadId, int]], ttl: float) -> set[ThreadId]:
         """Hold leases (thread and epoch) for ``ttl`` more seconds; returns those that are lost."""
@@ -166,7 +187,16 @@ class PostgresBackend:
                 return
             raise self._restless(thread_id)
 
-        await self._do(work)
+        began = time.monotonic()
+        if not await self._side().releasing.call(_Returned(thread_id, epoch, status)):
+            await self._do(work, since=began)
+
+    async def _release_all(self, link: Link, back: Sequence[_Returned]) -> Sequence[bool]:
+        """Give back those leases that can be without waiting; not those of empty threads."""
+        ids, epochs, statuses = zip(*sorted(back), strict=True)
+        rows = await link.fetch(self._sql.release_all, self._tenant, ids, _array(epochs), statuses)
+        done = {(row["thread_id"], row["epoch"]) for row in rows if not row["is_empty"]}
+        return [(thread_id, epoch) in done for thread_id, epoch, _ in back]
 
     # -- journals -------------------------------------------------------------------------------
 
@@ -465,14 +495,20 @@ class PostgresBackend:
         if side_here is not None:
             await side_here.connections.close()
 
-    async def _do(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """Do something with a connection, within twice the timeout."""
-        side = self._side()
+    async def _do(self, work: Callable[[Link], Awaitable[T]], *, since: float | None = None) -> T:
+        """Do something with a connection, within twice the timeout.
+
+        Args:
+            since: when that time began, by ``time.monotonic()``; by default now.
+        """
+        side, timeout = self._side(), self._timeout
         if not self._checked:
             await self._prepare(side)
+        if since is not None:
+            timeout = max(0.0, timeout - (time.monotonic() - since) / 2)
         with translated(self._place):
-            async with Loan(side.connections, self._timeout) as link:
-                with link.bounded(self._timeout):
+            async with Loan(side.connections, timeout) as link:
+                with link.bounded(timeout):
                     return await work(link)
 
     def _side(self) -> _Side:
@@ -485,7 +521,11 @@ class PostgresBackend:
                 if other.is_closed() and isinstance(left.connections, OwnConnections):
                     left.connections.abandon()
                     del self._sides[other]
-            side = self._sides[loop] = _Side(self._make_connections())
+            side = self._sides[loop] = _Side(
+                self._make_connections(),
+                Gathering(self._do, self._acquire_new),
+                Gathering(self._do, self._release_all),
+            )
         return side
 
     def _make_connections(self) -> Connections:
@@ -576,11 +616,35 @@ class PostgresTransaction:
             self.connection.terminate()
 
 
+class _Asked(NamedTuple):
+    """What somebody asks for who takes a lease."""
+
+    thread_id: ThreadId
+    holder: str
+    ttl: float
+    graph: str
+
+
+class _Returned(NamedTuple):
+    """What somebody says who gives a lease back."""
+
+    thread_id: ThreadId
+    epoch: int
+    status: str
+
+
 class _Side:
     """What belongs to one event loop."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        acquiring: Gathering[_Asked, Grant],
+        releasing: Gathering[_Returned, bool],
+    ) -> None:
         self.connections = connections
+        self.acquiring = acquiring
+        self.releasing = releasing
         self.preparing = asyncio.Lock()
         self.transactions = asyncio.Semaphore(max(1, connections.size - 1))
 
@@ -618,7 +682,7 @@ class _Batch:
         )
 
 
-def _array(numbers: Iterable[int]) -> str:
+def _array(numbers: Iterable[float]) -> str:
     """An array as text: asyncpg has to ask the server before it can send one of numbers."""
     return f"{{{','.join(map(str, numbers))}}}"
 

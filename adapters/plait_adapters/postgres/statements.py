@@ -32,6 +32,7 @@ class Statements:
     """
 
     acquire: str
+    acquire_new: str
     append: str
     append_one: str
     create_schema: str
@@ -47,6 +48,7 @@ class Statements:
     read: str
     record_migration: str
     release: str
+    release_all: str
     remove_empty: str
     renew: str
     save_plan: str

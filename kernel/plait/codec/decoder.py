@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .faults import DecodingError, RecordedError
-from .shapes import TypeRegistry
+from .shapes import Shape, TypeRegistry
 
 __all__ = ["FACTORIES", "Decoder"]
 
@@ -90,7 +90,7 @@ class Decoder:
         if read is not None:
             value = read(self, content)
         else:
-            shape = self._registry.names.get(tag[2:]) if tag[1:2] == ":" else None
+            shape = self._shape(tag[2:]) if tag[1:2] == ":" else None
             if shape is None:
                 raise DecodingError(
                     f"it holds a {tag[2:]!r}, which is not registered: register the type, or say "
@@ -99,6 +99,10 @@ class Decoder:
             value = shape.lift(self, content)
         self._depth -= 1
         return value
+
+    def _shape(self, name: str) -> Shape | None:
+        shape = self._registry.names.get(name)
+        return shape if shape is not None else self._registry.recall(name)
 
     def _enter(self) -> None:
         self._depth += 1

@@ -89,7 +89,9 @@ class Encoder:
             return writer(self, value)
         shape = self._registry.shapes.get(kind)
         if shape is None:
-            raise Refused(value, self._way_out(kind, value))
+            shape = self._registry.meet(value)
+            if shape is None:
+                raise Refused(value, self._way_out(kind, value))
         if isinstance(shape, ErrorShape):
             return self.error(value)
         self._enter(value, 1)

@@ -12,7 +12,7 @@ import enum
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .decoder import Decoder
     from .encoder import Encoder
 
-__all__ = ["ErrorShape", "Shape", "TypeRegistry"]
+__all__ = ["ErrorShape", "Shape", "TypeRegistry", "is_record", "records_in"]
 
 
 class Shape:
@@ -419,20 +419,21 @@ class TypeRegistry:
         Types that are registered already stay as they are. Raises ``RegistrationError`` where two
         types have one name.
         """
-        waiting = list(annotations)
-        # By identity, since not all can be hashed; kept, so that no other takes the identity.
-        seen: dict[int, Any] = {}
-        while waiting:
-            annotation = waiting.pop()
-            if id(annotation) in seen:
-                continue
-            seen[id(annotation)] = annotation
-            if inspect.isclass(annotation):
-                self._register_found(annotation)
-            waiting += _leads_to(annotation)
+        for type_ in records_in(*annotations):
+            self._register_found(type_)
+
+    def meet(self, value: Any) -> Shape | None:
+        """Asked for the shape of a value whose type is not registered; none, unless a subclass
+        that learns types as it meets them says otherwise."""
+        return None
+
+    def recall(self, name: str) -> Shape | None:
+        """Asked for the shape that stands behind a name in a record which is not registered; none,
+        unless a subclass has looked for it among what it is given elsewhere."""
+        return None
 
     def _register_found(self, type_: type) -> None:
-        if type_ in self.shapes or not _is_record(type_):
+        if type_ in self.shapes:
             return
         try:
             shape = _shape_of(type_, type_.__qualname__)
@@ -446,7 +447,23 @@ def _nothing(_: object) -> None:
     return None
 
 
-def _is_record(type_: type) -> bool:
+def records_in(*annotations: Any) -> Iterator[type]:
+    """Every enum, named tuple, dataclass and model that annotations lead to, each once."""
+    waiting = list(annotations)
+    # By identity, since not all can be hashed; kept, so that no other takes the identity.
+    seen: dict[int, Any] = {}
+    while waiting:
+        annotation = waiting.pop()
+        if id(annotation) in seen:
+            continue
+        seen[id(annotation)] = annotation
+        if inspect.isclass(annotation) and is_record(annotation):
+            yield annotation
+        waiting += _leads_to(annotation)
+
+
+def is_record(type_: type) -> bool:
+    """Whether instances of a type are taken apart by their fields, members or items."""
     if issubclass(type_, (enum.Enum, pydantic.BaseModel)):
         return type_ not in {
             *(enum.Enum, enum.IntEnum, enum.StrEnum, enum.Flag, enum.IntFlag),
@@ -502,7 +519,7 @@ def _leads_to(annotation: Any) -> Iterable[Any]:
 
 def _has_hints(annotation: Any) -> bool:
     if inspect.isclass(annotation):
-        return _is_record(annotation) or typing_extensions.is_typeddict(annotation)
+        return is_record(annotation) or typing_extensions.is_typeddict(annotation)
     return callable(annotation)
 
 

@@ -1,0 +1,1 @@
+"""Caches: what nodes gave for the same input before."""

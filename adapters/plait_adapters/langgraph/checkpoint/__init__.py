@@ -1,0 +1,1 @@
+"""Savers: where the checkpoints of a graph are kept."""

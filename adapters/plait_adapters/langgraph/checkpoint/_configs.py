@@ -1,0 +1,63 @@
+"""What configs say to a saver."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .base import Checkpoint, Config
+
+__all__ = ["Place", "config_of", "matches", "next_version", "place_of", "without_values"]
+
+
+class Place(NamedTuple):
+    """Where a checkpoint is."""
+
+    thread_id: str
+    namespace: str
+    """That of a subgraph; empty for the graph itself."""
+    checkpoint_id: str | None
+    """``None``: the latest."""
+
+
+def place_of(config: Config) -> Place:
+    """The place that a config names. Raises ``ValueError`` if it names no thread."""
+    configurable = config.get("configurable") or {}
+    thread_id = configurable.get("thread_id")
+    if thread_id is None:
+        raise ValueError(
+            "the config names no thread: pass {'configurable': {'thread_id': ...}} with it"
+        )
+    return Place(
+        str(thread_id),
+        configurable.get("checkpoint_ns") or "",
+        configurable.get("checkpoint_id") or None,
+    )
+
+
+def config_of(thread_id: str, namespace: str, checkpoint_id: str) -> Config:
+    """A config that names a place."""
+    return {
+        "configurable": {
+            "thread_id": thread_id,
+            "checkpoint_ns": namespace,
+            "checkpoint_id": checkpoint_id,
+        }
+    }
+
+
+def without_values(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint without the values of its channels, which are stored by version."""
+    return {name: item for name, item in checkpoint.items() if name != "channel_values"}
+
+
+def matches(metadata: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    """Whether metadata have all that is asked for."""
+    return not wanted or all(metadata.get(name) == item for name, item in wanted.items())
+
+
+def next_version(current: str | int | None) -> str:
+    """The version that follows another one: a number, and something that tells forks apart."""
+    number = 0 if current is None else int(str(current).split(".", maxsplit=1)[0])
+    return f"{number + 1:032}.{random.random():016}"

@@ -1,0 +1,1 @@
+"""How what is in a checkpoint becomes bytes: see :mod:`.jsonplus`, :mod:`.encrypted`."""
