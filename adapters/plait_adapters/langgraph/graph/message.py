@@ -16,8 +16,9 @@ from plait_adapters.langgraph._support import absent
 
 if TYPE_CHECKING:
     from langchain_core.messages import AnyMessage, BaseMessage, MessageLikeRepresentation
-    from plait_adapters.langgraph.graph.state import StateGraph
     from typing_extensions import TypedDict
+
+    from plait_adapters.langgraph.graph.state import StateGraph
 
     Messages: TypeAlias = list[MessageLikeRepresentation] | MessageLikeRepresentation
 

@@ -13,10 +13,11 @@ from langchain_core.tools.base import (
     _is_injected_arg_type,
     get_all_basemodel_annotations,
 )
+from typing_extensions import TypeVar
+
 from plait_adapters.langgraph.runtime import ExecutionInfo, ServerInfo
 from plait_adapters.langgraph.store.base import BaseStore
 from plait_adapters.langgraph.types import StreamWriter
-from typing_extensions import TypeVar
 
 StateT = TypeVar("StateT", default=dict[str, Any])
 ContextT = TypeVar("ContextT", default=None)

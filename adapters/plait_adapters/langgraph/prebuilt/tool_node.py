@@ -20,12 +20,11 @@ from langchain_core.runnables.config import RunnableConfig, get_config_list
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as create_tool
 from langchain_core.tools.base import TOOL_MESSAGE_BLOCK_TYPES
-from plait_adapters.langgraph.errors import GraphBubbleUp
-from plait_adapters.langgraph.types import Command, Send
 from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from plait_adapters.langgraph._support import missing
+from plait_adapters.langgraph.errors import GraphBubbleUp
 from plait_adapters.langgraph.graph.message import REMOVE_ALL_MESSAGES
 from plait_adapters.langgraph.prebuilt._failures import (
     INVALID_TOOL_NAME_ERROR_TEMPLATE,
@@ -48,6 +47,7 @@ from plait_adapters.langgraph.prebuilt._injection import (
     injected_into,
 )
 from plait_adapters.langgraph.prebuilt._two_ways import PLAIN, TwoWays, Way, at_once, runtime_of
+from plait_adapters.langgraph.types import Command, Send
 
 __all__ = [
     "INVALID_TOOL_NAME_ERROR_TEMPLATE",
