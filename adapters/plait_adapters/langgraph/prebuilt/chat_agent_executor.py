@@ -20,18 +20,18 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 from langchain_core.tools import BaseTool
-from plait_adapters.langgraph.constants import END
-from plait_adapters.langgraph.errors import ErrorCode, create_error_message
-from plait_adapters.langgraph.graph.state import CompiledStateGraph, StateGraph
-from plait_adapters.langgraph.managed import RemainingSteps
-from plait_adapters.langgraph.types import Send
-from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 from typing_extensions import TypedDict, deprecated
 
 from plait_adapters.langgraph._support import missing
+from plait_adapters.langgraph.constants import END
+from plait_adapters.langgraph.errors import ErrorCode, create_error_message
 from plait_adapters.langgraph.graph.message import add_messages
+from plait_adapters.langgraph.graph.state import CompiledStateGraph, StateGraph
+from plait_adapters.langgraph.managed import RemainingSteps
 from plait_adapters.langgraph.prebuilt._two_ways import TwoWays, Way, call, runtime_of
 from plait_adapters.langgraph.prebuilt.tool_node import ToolNode
+from plait_adapters.langgraph.types import Send
+from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 
 __all__ = [
     "AgentState",
@@ -73,7 +73,7 @@ with warnings.catch_warnings():
         """The state of an agent, as a model."""
 
         messages: Annotated[Sequence[BaseMessage], add_messages]
-        remaining_steps: RemainingSteps = 25  # type: ignore[assignment]
+        remaining_steps: RemainingSteps = 25
 
     @deprecated(
         "AgentStateWithStructuredResponse has been deprecated in favor of AgentState in "

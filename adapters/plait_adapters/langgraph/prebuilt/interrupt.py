@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 from typing_extensions import TypedDict, deprecated
 
 from plait_adapters.langgraph._support import missing
+from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 
 __all__ = ["ActionRequest", "HumanInterrupt", "HumanInterruptConfig", "HumanResponse"]
 

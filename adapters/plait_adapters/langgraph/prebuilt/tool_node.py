@@ -20,12 +20,11 @@ from langchain_core.runnables.config import RunnableConfig, get_config_list
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as create_tool
 from langchain_core.tools.base import TOOL_MESSAGE_BLOCK_TYPES
-from plait_adapters.langgraph.errors import GraphBubbleUp
-from plait_adapters.langgraph.types import Command, Send
 from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from plait_adapters.langgraph._support import missing
+from plait_adapters.langgraph.errors import GraphBubbleUp
 from plait_adapters.langgraph.graph.message import REMOVE_ALL_MESSAGES
 from plait_adapters.langgraph.prebuilt._failures import (
     INVALID_TOOL_NAME_ERROR_TEMPLATE,
@@ -48,6 +47,7 @@ from plait_adapters.langgraph.prebuilt._injection import (
     injected_into,
 )
 from plait_adapters.langgraph.prebuilt._two_ways import PLAIN, TwoWays, Way, at_once, runtime_of
+from plait_adapters.langgraph.types import Command, Send
 
 __all__ = [
     "INVALID_TOOL_NAME_ERROR_TEMPLATE",
@@ -299,7 +299,7 @@ class ToolNode(TwoWays):
             if not self._handle_tool_errors or _is_invalid_resume(error):
                 raise
             return self._failed(call, error)
-        return await execute(request)
+        return await self._carry_out(request, kind, config, way)
 
     async def _carry_out(
         self, request: ToolCallRequest, kind: InputKind, config: RunnableConfig, way: Way
@@ -500,9 +500,8 @@ def tools_condition(state: Any, messages_key: str = "messages") -> Literal["tool
     Raises:
         ValueError: there are no messages.
     """
-    if isinstance(state, list):
-        messages = state
-    else:
+    messages: Any = state
+    if not isinstance(state, list):
         messages = state.get(messages_key, []) if isinstance(state, dict) else None
         messages = messages or getattr(state, messages_key, [])
     if not messages:

@@ -11,10 +11,10 @@ from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, create_schema_from_function
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.prebuilt._two_ways import TwoWays, Way
+from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 
 __all__ = ["ValidationNode"]
 
