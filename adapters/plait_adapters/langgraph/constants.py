@@ -6,7 +6,15 @@ import warnings
 from typing import Any
 
 from ._internal import _constants
-from ._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER, END, START, TAG_HIDDEN, TAG_NOSTREAM, TASKS
+from ._internal._constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINTER,
+    END,
+    START,
+    TAG_HIDDEN,
+    TAG_NOSTREAM,
+    TASKS,
+)
 from .warnings import LangGraphDeprecatedSinceV10
 
 __all__ = (

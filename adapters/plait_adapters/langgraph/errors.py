@@ -100,7 +100,9 @@ class NodeInterrupt(GraphInterrupt):
             LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )
-        asked: Interrupt[Any] = Interrupt(value=value) if id is None else Interrupt(value=value, id=id)
+        asked: Interrupt[Any] = (
+            Interrupt(value=value) if id is None else Interrupt(value=value, id=id)
+        )
         super().__init__([asked])
 
 

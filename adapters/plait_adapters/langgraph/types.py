@@ -9,7 +9,18 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeAlias, final, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    final,
+    overload,
+)
 
 from typing_extensions import NotRequired, TypeAliasType, TypedDict, TypeVar
 
@@ -302,9 +313,9 @@ class RetryPolicy(NamedTuple):
     """How many attempts in all."""
     jitter: bool = True
     """Whether up to one second, drawn evenly, is added to each wait."""
-    retry_on: (
-        type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool]
-    ) = default_retry_on
+    retry_on: type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool] = (
+        default_retry_on
+    )
     """Which failures are tried again: a class, several, or a predicate."""
 
 
@@ -429,7 +440,9 @@ class Interrupt(Generic[ResponseT]):
     def interrupt_id(self) -> str:
         """Deprecated: the same as ``id``."""
         warnings.warn(
-            "`interrupt_id` is deprecated. Use `id` instead.", LangGraphDeprecatedSinceV10, stacklevel=2
+            "`interrupt_id` is deprecated. Use `id` instead.",
+            LangGraphDeprecatedSinceV10,
+            stacklevel=2,
         )
         return self.id
 
@@ -583,7 +596,8 @@ class Command(Generic[N]):
         if isinstance(update, dict):
             return list(update.items())
         if isinstance(update, (list, tuple)) and all(
-            isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str) for each in update
+            isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str)
+            for each in update
         ):
             return update
         if keys := annotated_keys(type(update)):

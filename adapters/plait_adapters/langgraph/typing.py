@@ -49,7 +49,9 @@ StateT = TypeVar("StateT", bound=StateLike)
 StateT_co = TypeVar("StateT_co", bound=StateLike, covariant=True)
 StateT_contra = TypeVar("StateT_contra", bound=StateLike, contravariant=True)
 ContextT = TypeVar("ContextT", bound=StateLike | None, default=None)
-ContextT_contra = TypeVar("ContextT_contra", bound=StateLike | None, contravariant=True, default=None)
+ContextT_contra = TypeVar(
+    "ContextT_contra", bound=StateLike | None, contravariant=True, default=None
+)
 InputT = TypeVar("InputT", bound=StateLike, default=StateT)
 OutputT = TypeVar("OutputT", bound=StateLike, default=StateT)
 NodeInputT = TypeVar("NodeInputT", bound=StateLike)

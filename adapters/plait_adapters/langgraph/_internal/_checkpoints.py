@@ -12,7 +12,15 @@ from ..channels.delta import DeltaChannel
 from ..channels.untracked_value import UntrackedValue
 from ..types import Send
 from ._config import DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT
-from ._constants import CONF, CONFIG_KEY_CHECKPOINT_ID, MISSING, NS_END, NS_SEP, SNAPSHOT_BUMPS, TASKS
+from ._constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINT_ID,
+    MISSING,
+    NS_END,
+    NS_SEP,
+    SNAPSHOT_BUMPS,
+    TASKS,
+)
 from ._ids import checkpoint_id
 from ._saves import Saves
 
@@ -271,7 +279,9 @@ Counters = dict[str, tuple[int, int]]
 """By ``DeltaChannel``: updates and steps since its value was stored."""
 
 
-def count_step(deltas: Iterable[str], before: Mapping[str, Any], changed: Iterable[str]) -> Counters:
+def count_step(
+    deltas: Iterable[str], before: Mapping[str, Any], changed: Iterable[str]
+) -> Counters:
     """The counters after one more step."""
     counters: Counters = {}
     for name in deltas:

@@ -169,9 +169,15 @@ def _is_given(value: Any) -> bool:
 
 
 def _merge_metadata(base: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {key: dict(each) if isinstance(each, Mapping) else each for key, each in (base or {}).items()}
+    merged = {
+        key: dict(each) if isinstance(each, Mapping) else each for key, each in (base or {}).items()
+    }
     for key, value in new.items():
-        if key == "lc_versions" and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+        if (
+            key == "lc_versions"
+            and isinstance(value, Mapping)
+            and isinstance(merged.get(key), Mapping)
+        ):
             merged[key] = {**merged[key], **value}
         else:
             merged[key] = dict(value) if isinstance(value, Mapping) else value
@@ -270,7 +276,9 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
     return merged
 
 
-def patch_configurable(config: Mapping[str, Any] | None, patch: Mapping[str, Any]) -> dict[str, Any]:
+def patch_configurable(
+    config: Mapping[str, Any] | None, patch: Mapping[str, Any]
+) -> dict[str, Any]:
     """A configuration with some keys of ``configurable`` replaced."""
     config = config or {}
     return {**config, CONF: {**config.get(CONF, {}), **patch}}

@@ -67,7 +67,9 @@ FIXED_WRITES: Final[dict[str, int]] = {
     RESUME: -4,
 }
 """Writes of which a task has one at most; the numbers are the places that savers keep them at."""
-UNAPPLIED_WRITES: Final = frozenset((NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR, ERROR_SOURCE_NODE))
+UNAPPLIED_WRITES: Final = frozenset(
+    (NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR, ERROR_SOURCE_NODE)
+)
 """Writes that reach no channel."""
 
 RESERVED: Final = frozenset((

@@ -222,7 +222,11 @@ class Drawing:
         self.edges: list[DrawnEdge] = []
 
     def add_node(
-        self, data: Any, id: str, *, metadata: Mapping[str, Any] | None = None  # noqa: A002
+        self,
+        data: Any,
+        id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,  # noqa: A002
     ) -> DrawnNode:
         """Add a node."""
         node = self.nodes[id] = DrawnNode(id, id, data, metadata)

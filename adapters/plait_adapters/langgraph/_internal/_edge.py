@@ -45,7 +45,9 @@ def wait_in_background(awaitable: Awaitable[T], context: Context | None = None) 
             "a synchronous call from within an async node that a synchronous caller runs would wait for "
             "itself: await the asynchronous method instead"
         )
-    future = asyncio.run_coroutine_threadsafe(in_context(coroutine, context or copy_context()), loop)
+    future = asyncio.run_coroutine_threadsafe(
+        in_context(coroutine, context or copy_context()), loop
+    )
     try:
         return future.result()
     except BaseException:

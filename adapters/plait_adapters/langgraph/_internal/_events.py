@@ -49,7 +49,13 @@ def _tell(run: Run, mode: str, payload: Any) -> None:
     if mode in modes:
         outlet.put((run.path, mode, payload))
     if mode in ("checkpoints", "tasks") and "debug" in modes:
-        kind = "checkpoint" if mode == "checkpoints" else "task_result" if "result" in payload else "task"
+        kind = (
+            "checkpoint"
+            if mode == "checkpoints"
+            else "task_result"
+            if "result" in payload
+            else "task"
+        )
         debug = {
             "step": run.step - 1 if mode == "checkpoints" else run.step,
             "timestamp": now(),
@@ -91,9 +97,7 @@ def tell_tasks(run: Run, tasks: Iterable[Task]) -> None:
         _tell(run, "tasks", payload)
 
 
-def tell_writes(
-    run: Run, task: Task, writes: Sequence[tuple[str, Any]], *, cached: bool
-) -> None:
+def tell_writes(run: Run, task: Task, writes: Sequence[tuple[str, Any]], *, cached: bool) -> None:
     """Tell that a task has ended."""
     if task.is_hidden:
         return
@@ -111,10 +115,14 @@ def tell_writes(
             run.outlet.put((run.path, "updates", {INTERRUPT: asked}))
         if "values" in run.modes:
             values = run.output()
-            values = {**values, INTERRUPT: asked} if isinstance(values, dict) else {INTERRUPT: asked}
+            values = (
+                {**values, INTERRUPT: asked} if isinstance(values, dict) else {INTERRUPT: asked}
+            )
             run.outlet.put((run.path, "values", values))
     elif first != ERROR and "updates" in run.modes:
-        run.outlet.put((run.path, "updates", _updates(run.output_keys, task, writes, cached=cached)))
+        run.outlet.put(
+            (run.path, "updates", _updates(run.output_keys, task, writes, cached=cached))
+        )
     if not cached and _wants(run, "tasks"):
         keys = run.graph.stream_channels_list
         error = next((value for name, value in writes if name == ERROR), None)

@@ -139,7 +139,16 @@ class Machine:
         changed: what the last step changed and made available; ``None`` where that is not known.
     """
 
-    __slots__ = ("_latest", "_passing", "channels", "changed", "layout", "next_version", "seen", "versions")
+    __slots__ = (
+        "_latest",
+        "_passing",
+        "channels",
+        "changed",
+        "layout",
+        "next_version",
+        "seen",
+        "versions",
+    )
 
     def __init__(
         self,
@@ -163,7 +172,9 @@ class Machine:
         self.channels.update(channels)
         restless = self.layout.restless
         self._passing = {
-            name for name, channel in channels.items() if name in restless and channel.is_available()
+            name
+            for name, channel in channels.items()
+            if name in restless and channel.is_available()
         }
 
     def adopt(self, versions: dict[str, Any], seen: dict[str, dict[str, Any]]) -> None:
@@ -277,7 +288,9 @@ class Machine:
             if len(changed) == 1:
                 (only,) = changed
                 return sorted(triggers.get(only, ()))
-            names = {name for channel in changed if channel in triggers for name in triggers[channel]}
+            names = {
+                name for channel in changed if channel in triggers for name in triggers[channel]
+            }
             return sorted(names)
         if changed and triggers:
             candidates: Collection[str] = sorted(

@@ -24,7 +24,10 @@ def make_model(name: str, *, fields: dict[str, Any] | None = None, root: Any = N
     for key, (type_, default) in (fields or {}).items():
         if key.startswith("_") or key in _TAKEN or hasattr(BaseModel, key):
             safe = f"private_{key.lstrip('_')}"
-            given[safe] = (type_, Field(default, alias=key, serialization_alias=key, title=_title(key)))
+            given[safe] = (
+                type_,
+                Field(default, alias=key, serialization_alias=key, title=_title(key)),
+            )
         else:
             given[key] = (type_, default)
     config = ConfigDict(arbitrary_types_allowed=True)

@@ -70,5 +70,7 @@ def policy_for(policies: Sequence[RetryPolicy], error: Exception) -> RetryPolicy
 
 def delay(policy: RetryPolicy, failures: int) -> float:
     """Seconds to wait after so many failures."""
-    wait = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (failures - 1))
+    wait = min(
+        policy.max_interval, policy.initial_interval * policy.backoff_factor ** (failures - 1)
+    )
     return wait + random.uniform(0, 1) if policy.jitter else wait

@@ -374,7 +374,9 @@ class Run:
             }
             self.metadata = dict(saved.metadata)
             self.parent_config = saved.parent_config
-            self.pending = [(str(tid), name, value) for tid, name, value in saved.pending_writes or ()]
+            self.pending = [
+                (str(tid), name, value) for tid, name, value in saved.pending_writes or ()
+            ]
         if saved is None:
             own = {**own, CONF: {CONFIG_KEY_CHECKPOINT_NS: "", **own[CONF]}}
         self.checkpoint_config: dict[str, Any] = own
@@ -388,7 +390,9 @@ class Run:
             next_version=saves.saver.get_next_version,
         )
         machine.restore(
-            await restore(self.graph.layout.specs, checkpoint, saves, None if saved is None else own)
+            await restore(
+                self.graph.layout.specs, checkpoint, saves, None if saved is None else own
+            )
         )
         self.previous = checkpoint["channel_values"].get(PREVIOUS)
         changed = checkpoint.get("updated_channels")
@@ -439,9 +443,7 @@ class Run:
             goes_on = given is None or command is not None or same_run
         goes_on = bool(machine.versions) and goes_on
         answers = command is not None and command.resume is not None
-        travels = self._addressed and (
-            self._is_mapped or not (answers or bool(self.resuming))
-        )
+        travels = self._addressed and (self._is_mapped or not (answers or bool(self.resuming)))
         self.is_replaying = travels or self._superseded
         if travels:
             # Whoever goes back asks again.
@@ -469,7 +471,9 @@ class Run:
         if goes_on:
             seen = machine.seen.setdefault(INTERRUPT, {})
             assert machine.versions is not None
-            seen.update({name: machine.versions[name] for name in machine.versions if name in specs})
+            seen.update(
+                {name: machine.versions[name] for name in machine.versions if name in specs}
+            )
             if forks:
                 if self.metadata.get("source") in ("update", "fork") and self.parent_config:
                     bound = self.parent_config
@@ -549,7 +553,9 @@ class Run:
                 "resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
             )
             if strict:
-                raise UnknownInterruptError(message, reason="ambiguous", pending_ids=sorted(waiting))
+                raise UnknownInterruptError(
+                    message, reason="ambiguous", pending_ids=sorted(waiting)
+                )
             raise RuntimeError(message)
         return False
 
@@ -559,7 +565,9 @@ class Run:
         give_ids(specs, writes)
         unfinished = self._next_tasks()
         self._snapshots_due |= overwritten_deltas(specs, writes)
-        deltas = [(name, value) for name, value in writes if isinstance(specs.get(name), DeltaChannel)]
+        deltas = [
+            (name, value) for name, value in writes if isinstance(specs.get(name), DeltaChannel)
+        ]
         self._touched_deltas.update(name for name, _ in deltas)
         machine.changed = machine.apply([*unfinished, input_of(writes)])
         if deltas and self.durability != "exit":
@@ -632,12 +640,16 @@ class Run:
         node = self.graph.nodes.get(packet.node) if isinstance(packet, Send) else None
         if node is None:
             if not (isinstance(getattr(packet, "node", None), str) and hasattr(packet, "arg")):
-                _events.logger.warning("Ignoring invalid packet type %s in pending sends", type(packet))
+                _events.logger.warning(
+                    "Ignoring invalid packet type %s in pending sends", type(packet)
+                )
                 return None
             # A saver of LangGraph's gives its own class.
             node = self.graph.nodes.get(packet.node)
             if node is None:
-                _events.logger.warning("Ignoring unknown node name %s in pending sends", packet.node)
+                _events.logger.warning(
+                    "Ignoring unknown node name %s in pending sends", packet.node
+                )
                 return None
         if not node.does_something:
             return None
@@ -812,7 +824,9 @@ class Run:
             give_ids(specs, writes)
             if tid == NULL_TASK_ID:
                 self.pending = [
-                    write for write in self.pending if write[0] != tid or write[1] not in FIXED_WRITES
+                    write
+                    for write in self.pending
+                    if write[0] != tid or write[1] not in FIXED_WRITES
                 ]
                 # Savers know a write by its place, so those that will not be there next time go last.
                 writes = sorted(writes, key=lambda write: write[0] in FIXED_WRITES)

@@ -11,7 +11,9 @@ from typing import Any
 
 import anyio
 
-_IN_MEMORY = frozenset(("plait_adapters.langgraph.checkpoint.memory", "langgraph.checkpoint.memory"))
+_IN_MEMORY = frozenset(
+    ("plait_adapters.langgraph.checkpoint.memory", "langgraph.checkpoint.memory")
+)
 
 
 def keeps_in_memory(saver: Any) -> bool:
@@ -69,7 +71,9 @@ class Saves:
         found = self.saver.alist(config, filter=filter, before=before, limit=limit)
         return [each async for each in found]
 
-    async def history(self, config: Mapping[str, Any], channels: Sequence[str]) -> Mapping[str, Any]:
+    async def history(
+        self, config: Mapping[str, Any], channels: Sequence[str]
+    ) -> Mapping[str, Any]:
         """For each ``DeltaChannel``, the writes since its last snapshot, and that."""
         if self.blocking or self._direct:
             history = self.saver.get_delta_channel_history(config=config, channels=channels)
@@ -177,7 +181,9 @@ class Saves:
         """Wait until all is stored, even if the run is being cancelled."""
         try:
             if self._worker is not None:
-                with anyio.CancelScope(shield=not self.blocking) if not self.blocking else _Nothing():
+                with (
+                    anyio.CancelScope(shield=not self.blocking) if not self.blocking else _Nothing()
+                ):
                     await self.settle()
         finally:
             if self._pool is not None:

@@ -25,7 +25,13 @@ from ._checkpoints import (
     really_seen,
     restore,
 )
-from ._config import ensure_config, merge_configs, patch_checkpoint_map, patch_configurable, without_ids
+from ._config import (
+    ensure_config,
+    merge_configs,
+    patch_checkpoint_map,
+    patch_configurable,
+    without_ids,
+)
 from ._constants import (
     CONF,
     CONFIG_KEY_CHECKPOINT_ID,

@@ -142,7 +142,9 @@ class Task:
             run = self.run
             outer = run.namespace
             namespace = f"{outer}{NS_SEP}{self.name}" if outer else self.name
-            self._id = task_id(run.checkpoint_id, namespace, str(self.step), self.name, *self._names)
+            self._id = task_id(
+                run.checkpoint_id, namespace, str(self.step), self.name, *self._names
+            )
         return self._id
 
     @property

@@ -69,7 +69,11 @@ async def call_within(
             remaining, kind = min(left)
             if remaining <= 0:
                 raise NodeTimeoutError(
-                    task.name, now - begun, kind=kind, idle_timeout=idle_limit, run_timeout=run_limit
+                    task.name,
+                    now - begun,
+                    kind=kind,
+                    idle_timeout=idle_limit,
+                    run_timeout=run_limit,
                 )
             done, _ = await asyncio.wait((attempt,), timeout=remaining)
             if done:

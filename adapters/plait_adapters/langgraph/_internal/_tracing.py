@@ -64,9 +64,7 @@ def _takes_tracing_metadata(cls: type[Any]) -> bool:
     return "langsmith_inheritable_metadata" in inspect.signature(cls.configure).parameters
 
 
-async def begin(
-    manager: Any, given: Any, name: str, run_id: Any = None, *, blocking: bool
-) -> Any:
+async def begin(manager: Any, given: Any, name: str, run_id: Any = None, *, blocking: bool) -> Any:
     """Tell that something begins. Returns the manager of its run."""
     started = manager.on_chain_start(None, given, name=name, run_id=run_id)
     return started if blocking else await started
@@ -270,7 +268,9 @@ def progress_handler(touch: Callable[..., None]) -> Any:
         touch()
 
     cls = type(
-        "ProgressHandler", (BaseCallbackHandler,), {**dict.fromkeys(names, heard), "run_inline": True}
+        "ProgressHandler",
+        (BaseCallbackHandler,),
+        {**dict.fromkeys(names, heard), "run_inline": True},
     )
     return cls()
 

@@ -8,4 +8,6 @@ SUPPORT_TABLE = "adapters/plait_adapters/langgraph/SUPPORT.md"
 
 def unsupported(what: str) -> NotImplementedError:
     """The error of something that LangGraph has and this package has not."""
-    return NotImplementedError(f"{what} is not supported by plait_adapters.langgraph: see {SUPPORT_TABLE}")
+    return NotImplementedError(
+        f"{what} is not supported by plait_adapters.langgraph: see {SUPPORT_TABLE}"
+    )

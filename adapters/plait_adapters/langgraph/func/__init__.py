@@ -186,7 +186,9 @@ class entrypoint(Generic[ContextT]):  # noqa: N801 - it is used as a decorator
             context_schema = context_schema or config_schema
         self.retry_policy: Any = _retry(deprecated, retry_policy)
         if deprecated:
-            raise TypeError(f"entrypoint() got an unexpected keyword argument: {', '.join(deprecated)}")
+            raise TypeError(
+                f"entrypoint() got an unexpected keyword argument: {', '.join(deprecated)}"
+            )
         self.checkpointer: Any = checkpointer
         self.store: Any = store
         self.cache: Any = cache

@@ -95,7 +95,10 @@ def _reduced(hint: Any) -> BaseChannel[Any, Any, Any] | None:
 
 
 def json_schema(
-    schema: Any, fields: dict[str, Field], channels: dict[str, BaseChannel[Any, Any, Any]], name: str
+    schema: Any,
+    fields: dict[str, Field],
+    channels: dict[str, BaseChannel[Any, Any, Any]],
+    name: str,
 ) -> dict[str, Any]:
     """A schema as JSON schema."""
     from pydantic import TypeAdapter

@@ -167,9 +167,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
     @property
     def _all_edges(self) -> set[tuple[str, str]]:
-        return self.edges | {
-            (start, end) for starts, end in self.waiting_edges for start in starts
-        }
+        return self.edges | {(start, end) for starts, end in self.waiting_edges for start in starts}
 
     def _warn_if_compiled(self, what: str) -> None:
         if self.compiled:
@@ -253,7 +251,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                 name = getattr(action, "__name__", None) or type(action).__name__
         self._warn_if_compiled("a node")
         if action is None:
-            raise RuntimeError(f"add_node({name!r}) needs something to call, as its second argument")
+            raise RuntimeError(
+                f"add_node({name!r}) needs something to call, as its second argument"
+            )
         self._check_name(name)
         hinted_schema, ends = _hints_of(action) if _is_annotated(action) else (None, ())
         if destinations is not None:
@@ -615,9 +615,7 @@ class StateWriter(Writer):
         ends: where its commands may go, for drawings.
     """
 
-    def __init__(
-        self, keys: Sequence[str], ends: tuple[str, ...] | dict[str, str] | None
-    ) -> None:
+    def __init__(self, keys: Sequence[str], ends: tuple[str, ...] | dict[str, str] | None) -> None:
         self.ordered: Sequence[str] = keys
         self.keys: frozenset[str] = frozenset(keys)
         self.is_root: bool = list(keys) == [ROOT]
@@ -668,9 +666,7 @@ class StateWriter(Writer):
     def static(self) -> Sequence[StaticWrite]:
         """Where its commands may go."""
         ends = self.ends or ()
-        labels: Mapping[str, str | None] = (
-            ends if isinstance(ends, dict) else dict.fromkeys(ends)
-        )
+        labels: Mapping[str, str | None] = ends if isinstance(ends, dict) else dict.fromkeys(ends)
         return [
             (end if end == END else BRANCH_TO.format(end), None, label)
             for end, label in labels.items()

@@ -84,9 +84,7 @@ class NodeBuilder:
     def write_to(self, *channels: str | ChannelWriteEntry, **kwargs: Any) -> Self:
         """Write the output to channels; or to each keyword what its function makes of it, or its value."""
         for channel in channels:
-            self._writes.append(
-                ChannelWriteEntry(channel) if isinstance(channel, str) else channel
-            )
+            self._writes.append(ChannelWriteEntry(channel) if isinstance(channel, str) else channel)
         for name, value in kwargs.items():
             self._writes.append(
                 ChannelWriteEntry(name, mapper=value)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from .._internal._config import user_tags
-from .._internal._constants import CONF, CONFIG_KEY_CHECKPOINT_NS, NS_SEP, PUSH, TAG_HIDDEN, TAG_NOSTREAM
+from .._internal._constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINT_NS,
+    NS_SEP,
+    PUSH,
+    TAG_HIDDEN,
+    TAG_NOSTREAM,
+)
 from .._internal._outlet import Chunk
 from .._internal._tracing import handlers_of
 from ..types import Command
@@ -122,7 +129,11 @@ class StreamMessagesHandler(_Handler, _StreamingCallbackHandler if not TYPE_CHEC
         **_: Any,
     ) -> None:
         """Note where a model is called."""
-        if not metadata or "langgraph_checkpoint_ns" not in metadata or TAG_NOSTREAM in (tags or ()):
+        if (
+            not metadata
+            or "langgraph_checkpoint_ns" not in metadata
+            or TAG_NOSTREAM in (tags or ())
+        ):
             return
         namespace = graph_namespace(metadata)
         if self.hears(namespace):

@@ -46,7 +46,9 @@ def validate_graph(
             raise sync_timeout_unsupported(name)
         subscribed.update(node.triggers)
         for channel in _names(node.channels):
-            if channel not in channels and (isinstance(node.channels, str) or channel not in managed):
+            if channel not in channels and (
+                isinstance(node.channels, str) or channel not in managed
+            ):
                 raise ValueError(
                     f"Node {name} reads channel '{channel}' not in known channels: '{known}'"
                 )
@@ -60,7 +62,9 @@ def validate_graph(
     if subscribed.isdisjoint(inputs):
         if isinstance(input_channels, str):
             raise ValueError(f"Input channel {input_channels} is not subscribed to by any node")
-        raise ValueError(f"None of the input channels {input_channels} are subscribed to by any node")
+        raise ValueError(
+            f"None of the input channels {input_channels} are subscribed to by any node"
+        )
     for channel in (*_names(output_channels), *_names(stream_channels)):
         if channel not in channels:
             raise ValueError(f"Output channel '{channel}' not in known channels: '{known}'")

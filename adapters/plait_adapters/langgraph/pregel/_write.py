@@ -12,7 +12,14 @@ from ..types import Send
 if TYPE_CHECKING:
     from .._internal._task import Task
 
-__all__ = ("PASSTHROUGH", "SKIP_WRITE", "ChannelWrite", "ChannelWriteEntry", "ChannelWriteTupleEntry", "Writer")
+__all__ = (
+    "PASSTHROUGH",
+    "SKIP_WRITE",
+    "ChannelWrite",
+    "ChannelWriteEntry",
+    "ChannelWriteTupleEntry",
+    "Writer",
+)
 
 SKIP_WRITE: Final[Any] = object()
 """What a mapper returns to write nothing."""

@@ -193,7 +193,9 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):
-            runnable = need("langchain_core.runnables.base", f"the method {name!r} of a graph").Runnable
+            runnable = need(
+                "langchain_core.runnables.base", f"the method {name!r} of a graph"
+            ).Runnable
             method = getattr(runnable, name, None)
             if method is not None:
                 found = vars(runnable).get(name)
@@ -232,7 +234,9 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             ValueError: they do not.
         """
-        channels = {key: each for key, each in self.channels.items() if isinstance(each, BaseChannel)}
+        channels = {
+            key: each for key, each in self.channels.items() if isinstance(each, BaseChannel)
+        }
         managed = {key: each for key, each in self.channels.items() if key not in channels}
         validate_graph(
             self.nodes,
@@ -592,7 +596,11 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
                 latest = latest if mapper is None else mapper(latest)
             return GraphOutput(value=latest, interrupts=tuple(interrupts))
         if interrupts:
-            return {**latest, INTERRUPT: interrupts} if isinstance(latest, dict) else {INTERRUPT: interrupts}
+            return (
+                {**latest, INTERRUPT: interrupts}
+                if isinstance(latest, dict)
+                else {INTERRUPT: interrupts}
+            )
         return latest
 
     async def _carry(self, run: Run) -> None:
@@ -856,7 +864,11 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         return patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: own})
 
     def _runtime(
-        self, config: Mapping[str, Any], context: Any, control: RunControl | None, outlet: Outlet | None
+        self,
+        config: Mapping[str, Any],
+        context: Any,
+        control: RunControl | None,
+        outlet: Outlet | None,
     ) -> Runtime[Any]:
         conf = config[CONF]
         outer = conf.get(CONFIG_KEY_RUNTIME, DEFAULT_RUNTIME)
@@ -1142,7 +1154,9 @@ class _CustomWriter:
 def _each(config: Any, number: int) -> list[Any]:
     if isinstance(config, Sequence):
         if len(config) != number:
-            raise ValueError(f"config must be a list of the same length as inputs: {len(config)}, {number}")
+            raise ValueError(
+                f"config must be a list of the same length as inputs: {len(config)}, {number}"
+            )
         return list(config)
     return [config] * number
 
@@ -1217,5 +1231,3 @@ class _Shape:
             assert self.state_mapper is not None
             return {**payload, "values": self.state_mapper(payload["values"])}
         return payload
-
-
