@@ -75,7 +75,9 @@ async def tell(run: Run, kind: str, asked: tuple[Any, ...], status: Any) -> None
     """Have the graph handlers of a run hear of an event."""
     from langchain_core.callbacks.manager import ahandle_event, handle_event
 
-    handlers = [each for each in run.manager.handlers if isinstance(each, GraphCallbackHandler)]
+    handlers: list[BaseCallbackHandler] = [
+        each for each in run.manager.handlers if isinstance(each, GraphCallbackHandler)
+    ]
     if not handlers:
         return
     facts = (run.manager.run_id, status, run.checkpoint_id, run.path)

@@ -1,7 +1,7 @@
 """What a graph raises.
 
-``GraphBubbleUp`` and what descends from it are signals by which a run stops or a command travels to a
-parent graph; the others are faults.
+``GraphBubbleUp`` and what descends from it are signals by which a run stops or a command travels to
+a parent graph; the others are faults.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class GraphInterrupt(GraphBubbleUp):
 class NodeInterrupt(GraphInterrupt):
     """Deprecated: raise this in a node to interrupt the run. Call ``interrupt`` instead."""
 
-    def __init__(self, value: Any, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, value: Any, id: str | None = None) -> None:
         from .types import Interrupt
 
         warnings.warn(
@@ -216,5 +216,6 @@ def mark_invalid_resume(error: BaseException) -> None:
 
 
 def is_invalid_resume(error: BaseException) -> bool:
-    """Whether an answer that did not fit the ``response_schema`` of its interrupt caused an error."""
+    """Whether an answer that did not fit the ``response_schema`` of its interrupt caused an
+    error."""
     return getattr(error, _INVALID_RESUME, False) is True

@@ -17,12 +17,13 @@ from typing import (
     Generic,
     Literal,
     NamedTuple,
+    NotRequired,
     TypeAlias,
     final,
     overload,
 )
 
-from typing_extensions import NotRequired, TypeAliasType, TypedDict, TypeVar
+from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
 from ._internal._constants import CONF, CONFIG_KEY_TASK, INTERRUPT, MISSING, OVERWRITE
 from ._internal._fields import annotated_keys, updates_of
@@ -103,15 +104,17 @@ def ensure_valid_checkpointer(checkpointer: Checkpointer) -> Checkpointer:
     ):
         raise TypeError(
             "Invalid checkpointer provided. Expected an instance of `BaseCheckpointSaver`, `True`, "
-            f"`False`, or `None`. Received {type(checkpointer).__name__}. Pass a proper saver, such as "
+            f"`False`, or `None`. Received {type(checkpointer).__name__}. Pass a proper saver, "
+            f"such as "
             "InMemorySaver() or AsyncPostgresSaver (within `async with`)."
         )
     return checkpointer
 
 
 StreamMode = Literal["values", "updates", "checkpoints", "tasks", "debug", "messages", "custom"]
-"""What a stream tells: the state after each step, what nodes wrote, checkpoints, the beginning and end
-of tasks, both of these with numbers of steps, messages and their tokens, or what nodes send to it."""
+"""What a stream tells: the state after each step, what nodes wrote, checkpoints, the beginning and
+end of tasks, both of these with numbers of steps, messages and their tokens, or what nodes send to
+it."""
 
 StreamWriter = Callable[[Any], None]
 """Puts a value into the stream of mode ``custom``; does nothing where nobody reads that."""
@@ -270,7 +273,8 @@ class GraphOutput(Generic[OutputT]):
 
     def _warn(self, how: str) -> None:
         warnings.warn(
-            f"Accessing GraphOutput via `{how}` is deprecated. Use `result.value` for the output, or "
+            f"Accessing GraphOutput via `{how}` is deprecated. Use `result.value` for the "
+            f"output, or "
             "`result.interrupts` for interrupts.",
             LangGraphDeprecatedSinceV11,
             stacklevel=3,
@@ -330,14 +334,16 @@ def _seconds(value: float | timedelta | None, field: str) -> float | None:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class TimeoutPolicy:
-    """How long one attempt of a node may take. Only for ``async`` nodes: a thread cannot be stopped."""
+    """How long one attempt of a node may take. Only for ``async`` nodes: a thread cannot be
+    stopped."""
 
     run_timeout: float | timedelta | None = None
     """Seconds for the whole attempt."""
     idle_timeout: float | timedelta | None = None
     """Seconds without progress."""
     refresh_on: Literal["auto", "heartbeat"] = "auto"
-    """What counts as progress: anything that the node is seen to do, or ``runtime.heartbeat()`` only."""
+    """What counts as progress: anything that the node is seen to do, or ``runtime.heartbeat()``
+    only."""
 
     @classmethod
     def coerce(cls, value: float | timedelta | TimeoutPolicy | None) -> TimeoutPolicy | None:
@@ -410,7 +416,7 @@ class Interrupt(Generic[ResponseT]):
     def __init__(
         self,
         value: Any,
-        id: str = _NO_ID,  # noqa: A002
+        id: str = _NO_ID,
         *,
         response_schema: type[ResponseT] | dict[str, Any] | None = None,
         ns: Sequence[str] = (),
@@ -418,7 +424,8 @@ class Interrupt(Generic[ResponseT]):
         when: str = "during",
         interrupt_id: str = "",
     ) -> None:
-        """``ns``, ``resumable``, ``when`` and ``interrupt_id`` are those of earlier versions' records."""
+        """``ns``, ``resumable``, ``when`` and ``interrupt_id`` are those of earlier versions'
+        records."""
         self.value = value
         self.id = interrupt_id or id
         if ns and id == _NO_ID:
@@ -469,7 +476,7 @@ class PregelTask(NamedTuple):
     """Why it failed."""
     interrupts: tuple[Interrupt[Any], ...] = ()
     """What it asked."""
-    state: None | RunnableConfig | StateSnapshot = None
+    state: RunnableConfig | StateSnapshot | None = None
     """Where the state of the graph that it calls is, or that state."""
     result: Any | None = None
     """What it wrote."""
@@ -580,7 +587,7 @@ class Command(Generic[N]):
     """The writes: a mapping, pairs, or an object with annotated fields."""
     resume: dict[str, Any] | Any | None = None
     """The answer to an open interrupt, or a mapping of interrupts' ids to answers."""
-    goto: Send | Sequence[Send | N] | N = ()  # type: ignore[assignment]
+    goto: Send | Sequence[Send | N] | N = ()
     """Where to go, in addition to the node's own edges."""
 
     PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
@@ -606,7 +613,8 @@ class Command(Generic[N]):
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
-        """A tool may return a command: langchain-core knows by a class that it is to be left alone."""
+        """A tool may return a command: langchain-core knows by a class that it is to be left
+        alone."""
         tool = sys.modules.get("langchain_core.messages.tool")
         return Command if tool is None else _as_tool_output(tool.ToolOutputMixin)
 
@@ -630,13 +638,13 @@ def interrupt(value: Any, *, response_schema: dict[str, Any] | type[Any] | None 
     """Ask somebody outside the run, and return the answer; from within a node.
 
     The first time there is no answer: the run stops and waits. After ``Command(resume=answer)`` the
-    node runs again from its top, and this call returns the answer. Answers are matched by the order of
-    the calls. Needs a checkpointer.
+    node runs again from its top, and this call returns the answer. Answers are matched by the order
+    of the calls. Needs a checkpointer.
 
     Args:
         value: what is asked.
-        response_schema: what the answer must be: a type, against which it is checked, or a JSON schema
-            that is shown with the question.
+        response_schema: what the answer must be: a type, against which it is checked, or a JSON
+            schema that is shown with the question.
 
     Raises:
         GraphInterrupt: the signal by which the run stops; let it pass.

@@ -6,12 +6,13 @@ import pickle
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..types import CacheKey
+from plait_adapters.langgraph.types import CacheKey
+
 from ._constants import CACHE_NS_WRITES
 from ._ids import digest_bytes
 
 if TYPE_CHECKING:
-    from ..types import CachePolicy
+    from plait_adapters.langgraph.types import CachePolicy
 
 
 def _frozen(value: Any, depth: int = 10) -> Any:

@@ -1,4 +1,5 @@
-"""A function as a node, a condition or a task: how it is called, and what it is given beside its input."""
+"""A function as a node, a condition or a task: how it is called, and what it is given beside its
+input."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from ..types import StreamWriter
+from plait_adapters.langgraph.types import StreamWriter
+
 from ._constants import MISSING
 
 if TYPE_CHECKING:
@@ -23,13 +25,18 @@ _GIVEN_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEY
 def is_async_callable(function: Any) -> bool:
     """Whether calling it gives a coroutine."""
     return inspect.iscoroutinefunction(function) or (
-        hasattr(function, "__call__") and inspect.iscoroutinefunction(function.__call__)
+        inspect.iscoroutinefunction(_call_of(function))
     )
+
+
+def _call_of(value: Any) -> Any:
+    """The method by which an object can be called; ``None`` if it has none."""
+    return getattr(type(value), "__call__", None)  # noqa: B004 - the method itself
 
 
 def is_generator(function: Any) -> bool:
     """Whether calling it gives a generator, of either kind."""
-    call = getattr(function, "__call__", None)
+    call = _call_of(function)
     return (
         inspect.isgeneratorfunction(function)
         or inspect.isasyncgenfunction(function)
@@ -77,7 +84,8 @@ def _wanted(function: Any) -> tuple[tuple[str, bool], ...]:
                 wanted.append((name, True))
             else:
                 warnings.warn(
-                    "The 'config' parameter should be typed as 'RunnableConfig' or 'RunnableConfig | "
+                    "The 'config' parameter should be typed as 'RunnableConfig' or "
+                    "'RunnableConfig | "
                     f"None', not '{annotation}'. ",
                     UserWarning,
                     stacklevel=5,
@@ -92,9 +100,12 @@ def _wanted(function: Any) -> tuple[tuple[str, bool], ...]:
                 wanted.append((name, False))
         elif name in ("previous", "runtime"):
             wanted.append((name, True))
-        elif name == "error" and _is_named(annotation, "NodeError", optional=False):
-            if annotation is not inspect.Parameter.empty:
-                wanted.append((name, False))
+        elif (
+            name == "error"
+            and annotation is not inspect.Parameter.empty
+            and _is_named(annotation, "NodeError", optional=False)
+        ):
+            wanted.append((name, False))
     return tuple(wanted)
 
 
@@ -138,7 +149,7 @@ class Callee:
         """The function, if it is ``async``."""
         return self.function if self.is_async else None
 
-    def arguments(self, task: Task, input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: A002
+    def arguments(self, task: Task, input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the function is called with."""
         if self.spreads:
             positional, named = input
@@ -172,8 +183,8 @@ class Callee:
 def coerce(thing: Any, name: str | None = None, *, trace: bool = False) -> Any:
     """What a user gave for a node or a condition, as the engine calls it.
 
-    A function becomes a :class:`Callee`; a graph and a Runnable of langchain-core stay what they are.
-    Generators and mappings of Runnables are langchain-core's.
+    A function becomes a :class:`Callee`; a graph and a Runnable of langchain-core stay what they
+    are. Generators and mappings of Runnables are langchain-core's.
 
     Raises:
         TypeError: it cannot be called.
@@ -203,8 +214,8 @@ def is_graph(thing: Any) -> bool:
 def in_context(coroutine: Coroutine[Any, Any, Any], context: Context) -> Generator[Any, Any, Any]:
     """Run a coroutine in a context, so that variables which a node sets are its own.
 
-    Nodes share tasks of asyncio, and such a task has one context; entering the node's own for each of
-    its steps costs a tenth of what a task of its own would.
+    Nodes share tasks of asyncio, and such a task has one context; entering the node's own for each
+    of its steps costs a tenth of what a task of its own would.
     """
     run = context.run
     try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
-from ..channels.base import BaseChannel
-from ..channels.binop import BinaryOperatorAggregate
-from ..channels.delta import DeltaChannel
-from ..channels.untracked_value import UntrackedValue
-from ..types import Send
+from plait_adapters.langgraph.channels.base import BaseChannel
+from plait_adapters.langgraph.channels.binop import BinaryOperatorAggregate
+from plait_adapters.langgraph.channels.delta import DeltaChannel
+from plait_adapters.langgraph.channels.untracked_value import UntrackedValue
+from plait_adapters.langgraph.types import Send
+
 from ._config import DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT
 from ._constants import (
     CONF,
@@ -34,7 +35,7 @@ LATEST_VERSION = 4
 
 def now() -> str:
     """The time, as checkpoints have it."""
-    return datetime.now(timezone.utc).isoformat()
+    return datetime.now(UTC).isoformat()
 
 
 def empty_checkpoint() -> Checkpoint:
@@ -70,7 +71,7 @@ def new_versions(before: Versions, after: Versions) -> Versions:
 
 def snapshot_type() -> Any:
     """The class by which savers know the stored value of a ``DeltaChannel``."""
-    from ..checkpoint.serde import types
+    from plait_adapters.langgraph.checkpoint.serde import types
 
     return types._DeltaSnapshot
 
@@ -84,7 +85,7 @@ def make_checkpoint(
     versions: Versions,
     seen: dict[str, Versions],
     *,
-    id: str,  # noqa: A002
+    id: str,
     changed: Iterable[str] | None,
     snapshots: Iterable[str] = (),
     stored: Versions | None = None,
@@ -227,7 +228,8 @@ async def restore(
     if replayed:
         if saves is None or config is None:
             raise ValueError(
-                f"DeltaChannel {replayed} has history to replay but no checkpointer or config was passed "
+                f"DeltaChannel {replayed} has history to replay but no checkpointer or config "
+                f"was passed "
                 "to read it"
             )
         histories = await saves.history(config, replayed)
@@ -265,8 +267,9 @@ def delta_names(specs: Specs, pending: Iterable[tuple[str, str, Any]]) -> set[st
 
 
 def overwritten_deltas(specs: Specs, writes: Iterable[tuple[str, Any]]) -> set[str]:
-    """The ``DeltaChannel``s that writes overwrite; replaying sparse history must begin after that."""
-    from ..channels._concrete import overwritten
+    """The ``DeltaChannel``s that writes overwrite; replaying sparse history must begin after
+    that."""
+    from plait_adapters.langgraph.channels._concrete import overwritten
 
     return {
         name

@@ -106,7 +106,7 @@ class LazyConfig(dict[str, Any]):
     def __eq__(self, other: object) -> bool:
         return dict.__eq__(self._full(), other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __or__(self, other: Any) -> Any:
         return dict.__or__(self.copy(), other)

@@ -1,9 +1,9 @@
 """Carries out the tasks of one step: side by side, with retries and time limits. Awaits user code.
 
-On an event loop, workers are tasks of asyncio on demand: a worker stays with what it runs, and one more
-stands by and takes over when all others are suspended. So nodes that never suspend share one task, and
-nodes that wait side by side have one each. For a synchronous caller, a step's only task runs in the
-caller's thread, and several run in a pool of threads.
+On an event loop, workers are tasks of asyncio on demand: a worker stays with what it runs, and one
+more stands by and takes over when all others are suspended. So nodes that never suspend share one
+task, and nodes that wait side by side have one each. For a synchronous caller, a step's only task
+runs in the caller's thread, and several run in a pool of threads.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from dataclasses import replace
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
-from ..errors import (
+from plait_adapters.langgraph.errors import (
     GraphBubbleUp,
     GraphInterrupt,
     NodeCancelledError,
     ParentCommand,
     is_invalid_resume,
 )
-from ..types import Command
+from plait_adapters.langgraph.types import Command
+
 from . import _edge
 from ._callables import Callee, as_coroutine, in_context, is_graph
 from ._config import without_ids
@@ -67,7 +68,6 @@ class Crew:
         self._ready: deque[Task] = deque(tasks)
         self._failures: list[tuple[Task, BaseException]] = []
         self._signals: list[GraphBubbleUp] = []
-        self._ended = False
         self._group: asyncio.TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._workers: dict[asyncio.Task[None], Task | None] = {}
@@ -141,8 +141,7 @@ class Crew:
         if not handler.writes:
             self._ready.append(handler)
 
-    @property
-    def _is_ending(self) -> bool:
+    def _ends(self) -> bool:
         """Whether a failure ends the step, so that nothing new begins."""
         return any(not is_invalid_resume(error) for _, error in self._failures)
 
@@ -228,14 +227,14 @@ class Crew:
         assert me is not None
         ready, done = self._ready, 0
         try:
-            while ready and not self._is_ending:
+            while ready and not self._ends():
                 task = ready.popleft()
                 if ready:
                     self._call_standby()
                 self._workers[me] = task
                 self._note(task, await self._attempt(task))
                 self._workers[me] = None
-                if self._is_ending:
+                if self._ends():
                     for worker, theirs in self._workers.items():
                         if worker is not me and theirs is not None:
                             worker.cancel()
@@ -244,7 +243,7 @@ class Crew:
                     await asyncio.sleep(0)
         finally:
             del self._workers[me]
-            if ready and not self._is_ending and not me.cancelling():
+            if ready and not self._ends() and not me.cancelling():
                 self._call_standby()
 
     # -- in threads ---------------------------------------------------------------------------
@@ -263,8 +262,8 @@ class Crew:
             if ready:
                 self._submit(self._work_here)
             while self._futures:
-                # A worker that has waited for anything has not taken another task meanwhile; who does
-                # take them needs no company.
+                # A worker that has waited for anything has not taken another task meanwhile; who
+                # does take them needs no company.
                 done, _ = concurrent.futures.wait(
                     tuple(self._futures),
                     timeout=_STALLED if ready else None,
@@ -273,7 +272,7 @@ class Crew:
                 self._futures.difference_update(done)
                 for future in done:
                     future.result()
-                if not ready or self._is_ending:
+                if not ready or self._ends():
                     continue
                 if not self._futures:
                     self._submit(self._work_here)
@@ -295,7 +294,7 @@ class Crew:
 
     def _work_here(self) -> None:
         """Carry out tasks in this thread, one after another, until there is none."""
-        while not self._is_ending:
+        while not self._ends():
             try:
                 task = self._ready.popleft()
             except IndexError:
@@ -377,7 +376,7 @@ class Crew:
             raise
         finally:
             del self._workers[me]
-            if self._ready and not self._is_ending and not me.cancelling():
+            if self._ready and not self._ends() and not me.cancelling():
                 self._call_standby()
 
     def _tell_caller(self, task: Task, outcome: BaseException | None) -> None:
@@ -428,7 +427,7 @@ class Crew:
                 wait = self._wait(task, error)
                 if wait is not None:
                     if self.blocking:
-                        sleep(wait)
+                        sleep(wait)  # noqa: ASYNC251 - there is no event loop here
                     else:
                         await asyncio.sleep(wait)
                     logger.info(
@@ -449,7 +448,8 @@ class Crew:
         return outcome
 
     def _is_cancelled(self) -> bool:
-        """Whether somebody has cancelled what runs here, and not a node raised ``CancelledError``."""
+        """Whether somebody has cancelled what runs here, and not a node raised
+        ``CancelledError``."""
         if self.blocking:
             return False
         me = asyncio.current_task()
@@ -465,7 +465,8 @@ class Crew:
         return delay(policy, task.attempt)
 
     async def _readdress(self, task: Task, signal: ParentCommand) -> bool:
-        """Carry out a command that came out of a nested graph. Whether it is for a graph further out."""
+        """Carry out a command that came out of a nested graph. Whether it is for a graph further
+        out."""
         namespace, command = task.namespace, signal.args[0]
         if command.graph in (namespace, without_ids(namespace), task.name):
             await self._write(task, command)
@@ -496,8 +497,9 @@ class Crew:
         """Ask a condition for the way on from a task."""
         if type(path) is not Callee or path.is_async or self.blocking:
             return await self.call_bound(task, path, value)
-        # A thread for what takes a microsecond is a loop that spends its time in going there. Who took
-        # less than it takes to wait for anything has waited for nothing, so it may be called here.
+        # A thread for what takes a microsecond is a loop that spends its time in going there. Who
+        # took less than it takes to wait for anything has waited for nothing, so it may be called
+        # here.
         args, kwargs = path.arguments(task, value)
         context = task.context()
         begun = perf_counter()
@@ -515,7 +517,7 @@ class Crew:
         self,
         task: Task,
         bound: Any,
-        input: Any,  # noqa: A002
+        input: Any,
         context: Context | None = None,
     ) -> Any:
         """Call what a user gave for a node or a condition, in a context of its own."""

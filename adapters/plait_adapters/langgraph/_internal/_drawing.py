@@ -1,7 +1,7 @@
 """Drawings of graphs: langchain-core's where it is installed, else the few kinds that are here.
 
-Which edges there are is found by walking: from the input, every node writes what it always writes, and
-once each what its conditions and commands may write.
+Which edges there are is found by walking: from the input, every node writes what it always writes,
+and once each what its conditions and commands may write.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..channels.last_value import LastValueAfterFinish
+from plait_adapters.langgraph.channels.last_value import LastValueAfterFinish
+
 from ._constants import END, START
 from ._inputs import input_writes
 from ._machine import Given, Machine, input_of
 
 if TYPE_CHECKING:
-    from ..pregel.main import Pregel
+    from plait_adapters.langgraph.pregel.main import Pregel
 
 _LIMIT = 250
 """After so many steps, a walk through loops of plain edges ends."""
@@ -226,7 +227,7 @@ class Drawing:
         data: Any,
         id: str,
         *,
-        metadata: Mapping[str, Any] | None = None,  # noqa: A002
+        metadata: Mapping[str, Any] | None = None,
     ) -> DrawnNode:
         """Add a node."""
         node = self.nodes[id] = DrawnNode(id, id, data, metadata)
@@ -241,7 +242,8 @@ class Drawing:
     def extend(self, other: Drawing, *, prefix: str) -> tuple[DrawnNode, DrawnNode]:
         """Add another drawing, its names under a prefix. Returns where it begins and ends."""
         first, last = other.first_node(), other.last_node()
-        assert first is not None and last is not None
+        assert first is not None
+        assert last is not None
         for node in other.nodes.values():
             self.add_node(node.data, f"{prefix}:{node.id}", metadata=node.metadata)
         self.edges.extend(

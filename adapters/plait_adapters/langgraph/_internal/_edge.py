@@ -1,9 +1,10 @@
 """Where synchronous callers come in.
 
 The engine is written once, as coroutines. A synchronous caller carries its coroutine forward in its
-own thread: there, whatever the engine would wait for blocks instead, so the coroutine never suspends.
-What only an event loop can carry out (an ``async`` node, say) goes to one in a thread in the background,
-which all synchronous callers of the process share; so they need none, and may have one running.
+own thread: there, whatever the engine would wait for blocks instead, so the coroutine never
+suspends. What only an event loop can carry out (an ``async`` node, say) goes to one in a thread in
+the background, which all synchronous callers of the process share; so they need none, and may have
+one running.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ._callables import as_coroutine, in_context
 
@@ -23,7 +24,8 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The event loop in the background; started by the first who asks, and ends with the process."""
+    """The event loop in the background; started by the first who asks, and ends with the
+    process."""
     global _loop  # noqa: PLW0603 - one for the process
     with _lock:
         if _loop is None or _loop.is_closed():
@@ -42,17 +44,19 @@ def wait_in_background(awaitable: Awaitable[T], context: Context | None = None) 
     if _running_here() is loop:
         coroutine.close()
         raise RuntimeError(
-            "a synchronous call from within an async node that a synchronous caller runs would wait for "
+            "a synchronous call from within an async node that a synchronous caller runs would "
+            "wait for "
             "itself: await the asynchronous method instead"
         )
     future = asyncio.run_coroutine_threadsafe(
         in_context(coroutine, context or copy_context()), loop
     )
     try:
-        return future.result()
+        result: T = future.result()
     except BaseException:
         future.cancel()
         raise
+    return result
 
 
 def _running_here() -> asyncio.AbstractEventLoop | None:
@@ -62,17 +66,18 @@ def _running_here() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def finish(coroutine: Coroutine[Any, Any, T]) -> T:
+def finish(coroutine: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
     """Carry a coroutine that never suspends to its end, here.
 
     Raises:
         RuntimeError: it does suspend.
     """
+    steps: Any = coroutine
     try:
-        coroutine.send(None)
+        steps.send(None)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-    coroutine.close()
+        return cast("T", stop.value)
+    steps.close()
     raise RuntimeError("something waited for an event loop in a synchronous call")
 
 
@@ -81,19 +86,15 @@ def iterate(items: AsyncGenerator[T, None]) -> Iterator[T]:
     try:
         while True:
             try:
-                item = finish(anext_of(items))
+                item = finish(items.__anext__())
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        finish(items.aclose())  # type: ignore[arg-type]
-
-
-async def anext_of(items: AsyncGenerator[T, None]) -> T:
-    """The next item, by a coroutine."""
-    return await items.__anext__()
+        finish(items.aclose())
 
 
 def run(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
     """Call an async function on the loop in the background, and block until it is done."""
-    return wait_in_background(as_coroutine(function(*args, **kwargs)))
+    result: T = wait_in_background(as_coroutine(function(*args, **kwargs)))
+    return result

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..types import PregelTask, interrupt_facts
+from plait_adapters.langgraph.types import PregelTask, interrupt_facts
+
 from ._checkpoints import now
 from ._config import patch_checkpoint_map, patch_configurable, public_config, user_tags
 from ._constants import (

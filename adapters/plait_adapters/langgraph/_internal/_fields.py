@@ -7,19 +7,21 @@ import sys
 import types
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Union, get_args, get_origin
-
-from typing_extensions import NotRequired, Required
+from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin
 
 from ._constants import MISSING
 
 
-@lru_cache(maxsize=1_024)
-def annotated_keys(cls: type[Any]) -> tuple[str, ...]:
+def annotated_keys(cls: Any) -> tuple[str, ...]:
     """The annotated names of a class and its bases, bases first; empty for a plain class."""
+    return _annotated_keys(cls)
+
+
+@lru_cache(maxsize=1_024)
+def _annotated_keys(cls: Any) -> tuple[str, ...]:
     keys: dict[str, None] = {}
     for base in reversed(cls.__mro__):
-        annotations = base.__dict__.get("__annotations__")
+        annotations = vars(base).get("__annotations__")
         if isinstance(annotations, dict):
             keys.update(dict.fromkeys(annotations))
         elif annotations is None and base is not object and sys.version_info >= (3, 14):
@@ -42,8 +44,8 @@ def is_pydantic_type(cls: Any) -> bool:
 def updates_of(value: Any, keys: Sequence[str]) -> list[tuple[str, Any]]:
     """The fields of an object as writes.
 
-    A field that is ``None`` is a write unless that is a pydantic model's default for it which nobody
-    has set.
+    A field that is ``None`` is a write unless that is a pydantic model's default for it which
+    nobody has set.
     """
     defaults: dict[str, Any] = {}
     given: set[str] = set()

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import InvalidUpdateError
-from ..types import Command, Send
+from plait_adapters.langgraph.errors import InvalidUpdateError
+from plait_adapters.langgraph.types import Command, Send
+
 from ._constants import BRANCH_TO, NULL_TASK_ID, RESUME, START, TASKS
 
 logger = logging.getLogger(__name__)

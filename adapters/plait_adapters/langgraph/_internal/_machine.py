@@ -1,9 +1,9 @@
 """The lock-step machine: what the writes of a step do to the channels, and what runs next.
 
 No waiting, no clock, no store: writes in, tasks out. A step's tasks see the channels as they were
-before it; when all have finished, their writes are applied in the order of the tasks' paths, and the
-channels that changed trigger the next step. (The model is bulk-synchronous: Valiant, *A bridging model
-for parallel computation*, CACM 1990.)
+before it; when all have finished, their writes are applied in the order of the tasks' paths, and
+the channels that changed trigger the next step. (The model is bulk-synchronous: Valiant, *A
+bridging model for parallel computation*, CACM 1990.)
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from ..channels.base import BaseChannel
-from ..channels.untracked_value import UntrackedValue
-from ..managed.base import ManagedValueSpec
+from plait_adapters.langgraph.channels.base import BaseChannel
+from plait_adapters.langgraph.channels.untracked_value import UntrackedValue
+from plait_adapters.langgraph.managed.base import ManagedValueSpec
+
 from ._constants import INPUT, MISSING, RESERVED, TASKS, UNAPPLIED_WRITES
 from ._ids import path_key
 
@@ -129,8 +130,8 @@ class Machine:
 
     Args:
         layout: of the graph.
-        versions: the version of each channel, in a run that makes checkpoints; else ``None``, and what
-            triggers a task is just what changed.
+        versions: the version of each channel, in a run that makes checkpoints; else ``None``, and
+            what triggers a task is just what changed.
         seen: for each node, the versions of its triggers at its last run.
         next_version: makes versions.
 
@@ -142,8 +143,8 @@ class Machine:
     __slots__ = (
         "_latest",
         "_passing",
-        "channels",
         "changed",
+        "channels",
         "layout",
         "next_version",
         "seen",

@@ -1,7 +1,7 @@
 """Ids of messages that are written to a ``DeltaChannel``.
 
-Its writes are folded again whenever it is read from a checkpoint, so a message must have its id before it
-is stored, or it would have another one each time.
+Its writes are folded again whenever it is read from a checkpoint, so a message must have its id
+before it is stored, or it would have another one each time.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import MutableSequence
 from typing import Any
 from uuid import uuid4
 
-from ..channels._concrete import overwritten
-from ..channels.delta import DeltaChannel
-from ..types import Overwrite
+from plait_adapters.langgraph.channels._concrete import overwritten
+from plait_adapters.langgraph.channels.delta import DeltaChannel
+from plait_adapters.langgraph.types import Overwrite
+
 from ._checkpoints import Specs
 
 _ROLES = frozenset(("user", "human", "assistant", "ai", "tool", "system", "function"))

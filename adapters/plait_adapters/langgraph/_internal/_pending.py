@@ -1,8 +1,8 @@
 """What the writes that are stored with a checkpoint say of the tasks that made them.
 
-A task that has finished has left at least one write that is none of the control writes; one that has
-asked has left control writes only. The question that is open is the last one, while the task is not
-finished.
+A task that has finished has left at least one write that is none of the control writes; one that
+has asked has left control writes only. The question that is open is the last one, while the task is
+not finished.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..types import RetryPolicy
+    from plait_adapters.langgraph.types import RetryPolicy
 
 _FAULTS_OF_THE_PROGRAM = (
     ValueError,
@@ -29,8 +29,8 @@ _FAULTS_OF_THE_PROGRAM = (
 def default_retry_on(error: Exception) -> bool:
     """Whether a failure may be a matter of luck.
 
-    Connections that fail and servers that answer with a status from 500 to 599 may be; what a program
-    does wrong is not. The rest may be.
+    Connections that fail and servers that answer with a status from 500 to 599 may be; what a
+    program does wrong is not. The rest may be.
     """
     if isinstance(error, ConnectionError):
         return True
@@ -63,7 +63,8 @@ def policy_for(policies: Sequence[RetryPolicy], error: Exception) -> RetryPolicy
                 return policy
         else:
             raise TypeError(
-                "retry_on must be an Exception class, a list or tuple of Exception classes, or a callable"
+                "retry_on must be an Exception class, a list or tuple of Exception classes, or "
+                "a callable"
             )
     return None
 

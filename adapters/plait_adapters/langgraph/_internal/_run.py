@@ -1,8 +1,8 @@
 """One run of one graph: from its checkpoint, step by step, to its end.
 
-A step is: the machine says what runs, the crew runs it, the machine takes the writes, a checkpoint is
-made. Where nobody wants checkpoints, none are made, and neither are names, configurations and events
-that nobody asks for.
+A step is: the machine says what runs, the crew runs it, the machine takes the writes, a checkpoint
+is made. Where nobody wants checkpoints, none are made, and neither are names, configurations and
+events that nobody asks for.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid5
 
-from ..channels.delta import DeltaChannel
-from ..errors import (
+from plait_adapters.langgraph.channels.delta import DeltaChannel
+from plait_adapters.langgraph.errors import (
     EmptyInputError,
     ErrorCode,
     GraphBubbleUp,
@@ -23,7 +23,8 @@ from ..errors import (
     UnknownInterruptError,
     create_error_message,
 )
-from ..types import Command, Send
+from plait_adapters.langgraph.types import Command, Send
+
 from . import _events
 from ._callables import Callee
 from ._checkpoints import (
@@ -79,8 +80,8 @@ from ._saves import Saves
 from ._task import Task
 
 if TYPE_CHECKING:
-    from ..pregel.main import Pregel
-    from ..runtime import RunControl, Runtime
+    from plait_adapters.langgraph.pregel.main import Pregel
+    from plait_adapters.langgraph.runtime import RunControl, Runtime
 
 Status = Literal[
     "input",
@@ -138,7 +139,7 @@ class Run:
     def __init__(
         self,
         graph: Pregel[Any, Any, Any, Any],
-        input: Any,  # noqa: A002
+        input: Any,
         config: dict[str, Any],
         *,
         blocking: bool,
@@ -287,8 +288,10 @@ class Run:
             raise GraphRecursionError(
                 create_error_message(
                     message=(
-                        f"Recursion limit of {self.config['recursion_limit']} reached without hitting a "
-                        "stop condition. You can increase the limit by setting the `recursion_limit` "
+                        f"Recursion limit of {self.config['recursion_limit']} reached without "
+                        f"hitting a "
+                        "stop condition. You can increase the limit by setting the "
+                        "`recursion_limit` "
                         "config key."
                     ),
                     error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
@@ -431,7 +434,8 @@ class Run:
         self.status = "pending"
 
     def _begin(self) -> None:
-        """Take the input, or go on: with what a caller outside gave, or as the graph around it does."""
+        """Take the input, or go on: with what a caller outside gave, or as the graph around it
+        does."""
         machine, specs = self.machine, self.graph.layout.specs
         given, nested = self.input, self.caller is not None
         command = given if isinstance(given, Command) else None
@@ -549,7 +553,8 @@ class Run:
         waiting = open_interrupt_ids(self.pending)
         if len(waiting) > 1:
             message = (
-                "When there are multiple pending interrupts, you must specify the interrupt id when "
+                "When there are multiple pending interrupts, you must specify the interrupt id "
+                "when "
                 "resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
             )
             if strict:
@@ -828,7 +833,8 @@ class Run:
                     for write in self.pending
                     if write[0] != tid or write[1] not in FIXED_WRITES
                 ]
-                # Savers know a write by its place, so those that will not be there next time go last.
+                # Savers know a write by its place, so those that will not be there next time go
+                # last.
                 writes = sorted(writes, key=lambda write: write[0] in FIXED_WRITES)
                 stored = [write[1:] for write in self.pending if write[0] == tid] + writes
             else:
@@ -844,9 +850,13 @@ class Run:
             self._note_interrupts(task, writes)
         if self.modes:
             _events.tell_writes(self, task, writes, cached=cached)
-        if self.cache is not None and task.cache_key is not None and not cached:
-            if not any(name in (INTERRUPT, ERROR) for name, _ in writes):
-                self._keep_in_cache(task)
+        if (
+            self.cache is not None
+            and task.cache_key is not None
+            and not cached
+            and not any(name in (INTERRUPT, ERROR) for name, _ in writes)
+        ):
+            self._keep_in_cache(task)
 
     def _store_writes(self, tid: str, writes: Sequence[tuple[str, Any]], task: Task | None) -> None:
         assert self.saves is not None
@@ -903,7 +913,7 @@ class Run:
 
     def handler_task(self, failed: Task, error: Any) -> Task | None:
         """The task that handles the failure of another."""
-        from ..errors import NodeError
+        from plait_adapters.langgraph.errors import NodeError
 
         name = self.handler_of(failed)
         node = None if name is None else self.graph.nodes.get(name)
@@ -954,7 +964,8 @@ class Run:
     def _put_checkpoint(self, metadata: dict[str, Any], *, leaving: bool = False) -> None:
         """Make a checkpoint of the channels as they are."""
         machine, saves, specs = self.machine, self.saves, self.graph.layout.specs
-        assert saves is not None and machine.versions is not None
+        assert saves is not None
+        assert machine.versions is not None
         if leaving and self._checkpoint_id == self._stored_id:
             return
         counters: Counters = dict(self.metadata.get("counters_since_delta_snapshot") or {})
@@ -964,8 +975,8 @@ class Run:
             metadata["parents"] = self.config[CONF].get(CONFIG_KEY_CHECKPOINT_MAP) or {}
             self.metadata = metadata
             self._checkpoint_id = checkpoint_id(self.step)
-        stores = leaving or self.durability != "exit"
-        if stores:
+        checkpoint: dict[str, Any] | None = None
+        if leaving or self.durability != "exit":
             due = due_snapshots(specs, machine.channels, counters, machine.versions)
             due |= self._snapshots_due
             if leaving:
@@ -991,7 +1002,7 @@ class Run:
             self.metadata["counters_since_delta_snapshot"] = counters
         else:
             self.metadata.pop("counters_since_delta_snapshot", None)
-        if stores:
+        if checkpoint is not None:
             self._store(checkpoint)
         if not leaving:
             self.step += 1
@@ -1025,7 +1036,8 @@ class Run:
             return False
         nested = self.caller is not None
         if self.saves is not None and self.durability == "exit" and hasattr(self, "_deltas"):
-            # A nested graph that comes to its end has nothing to go on from, unless it keeps its state.
+            # A nested graph that comes to its end has nothing to go on from, unless it keeps its
+            # state.
             keeps = all(NS_END not in part for part in self.path)
             if not nested or error is not None or keeps:
                 self._put_checkpoint(self.metadata, leaving=True)
@@ -1046,7 +1058,8 @@ class Run:
         return True
 
     def _put_pending(self) -> None:
-        """Store what the last step's tasks wrote, with the checkpoint of a run that stores at its end."""
+        """Store what the last step's tasks wrote, with the checkpoint of a run that stores at its
+        end."""
         by_task: dict[str, list[tuple[str, Any]]] = {}
         for tid, name, value in self.pending:
             if tid in self._written:
@@ -1060,7 +1073,7 @@ class Run:
         if self.lifecycle:
             events, self.lifecycle = self.lifecycle, []
             if self.manager is not None:
-                from ..callbacks import tell
+                from plait_adapters.langgraph.callbacks import tell
 
                 for kind, asked, status in events:
                     await tell(self, kind, asked, status)

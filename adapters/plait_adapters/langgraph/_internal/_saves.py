@@ -28,8 +28,8 @@ def keeps_in_memory(saver: Any) -> bool:
 class Saves:
     """A saver as a run uses it.
 
-    What is put is carried out in order, in the background unless ``durability`` is ``"sync"``; an error
-    is raised by the next :meth:`settle`.
+    What is put is carried out in order, in the background unless ``durability`` is ``"sync"``; an
+    error is raised by the next :meth:`settle`.
 
     Args:
         saver: anything with the interface of ``BaseCheckpointSaver``.
@@ -61,7 +61,7 @@ class Saves:
         self,
         config: Mapping[str, Any],
         *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        filter: Mapping[str, Any] | None = None,
         before: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> list[Any]:
@@ -119,7 +119,8 @@ class Saves:
             self._later(self._put_writes, config, writes, task_id, *more)
 
     def later(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call something else in the background, in its turn; with its asynchronous form if not blocking."""
+        """Call something else in the background, in its turn; with its asynchronous form if not
+        blocking."""
         self._later(function, *args)
 
     def _later(self, *operation: Any) -> None:

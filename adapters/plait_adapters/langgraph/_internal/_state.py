@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid5
 
-from ..channels.delta import DeltaChannel
-from ..errors import InvalidUpdateError
-from ..runtime import DEFAULT_RUNTIME
-from ..types import StateSnapshot, StateUpdate
+from plait_adapters.langgraph.channels.delta import DeltaChannel
+from plait_adapters.langgraph.errors import InvalidUpdateError
+from plait_adapters.langgraph.runtime import DEFAULT_RUNTIME
+from plait_adapters.langgraph.types import StateSnapshot, StateUpdate
+
 from . import _events
 from ._checkpoints import (
     copied,
@@ -54,7 +55,7 @@ from ._saves import Saves
 from ._task import Task
 
 if TYPE_CHECKING:
-    from ..pregel.main import Pregel
+    from plait_adapters.langgraph.pregel.main import Pregel
 
 Graph = "Pregel[Any, Any, Any, Any]"
 Config = Mapping[str, Any]
@@ -251,7 +252,7 @@ async def history(
     graph: Pregel[Any, Any, Any, Any],
     config: Config,
     *,
-    filter: Mapping[str, Any] | None,  # noqa: A002
+    filter: Mapping[str, Any] | None,
     before: Config | None,
     limit: int | None,
     blocking: bool,
@@ -405,15 +406,17 @@ class _Update:
             triggers=graph.layout.triggers,
         )
         versions = new_versions(self.before, checkpoint["channel_versions"])
-        stored = await self.saves.put_now(self.checkpoint_config, checkpoint, metadata, versions)
-        return stored  # type: ignore[no-any-return]
+        return await self.saves.put_now(  # type: ignore[no-any-return]
+            self.checkpoint_config, checkpoint, metadata, versions
+        )
 
     def _named(self, config: Any) -> dict[str, Any]:
         metadata = None if self.saved is None else self.saved.metadata
         return patch_checkpoint_map(config, metadata)  # type: ignore[no-any-return]
 
     async def _keep_writes(self, writes: Sequence[tuple[str, Sequence[Any], Any]]) -> None:
-        """Store the writes with the checkpoint that they are made on, or have values stored instead."""
+        """Store the writes with the checkpoint that they are made on, or have values stored
+        instead."""
         specs = self.graph.layout.specs
         for _, each, _ in writes:
             give_ids(specs, each)
@@ -545,14 +548,14 @@ class _Update:
         run = view.run
         run.step = self.step
         for index, (name, values, tid) in enumerate(acting):
-            node = graph.nodes[name]
-            if not node.flat_writers:
+            acts_as = graph.nodes[name]
+            if not acts_as.flat_writers:
                 raise InvalidUpdateError(f"Node {name} has no writers")
-            task = Task(run, node, name, values, (INTERRUPT, index), (INTERRUPT,), ())
+            task = Task(run, acts_as, name, values, (INTERRUPT, index), (INTERRUPT,), ())
             place = INTERRUPT if index == 0 else f"{INTERRUPT}:{index}"
             prepared = ids[name].pop(0) if ids[name] else None
             task._id = tid or prepared or str(uuid5(UUID(view.checkpoint["id"]), place))
-            for writer in node.flat_writers:
+            for writer in acts_as.flat_writers:
                 if writer.waits:
                     await writer.route(values, task)
                 else:

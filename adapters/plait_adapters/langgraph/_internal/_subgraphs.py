@@ -19,8 +19,8 @@ _LEAVES = frozenset((
 def find_subgraphs(bound: Any) -> Sequence[Any]:
     """The first graph that is called by what a node calls, if any, in a list of one or none.
 
-    Looked for in what a function's code names: closures, globals and attributes of those. So a graph
-    that a node calls is known before it runs, and the state of it can be shown.
+    Looked for in what a function's code names: closures, globals and attributes of those. So a
+    graph that a node calls is known before it runs, and the state of it can be shown.
     """
     candidates = [bound]
     for candidate in candidates:  # it grows

@@ -9,9 +9,10 @@ from contextvars import Context, copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NodeError
-from ..runtime import ExecutionInfo, Runtime
-from ._config import LazyConfig, current_task
+from plait_adapters.langgraph.errors import NodeError
+from plait_adapters.langgraph.runtime import ExecutionInfo, Runtime
+
+from ._config import DEFAULT_RECURSION_LIMIT, LazyConfig, current_task
 from ._constants import (
     CONF,
     CONFIG_KEY_CHECKPOINT_ID,
@@ -34,8 +35,9 @@ from ._constants import (
 from ._ids import interrupt_id, task_id
 
 if TYPE_CHECKING:
-    from ..pregel._read import PregelNode
-    from ..types import CacheKey, RetryPolicy, TimeoutPolicy
+    from plait_adapters.langgraph.pregel._read import PregelNode
+    from plait_adapters.langgraph.types import CacheKey, RetryPolicy, TimeoutPolicy
+
     from ._run import Run
 
 Write = tuple[str, Any]
@@ -65,13 +67,13 @@ class Task:
     __slots__ = (
         "__weakref__",
         "_answers",
+        "_asked",
+        "_called",
         "_config",
         "_id",
         "_names",
         "_runtime",
         "_subgraphs",
-        "_asked",
-        "_called",
         "attempt",
         "cache_key",
         "callbacks",
@@ -99,7 +101,7 @@ class Task:
         run: Run,
         node: PregelNode,
         name: str,
-        input: Any,  # noqa: A002
+        input: Any,
         path: tuple[Any, ...],
         triggers: Sequence[str],
         names: tuple[str, ...],
@@ -231,8 +233,14 @@ class Task:
                 CONFIG_KEY_RUNTIME: self.runtime,
             },
         }
-        if node.tags:
-            config["tags"] = [*run.config["tags"], *node.tags]
+        tags = [*run.config["tags"], *(node.tags or ())]
+        if tags:
+            config["tags"] = tags
+        else:
+            del config["tags"]
+        if run.config["recursion_limit"] is DEFAULT_RECURSION_LIMIT:
+            # What nobody has set is not passed on as if somebody had.
+            del config["recursion_limit"]
         if self.callbacks is not None:
             # Who has set callbacks has begun the run that these two name.
             config.pop("run_name", None)
@@ -357,13 +365,13 @@ class Task:
         """The number of the next task that this one calls."""
         if self._called is None:
             self._called = count()
-        return next(self._called)
+        return int(next(self._called))
 
     def next_subgraph(self) -> int:
         """The number of the next graph that the node calls."""
         if self._subgraphs is None:
             self._subgraphs = count()
-        return next(self._subgraphs)
+        return int(next(self._subgraphs))
 
 
 def _enter(task: Task) -> None:

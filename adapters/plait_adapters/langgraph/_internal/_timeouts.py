@@ -9,7 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
-from ..errors import NodeTimeoutError
+from plait_adapters.langgraph.errors import NodeTimeoutError
+
 from ._task import Task
 
 

@@ -35,7 +35,8 @@ def _shown(configurable: dict[str, Any]) -> dict[str, Any]:
 
 
 def manager_for(config: dict[str, Any], *, blocking: bool) -> Any:
-    """The manager of the callbacks that a configuration asks for; ``None`` without langchain-core."""
+    """The manager of the callbacks that a configuration asks for; ``None`` without
+    langchain-core."""
     module: Any = sys.modules.get("langchain_core.callbacks.manager")
     if module is None:
         return None
@@ -95,7 +96,7 @@ def hears_stream(handler: Any) -> bool:
 
 def streams(run: Run) -> bool:
     """Whether somebody wants to see what nodes give as it comes."""
-    from ..pregel._messages import StreamMessagesHandler
+    from plait_adapters.langgraph.pregel._messages import StreamMessagesHandler
 
     return any(
         hears_stream(handler) and not isinstance(handler, StreamMessagesHandler)

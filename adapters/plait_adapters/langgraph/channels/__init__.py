@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import EmptyChannelError
+from plait_adapters.langgraph.errors import EmptyChannelError
+
 from .any_value import AnyValue
 from .base import BaseChannel
 from .binop import BinaryOperatorAggregate

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import collections.abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NotRequired, Required
 
-from typing_extensions import NotRequired, Required
-
-from .._internal._constants import OVERWRITE
-from ..errors import ErrorCode, InvalidUpdateError, create_error_message
-from ..types import Overwrite
+from plait_adapters.langgraph._internal._constants import OVERWRITE
+from plait_adapters.langgraph.errors import ErrorCode, InvalidUpdateError, create_error_message
+from plait_adapters.langgraph.types import Overwrite
 
 _CONCRETE: dict[Any, type[Any]] = {
     collections.abc.Sequence: list,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
-from typing_extensions import Self
+from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph.errors import EmptyChannelError
 
-from .._internal._constants import MISSING
-from ..errors import EmptyChannelError
 from .base import BaseChannel, Value
 
 
@@ -54,7 +53,7 @@ class SingleValue(BaseChannel[Value, Value, Value], Generic[Value]):
         """The value."""
         if self.value is MISSING:
             raise EmptyChannelError
-        return self.value  # type: ignore[no-any-return]
+        return self.value
 
     def peek(self) -> Value | Any:
         """The value, or ``MISSING``."""

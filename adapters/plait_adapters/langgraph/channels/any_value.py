@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic
 
-from .._internal._constants import MISSING
+from plait_adapters.langgraph._internal._constants import MISSING
+
 from ._single import SingleValue
 from .base import Value
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from typing_extensions import Self
-
-from .._internal._constants import MISSING
-from ..errors import EmptyChannelError
+from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph.errors import EmptyChannelError
 
 __all__ = ("BaseChannel", "EmptyChannelError")
 
@@ -21,8 +19,8 @@ Checkpoint = TypeVar("Checkpoint")
 class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
     """One key of the state: holds a value, and takes the writes of a step at once.
 
-    A spec in a schema and the living channel of a run are of one class: a run makes its own from the
-    spec with :meth:`from_checkpoint`.
+    A spec in a schema and the living channel of a run are of one class: a run makes its own from
+    the spec with :meth:`from_checkpoint`.
 
     Attributes:
         key: the name of the channel.
@@ -32,7 +30,8 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
     __slots__ = ("key", "typ")
 
     lives_on: ClassVar[bool] = False
-    """Whether ``update(())`` never changes anything, so that a step without writes need not tell it."""
+    """Whether ``update(())`` never changes anything, so that a step without writes need not tell
+    it."""
 
     def __init__(self, typ: Any, key: str = "") -> None:
         self.typ: Any = typ
@@ -40,12 +39,12 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
 
     @property
     @abstractmethod
-    def ValueType(self) -> Any:  # noqa: N802
+    def ValueType(self) -> Any:
         """The type of what is read."""
 
     @property
     @abstractmethod
-    def UpdateType(self) -> Any:  # noqa: N802
+    def UpdateType(self) -> Any:
         """The type of what is written."""
 
     def copy(self) -> Self:
@@ -81,7 +80,8 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
 
     @abstractmethod
     def update(self, values: Sequence[Update]) -> bool:
-        """Take the writes of a step, in order; empty where there was none. Whether anything changed.
+        """Take the writes of a step, in order; empty where there was none. Whether anything
+        changed.
 
         Raises:
             InvalidUpdateError: the writes cannot be taken together.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self, cast
 
-from typing_extensions import Self
+from plait_adapters.langgraph._internal._constants import MISSING
 
-from .._internal._constants import MISSING
 from ._concrete import concrete, overwritten, same_reducer, second_overwrite
 from ._single import SingleValue
 from .base import Value
@@ -18,9 +17,9 @@ __all__ = ("BinaryOperatorAggregate",)
 class BinaryOperatorAggregate(SingleValue[Value], Generic[Value]):
     """Folds each write into the value by a reducer.
 
-    It begins with the empty value of its type; where the type cannot be called for one, with the first
-    write. An ``Overwrite`` replaces the value, past the reducer, and the step's later writes are
-    dropped.
+    It begins with the empty value of its type; where the type cannot be called for one, with the
+    first write. An ``Overwrite`` replaces the value, past the reducer, and the step's later writes
+    are dropped.
 
     Args:
         typ: the type of its values.
@@ -54,7 +53,7 @@ class BinaryOperatorAggregate(SingleValue[Value], Generic[Value]):
     def from_checkpoint(self, checkpoint: Value | Any) -> Self:
         """A channel of its own with what was stored, also by a ``DeltaChannel`` of the same key."""
         if type(checkpoint).__name__ == "_DeltaSnapshot":
-            checkpoint = checkpoint.value
+            checkpoint = cast("Any", checkpoint).value
         return super().from_checkpoint(checkpoint)
 
     def update(self, values: Sequence[Value]) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self
 
-from typing_extensions import Self
+from plait_adapters.langgraph._internal._constants import MISSING
 
-from .._internal._constants import MISSING
 from ._concrete import concrete, overwritten, same_reducer, second_overwrite
 from ._single import SingleValue
 from .base import Value
@@ -23,8 +22,8 @@ class DeltaChannel(SingleValue[Value], Generic[Value]):
     updates. So a long history that grows by a little at each step is not written anew each time.
 
     Args:
-        reducer: called with the value and the list of a step's writes. Folding the lists of two steps
-            one after the other must give what folding their concatenation gives.
+        reducer: called with the value and the list of a step's writes. Folding the lists of two
+            steps one after the other must give what folding their concatenation gives.
         typ: the type of the value; by default, that of the annotation.
         snapshot_frequency: after how many updates the value is stored.
     """
@@ -82,7 +81,8 @@ class DeltaChannel(SingleValue[Value], Generic[Value]):
         return twin
 
     def replay_writes(self, writes: Sequence[tuple[str, str, Any]]) -> None:
-        """Fold writes of many steps, as they are stored, over the value. The last overwrite counts."""
+        """Fold writes of many steps, as they are stored, over the value. The last overwrite
+        counts."""
         values = [value for _, _, value in writes]
         if not values:
             return

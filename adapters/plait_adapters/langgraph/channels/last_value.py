@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self
 
-from typing_extensions import Self
+from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph.errors import (
+    EmptyChannelError,
+    ErrorCode,
+    InvalidUpdateError,
+    create_error_message,
+)
 
-from .._internal._constants import MISSING
-from ..errors import EmptyChannelError, ErrorCode, InvalidUpdateError, create_error_message
 from ._single import SingleValue
 from .base import BaseChannel, Value
 
@@ -35,7 +39,8 @@ class LastValue(SingleValue[Value], Generic[Value]):
             raise InvalidUpdateError(
                 create_error_message(
                     message=(
-                        f"At key '{self.key}': Can receive only one value per step. Use an Annotated key "
+                        f"At key '{self.key}': Can receive only one value per step. Use an "
+                        f"Annotated key "
                         "to handle multiple values."
                     ),
                     error_code=ErrorCode.INVALID_CONCURRENT_GRAPH_UPDATE,
@@ -87,7 +92,7 @@ class LastValueAfterFinish(BaseChannel[Value, Value, tuple[Value, bool]], Generi
         """The value, if it shows."""
         if self.value is MISSING or not self.finished:
             raise EmptyChannelError
-        return self.value  # type: ignore[no-any-return]
+        return self.value
 
     def peek(self) -> Value | Any:
         """The value if it shows, or ``MISSING``."""

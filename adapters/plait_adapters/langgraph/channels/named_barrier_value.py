@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self
 
-from typing_extensions import Self
+from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph.errors import EmptyChannelError, InvalidUpdateError
 
-from .._internal._constants import MISSING
-from ..errors import EmptyChannelError, InvalidUpdateError
 from .base import BaseChannel, Value
 
 __all__ = ("NamedBarrierValue", "NamedBarrierValueAfterFinish")

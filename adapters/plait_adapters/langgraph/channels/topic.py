@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
-from typing_extensions import Self
+from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph.errors import EmptyChannelError
 
-from .._internal._constants import MISSING
-from ..errors import EmptyChannelError
 from .base import BaseChannel, Value
 
 __all__ = ("Topic",)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self
 
-from typing_extensions import Self
+from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph.errors import InvalidUpdateError
 
-from .._internal._constants import MISSING
-from ..errors import InvalidUpdateError
 from ._single import SingleValue
 from .base import Value
 
@@ -55,7 +54,8 @@ class UntrackedValue(SingleValue[Value], Generic[Value]):
             return False
         if self.guard and len(values) != 1:
             raise InvalidUpdateError(
-                f"At key '{self.key}': UntrackedValue(guard=True) can receive only one value per step. "
+                f"At key '{self.key}': UntrackedValue(guard=True) can receive only one value "
+                f"per step. "
                 "Use guard=False if you want to store any one of multiple values."
             )
         self.value = values[-1]

@@ -8,21 +8,24 @@ import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypeVar, get_args, get_origin, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, overload
 
-from .._internal._cache_keys import cache_namespace
-from .._internal._callables import Callee, is_async_callable
-from .._internal._constants import END, MISSING, PREVIOUS, START
-from .._internal._timeouts import sync_timeout_unsupported
-from ..channels.ephemeral_value import EphemeralValue
-from ..channels.last_value import LastValue
-from ..pregel._call import SyncAsyncFuture, call_function
-from ..pregel._read import PregelNode
-from ..pregel._write import ChannelWrite, ChannelWriteEntry
-from ..pregel.main import Pregel
-from ..types import CachePolicy, RetryPolicy, TimeoutPolicy
-from ..typing import ContextT
-from ..warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
+from plait_adapters.langgraph._internal._cache_keys import cache_namespace
+from plait_adapters.langgraph._internal._callables import Callee, is_async_callable
+from plait_adapters.langgraph._internal._constants import END, MISSING, PREVIOUS, START
+from plait_adapters.langgraph._internal._timeouts import sync_timeout_unsupported
+from plait_adapters.langgraph.channels.ephemeral_value import EphemeralValue
+from plait_adapters.langgraph.channels.last_value import LastValue
+from plait_adapters.langgraph.pregel._call import SyncAsyncFuture, call_function
+from plait_adapters.langgraph.pregel._read import PregelNode
+from plait_adapters.langgraph.pregel._write import ChannelWrite, ChannelWriteEntry
+from plait_adapters.langgraph.pregel.main import Pregel
+from plait_adapters.langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
+from plait_adapters.langgraph.typing import ContextT
+from plait_adapters.langgraph.warnings import (
+    LangGraphDeprecatedSinceV05,
+    LangGraphDeprecatedSinceV10,
+)
 
 __all__ = ("entrypoint", "task")
 
@@ -47,8 +50,8 @@ class _TaskFunction(Generic[P, T]):
         if name is not None:
             if hasattr(func, "__func__"):
                 # A method is shared by all objects of its class; this is one object's.
-                func = functools.partial(func.__func__, func.__self__)  # type: ignore[attr-defined]
-            func.__name__ = name
+                func = functools.partial(cast("Any", func).__func__, cast("Any", func).__self__)
+            cast("Any", func).__name__ = name
         self.func: Callable[..., Any] = func
         self.retry_policy: Sequence[RetryPolicy] = retry_policy
         self.cache_policy: CachePolicy[Any] | None = cache_policy
@@ -100,7 +103,8 @@ def task(
     timeout: float | timedelta | TimeoutPolicy | None = None,
     **deprecated: Any,
 ) -> Any:
-    """Have calls of a function be tasks: side by side, retried, cached, and not repeated on resuming.
+    """Have calls of a function be tasks: side by side, retried, cached, and not repeated on
+    resuming.
 
     Calling it returns a future at once.
 
@@ -151,9 +155,9 @@ def _retry(deprecated: dict[str, Any], given: Any) -> Any:
 class entrypoint(Generic[ContextT]):  # noqa: N801 - it is used as a decorator
     """Makes a graph of a function that calls tasks.
 
-    The function's first parameter is the input; what it returns is the output, and the next run on the
-    thread sees it as ``previous``. On resuming, it runs again from its top; its tasks that have finished
-    do not.
+    The function's first parameter is the input; what it returns is the output, and the next run on
+    the thread sees it as ``previous``. On resuming, it runs again from its top; its tasks that have
+    finished do not.
 
     Args:
         checkpointer: keeps what tasks gave, and what the function returned.
@@ -179,7 +183,8 @@ class entrypoint(Generic[ContextT]):  # noqa: N801 - it is used as a decorator
         config_schema = deprecated.pop("config_schema", MISSING)
         if config_schema is not MISSING:
             warnings.warn(
-                "`config_schema` is deprecated and will be removed. Please use `context_schema` instead.",
+                "`config_schema` is deprecated and will be removed. Please use `context_schema` "
+                "instead.",
                 category=LangGraphDeprecatedSinceV10,
                 stacklevel=2,
             )
@@ -228,7 +233,8 @@ class entrypoint(Generic[ContextT]):  # noqa: N801 - it is used as a decorator
             if len(get_args(returned)) != 2:
                 raise TypeError(
                     "Please provide an annotation for both the return and the save values: `-> "
-                    "entrypoint.final[int, str]` for an output of type `int` and a saved value of type "
+                    "entrypoint.final[int, str]` for an output of type `int` and a saved value "
+                    "of type "
                     "`str`."
                 )
             output_type, save_type = get_args(returned)

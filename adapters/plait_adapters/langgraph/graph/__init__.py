@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..constants import END, START
+from plait_adapters.langgraph.constants import END, START
+
 from .state import StateGraph
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from .._internal._callables import Callee
-from .._internal._constants import BRANCH_TO, END, START, TASKS
-from ..errors import InvalidUpdateError
-from ..pregel._write import StaticWrite, Writer
-from ..types import Send
+from plait_adapters.langgraph._internal._callables import Callee
+from plait_adapters.langgraph._internal._constants import BRANCH_TO, END, START, TASKS
+from plait_adapters.langgraph.errors import InvalidUpdateError
+from plait_adapters.langgraph.pregel._write import StaticWrite, Writer
+from plait_adapters.langgraph.types import Send
 
 if TYPE_CHECKING:
-    from .._internal._task import Task
+    from plait_adapters.langgraph._internal._task import Task
 
 
 def _function_of(path: Any) -> Any:
@@ -28,7 +28,7 @@ def _with_hints(function: Any) -> Any:
     """What of a callable has annotations: a function itself, or an object's ``__call__``."""
     if inspect.isfunction(function) or inspect.ismethod(function):
         return function
-    call = getattr(function, "__call__", None)
+    call = getattr(function, "__call__", None)  # noqa: B004 - the method, for its annotations
     return call if inspect.ismethod(call) else function
 
 
@@ -49,7 +49,8 @@ class BranchSpec(NamedTuple):
         path_map: Mapping[Hashable, str] | Sequence[str] | None,
         infer_schema: bool = False,
     ) -> BranchSpec:
-        """A condition whose ways and schema are read off its annotations, where they are not given."""
+        """A condition whose ways and schema are read off its annotations, where they are not
+        given."""
         ends: dict[Hashable, str] | None = None
         function = _function_of(path)
         if isinstance(path_map, Mapping):

@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias
 
-from ..config import RunnableConfig
-from ..runtime import Runtime
-from ..types import CachePolicy, RetryPolicy, StreamWriter, TimeoutPolicy, TracePolicy
-from ..typing import ContextT, NodeInputT, NodeInputT_contra
+from plait_adapters.langgraph.config import RunnableConfig
+from plait_adapters.langgraph.runtime import Runtime
+from plait_adapters.langgraph.types import (
+    CachePolicy,
+    RetryPolicy,
+    StreamWriter,
+    TimeoutPolicy,
+    TracePolicy,
+)
+from plait_adapters.langgraph.typing import ContextT, NodeInputT, NodeInputT_contra
 
 
 class _Node(Protocol[NodeInputT_contra]):
@@ -58,7 +64,7 @@ class _NodeWithRuntime(Protocol[NodeInputT_contra, ContextT]):
 
 
 class _Runnable(Protocol):
-    def invoke(self, input: Any, config: Any = None) -> Any: ...  # noqa: A002
+    def invoke(self, input: Any, config: Any = None) -> Any: ...
 
 
 StateNode: TypeAlias = (

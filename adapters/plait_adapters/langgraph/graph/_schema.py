@@ -6,16 +6,16 @@ import inspect
 import typing
 import warnings
 from inspect import isclass
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NotRequired, Required, cast, get_args, get_origin, get_type_hints
 
-from typing_extensions import NotRequired, Required, is_typeddict
+from typing_extensions import is_typeddict
 
-from .._internal._fields import field_default, is_pydantic_type
-from ..channels.base import BaseChannel
-from ..channels.binop import BinaryOperatorAggregate
-from ..channels.delta import DeltaChannel
-from ..channels.last_value import LastValue
-from ..managed.base import ManagedValueSpec, is_managed_value
+from plait_adapters.langgraph._internal._fields import field_default, is_pydantic_type
+from plait_adapters.langgraph.channels.base import BaseChannel
+from plait_adapters.langgraph.channels.binop import BinaryOperatorAggregate
+from plait_adapters.langgraph.channels.delta import DeltaChannel
+from plait_adapters.langgraph.channels.last_value import LastValue
+from plait_adapters.langgraph.managed.base import ManagedValueSpec, is_managed_value
 
 Field = BaseChannel[Any, Any, Any] | ManagedValueSpec
 ROOT = "__root__"
@@ -36,7 +36,8 @@ def warn_of_odd_schema(schema: Any) -> None:
     """Warn of a schema that is no type."""
     if not isinstance(schema, type) and not typing.get_args(schema):
         warnings.warn(
-            f"Invalid state_schema: {schema}. Expected a type or Annotated[type, reducer]. Please provide "
+            f"Invalid state_schema: {schema}. Expected a type or Annotated[type, reducer]. "
+            f"Please provide "
             "a valid schema to ensure correct updates.\n See: "
             "https://langchain-ai.github.io/langgraph/reference/graphs/#stategraph",
             stacklevel=4,
@@ -104,18 +105,20 @@ def json_schema(
     from pydantic import TypeAdapter
 
     if is_pydantic_type(schema):
-        return schema.model_json_schema()  # type: ignore[no-any-return]
+        return cast("dict[str, Any]", schema.model_json_schema())
     if is_typeddict(schema):
-        return TypeAdapter(schema).json_schema()
-    from .._internal._models import make_model
+        return cast("dict[str, Any]", TypeAdapter(schema).json_schema())
+    from plait_adapters.langgraph._internal._models import make_model
 
     if list(fields) == [ROOT]:
-        return make_model(name, root=(channels[ROOT].UpdateType, None)).model_json_schema()
-    return make_model(
+        model = make_model(name, root=(channels[ROOT].UpdateType, None))
+        return cast("dict[str, Any]", model.model_json_schema())
+    model = make_model(
         name,
         fields={
             key: (channel.UpdateType, field_default(key, channel.UpdateType, schema))
             for key in fields
             if (channel := channels.get(key)) is not None
         },
-    ).model_json_schema()
+    )
+    return cast("dict[str, Any]", model.model_json_schema())

@@ -11,25 +11,51 @@ from dataclasses import dataclass, is_dataclass
 from datetime import timedelta
 from functools import partial
 from inspect import isclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, Union, get_args, get_origin, get_type_hints
 from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    Self,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from typing_extensions import Self
-
-from .._internal._callables import coerce
-from .._internal._constants import BRANCH_TO, END, MISSING, NS_END, NS_SEP, START, TAG_HIDDEN, TASKS
-from .._internal._fields import annotated_keys, is_pydantic_type, updates_of
-from .._internal._langchain import is_runnable
-from ..channels.base import BaseChannel
-from ..channels.ephemeral_value import EphemeralValue
-from ..channels.last_value import LastValue, LastValueAfterFinish
-from ..channels.named_barrier_value import NamedBarrierValue, NamedBarrierValueAfterFinish
-from ..errors import ErrorCode, InvalidUpdateError, ParentCommand, create_error_message
-from ..managed.base import ManagedValueSpec, is_managed_value
-from ..pregel._read import PregelNode
-from ..pregel._write import StaticWrite, Writer
-from ..pregel.main import Pregel
-from ..types import (
+from plait_adapters.langgraph._internal._callables import coerce
+from plait_adapters.langgraph._internal._constants import (
+    BRANCH_TO,
+    END,
+    MISSING,
+    NS_END,
+    NS_SEP,
+    START,
+    TAG_HIDDEN,
+    TASKS,
+)
+from plait_adapters.langgraph._internal._fields import annotated_keys, is_pydantic_type, updates_of
+from plait_adapters.langgraph._internal._langchain import is_runnable
+from plait_adapters.langgraph.channels.base import BaseChannel
+from plait_adapters.langgraph.channels.ephemeral_value import EphemeralValue
+from plait_adapters.langgraph.channels.last_value import LastValue, LastValueAfterFinish
+from plait_adapters.langgraph.channels.named_barrier_value import (
+    NamedBarrierValue,
+    NamedBarrierValueAfterFinish,
+)
+from plait_adapters.langgraph.errors import (
+    ErrorCode,
+    InvalidUpdateError,
+    ParentCommand,
+    create_error_message,
+)
+from plait_adapters.langgraph.managed.base import ManagedValueSpec, is_managed_value
+from plait_adapters.langgraph.pregel._read import PregelNode
+from plait_adapters.langgraph.pregel._write import StaticWrite, Writer
+from plait_adapters.langgraph.pregel.main import Pregel
+from plait_adapters.langgraph.types import (
     All,
     CachePolicy,
     Checkpointer,
@@ -40,14 +66,18 @@ from ..types import (
     TracePolicy,
     ensure_valid_checkpointer,
 )
-from ..typing import ContextT, InputT, NodeInputT, OutputT, StateT
-from ..warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
+from plait_adapters.langgraph.typing import ContextT, InputT, NodeInputT, OutputT, StateT
+from plait_adapters.langgraph.warnings import (
+    LangGraphDeprecatedSinceV05,
+    LangGraphDeprecatedSinceV10,
+)
+
 from ._branch import BranchSpec, BranchWriter
 from ._node import StateNode, StateNodeSpec
 from ._schema import ROOT, Field, fields_of, json_schema, warn_of_odd_schema
 
 if TYPE_CHECKING:
-    from .._internal._task import Task
+    from plait_adapters.langgraph._internal._task import Task
 
 __all__ = ("CompiledStateGraph", "StateGraph")
 
@@ -92,8 +122,8 @@ def _refuse(function: str, unknown: Mapping[str, Any]) -> None:
 class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
     """A graph whose nodes read a state and return updates of it.
 
-    Each key of the state is a channel; ``Annotated[type, reducer]`` says how the updates that a step's
-    nodes make to a key come together. Without a reducer, a key takes one update in a step.
+    Each key of the state is a channel; ``Annotated[type, reducer]`` says how the updates that a
+    step's nodes make to a key come together. Without a reducer, a key takes one update in a step.
 
     Args:
         state_schema: the state: a TypedDict, a dataclass, a pydantic model; or one annotated type.
@@ -172,7 +202,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
     def _warn_if_compiled(self, what: str) -> None:
         if self.compiled:
             logger.warning(
-                "Adding %s to a graph that has already been compiled. This will not be reflected in the "
+                "Adding %s to a graph that has already been compiled. This will not be "
+                "reflected in the "
                 "compiled graph.",
                 what,
             )
@@ -225,11 +256,12 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             action: what is called.
             defer: run it when nothing else is left to run.
             metadata: metadata of its calls.
-            input_schema: what it sees of the state; by default, what its first parameter is annotated
-                with, else all of it.
+            input_schema: what it sees of the state; by default, what its first parameter is
+                annotated with, else all of it.
             retry_policy: when it is tried again.
             cache_policy: keep its writes in the cache, by its input.
-            error_handler: a node that is called when this one has failed, with what this one was given.
+            error_handler: a node that is called when this one has failed, with what this one was
+                given.
             destinations: where its commands may go, for drawings; a mapping gives labels.
             timeout: how long an attempt may take; for ``async`` nodes.
             trace_policy: what tracers see of it.
@@ -246,7 +278,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if not isinstance(node, str):
             action = node
             if is_runnable(action):
-                name = action.get_name()  # type: ignore[attr-defined]
+                name = cast("Any", action).get_name()
             else:
                 name = getattr(action, "__name__", None) or type(action).__name__
         self._warn_if_compiled("a node")
@@ -255,6 +287,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                 f"add_node({name!r}) needs something to call, as its second argument"
             )
         self._check_name(name)
+        ends: tuple[str, ...] | dict[str, str]
         hinted_schema, ends = _hints_of(action) if _is_annotated(action) else (None, ())
         if destinations is not None:
             ends = destinations
@@ -320,8 +353,10 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                 name = getattr(node, "__name__", type(node).__name__)
             if name in self.nodes:
                 raise ValueError(
-                    f"Node names must be unique: node with the name '{name}' already exists. If you need "
-                    "to use two different runnables/callables with the same name (for example, using "
+                    f"Node names must be unique: node with the name '{name}' already exists. If "
+                    f"you need "
+                    "to use two different runnables/callables with the same name (for example, "
+                    "using "
                     "`lambda`), please provide them as tuples (name, runnable/callable)."
                 )
             self.add_node(name, node)
@@ -369,8 +404,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Args:
             source: the node, or START.
             path: returns a node, a ``Send``, or several of these; it sees the node's own writes.
-            path_map: nodes by what ``path`` returns, or the nodes that it may return. Without one, and
-                without a ``Literal`` as its return type, drawings have it lead anywhere.
+            path_map: nodes by what ``path`` returns, or the nodes that it may return. Without one,
+                and without a ``Literal`` as its return type, drawings have it lead anywhere.
 
         Raises:
             ValueError: the node has a condition of that name.
@@ -454,8 +489,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """A graph that can run.
 
         Args:
-            checkpointer: keeps the state after each step. For a nested graph: ``True`` to keep its state
-                from call to call, ``False`` to keep nothing.
+            checkpointer: keeps the state after each step. For a nested graph: ``True`` to keep its
+                state from call to call, ``False`` to keep nothing.
             cache: keeps the writes of nodes that have a cache policy.
             store: for what nodes remember across threads.
             interrupt_before: the nodes before which a run stops; ``"*"`` for all.
@@ -470,7 +505,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """
         checkpointer = ensure_valid_checkpointer(checkpointer)
         if transformers:
-            from .._internal._unsupported import unsupported
+            from plait_adapters.langgraph._internal._unsupported import unsupported
 
             raise unsupported("compile(transformers=...)")
         before, after = interrupt_before or [], interrupt_after or []
@@ -523,7 +558,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
     def _register_types(self, checkpointer: Any) -> None:
         """Have the savers of this package know the types that the state may hold."""
-        from ..checkpoint.serde.jsonplus import register_annotations
+        from plait_adapters.langgraph.checkpoint.serde.jsonplus import register_annotations
 
         schemas: list[Any] = [*self.schemas]
         if self.context_schema is not None:
@@ -562,10 +597,12 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
 def _is_annotated(action: Any) -> bool:
     return (
-        inspect.isfunction(action)
-        or inspect.ismethod(action)
-        or inspect.ismethod(getattr(action, "__call__", None))
+        inspect.isfunction(action) or inspect.ismethod(action) or inspect.ismethod(_call_of(action))
     )
+
+
+def _call_of(action: Any) -> Any:
+    return getattr(action, "__call__", None)  # noqa: B004 - the method, for its annotations
 
 
 def _hints_of(action: Any) -> tuple[type[Any] | None, tuple[str, ...]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
-from typing_extensions import Self
+from plait_adapters.langgraph._internal._callables import Callee, coerce
+from plait_adapters.langgraph._internal._langchain import is_runnable, need
+from plait_adapters.langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
-from .._internal._callables import Callee, coerce
-from .._internal._langchain import is_runnable, need
-from ..types import CachePolicy, RetryPolicy, TimeoutPolicy
 from ._read import PregelNode
 from ._write import ChannelWrite, ChannelWriteEntry
 
@@ -61,7 +60,8 @@ class NodeBuilder:
             ValueError: it subscribes to a single channel.
         """
         if isinstance(self._channels, str):
-            raise ValueError("Cannot subscribe to channels when subscribed to a single channel")
+            problem = "Cannot subscribe to channels when subscribed to a single channel"
+            raise ValueError(problem)  # noqa: TRY004 - as LangGraph does
         if read:
             self._channels.extend(channels)
         self._triggers.extend(channels)
@@ -82,7 +82,8 @@ class NodeBuilder:
         return self
 
     def write_to(self, *channels: str | ChannelWriteEntry, **kwargs: Any) -> Self:
-        """Write the output to channels; or to each keyword what its function makes of it, or its value."""
+        """Write the output to channels; or to each keyword what its function makes of it, or its
+        value."""
         for channel in channels:
             self._writes.append(ChannelWriteEntry(channel) if isinstance(channel, str) else channel)
         for name, value in kwargs.items():

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 from collections.abc import Callable, Generator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 
-from .._internal._cache_keys import cache_key
-from .._internal._callables import Callee, is_async_callable
-from .._internal._constants import CONF, CONFIG_KEY_TASK, PUSH, RETURN
-from .._internal._ids import path_key
-from .._internal._task import Task
-from .._internal._timeouts import sync_timeout_unsupported
-from ..config import get_config
-from ..types import CachePolicy, RetryPolicy, TimeoutPolicy
+from plait_adapters.langgraph._internal._cache_keys import cache_key
+from plait_adapters.langgraph._internal._callables import Callee, is_async_callable
+from plait_adapters.langgraph._internal._constants import CONF, CONFIG_KEY_TASK, PUSH, RETURN
+from plait_adapters.langgraph._internal._ids import path_key
+from plait_adapters.langgraph._internal._task import Task
+from plait_adapters.langgraph._internal._timeouts import sync_timeout_unsupported
+from plait_adapters.langgraph.config import get_config
+from plait_adapters.langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
+
 from ._read import PregelNode
 from ._write import ChannelWrite, ChannelWriteEntry
 
@@ -31,7 +33,8 @@ class SyncAsyncFuture(concurrent.futures.Future[T], Generic[T]):
 
     def __await__(self) -> Generator[T, None, T]:
         """Wait for what the task gives."""
-        yield cast("T", ...)
+        # What is returned on an event loop is one of asyncio's.
+        return (yield from asyncio.wrap_future(self).__await__())
 
 
 def call(
@@ -71,7 +74,7 @@ def call_function(
     if timeout is not None and not is_async_callable(func):
         name = getattr(func, "__name__", type(func).__name__)
         raise sync_timeout_unsupported(name, kind="Task")
-    caller: Task = get_config()[CONF][CONFIG_KEY_TASK]  # type: ignore[typeddict-item]
+    caller: Task = get_config()[CONF][CONFIG_KEY_TASK]
     run = caller.run
     crew = run.crew
     name = _name(func)

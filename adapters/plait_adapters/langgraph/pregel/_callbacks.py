@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._internal._constants import CONF, CONFIG_KEY_STREAM_MESSAGES_V2
-from .._internal._langchain import need
-from .._internal._tracing import begin, manager_for
+from plait_adapters.langgraph._internal._constants import CONF, CONFIG_KEY_STREAM_MESSAGES_V2
+from plait_adapters.langgraph._internal._langchain import need
+from plait_adapters.langgraph._internal._tracing import begin, manager_for
 
 if TYPE_CHECKING:
-    from .._internal._run import Run
+    from plait_adapters.langgraph._internal._run import Run
 
 
 async def listen(run: Run, modes: Any, *, subgraphs: bool, version: str) -> None:
@@ -24,7 +24,7 @@ async def listen(run: Run, modes: Any, *, subgraphs: bool, version: str) -> None
         from ._messages import StreamMessagesHandler
 
         if run.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2):
-            from .._internal._unsupported import unsupported
+            from plait_adapters.langgraph._internal._unsupported import unsupported
 
             raise unsupported("the second version of the stream of messages")
         assert run.reader is not None

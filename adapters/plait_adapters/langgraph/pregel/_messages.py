@@ -8,8 +8,8 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from .._internal._config import user_tags
-from .._internal._constants import (
+from plait_adapters.langgraph._internal._config import user_tags
+from plait_adapters.langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_CHECKPOINT_NS,
     NS_SEP,
@@ -17,12 +17,16 @@ from .._internal._constants import (
     TAG_HIDDEN,
     TAG_NOSTREAM,
 )
-from .._internal._outlet import Chunk
-from .._internal._tracing import handlers_of
-from ..types import Command
+from plait_adapters.langgraph._internal._outlet import Chunk
+from plait_adapters.langgraph._internal._tracing import handlers_of
+from plait_adapters.langgraph.types import Command
 
 if TYPE_CHECKING:
-    _Handler: Any = object
+
+    class _Handler: ...
+
+    class _StreamingCallbackHandler: ...
+
 else:
     try:
         from langchain_core.callbacks import BaseCallbackHandler as _Handler
@@ -60,7 +64,7 @@ def _values(value: Any) -> Iterator[Any]:
             yield getattr(value, field.name)
 
 
-class StreamMessagesHandler(_Handler, _StreamingCallbackHandler if not TYPE_CHECKING else object):  # type: ignore[misc]
+class StreamMessagesHandler(_Handler, _StreamingCallbackHandler):
     """Puts messages into a stream: tokens of models as they come, and messages that nodes return.
 
     Each message once: what a model has streamed, its node does not tell again.

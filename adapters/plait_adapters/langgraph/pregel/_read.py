@@ -7,8 +7,9 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from .._internal._subgraphs import find_subgraphs
-from ..types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
+from plait_adapters.langgraph._internal._subgraphs import find_subgraphs
+from plait_adapters.langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
+
 from ._write import ChannelWrite, Writer
 
 __all__ = ("PregelNode",)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._internal._callables import Callee
-from .._internal._constants import RESERVED
-from .._internal._timeouts import sync_timeout_unsupported
+from plait_adapters.langgraph._internal._callables import Callee
+from plait_adapters.langgraph._internal._constants import RESERVED
+from plait_adapters.langgraph._internal._timeouts import sync_timeout_unsupported
+
 from ._read import PregelNode
 
 __all__ = ("validate_graph", "validate_keys")

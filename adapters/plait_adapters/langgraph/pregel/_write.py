@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from .._internal._constants import TASKS
-from ..errors import InvalidUpdateError
-from ..types import Send
+from plait_adapters.langgraph._internal._constants import TASKS
+from plait_adapters.langgraph.errors import InvalidUpdateError
+from plait_adapters.langgraph.types import Send
 
 if TYPE_CHECKING:
-    from .._internal._task import Task
+    from plait_adapters.langgraph._internal._task import Task
 
 __all__ = (
     "PASSTHROUGH",

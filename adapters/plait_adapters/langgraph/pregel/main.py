@@ -8,14 +8,18 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from inspect import isclass
-from typing import Any, ClassVar, Generic, Literal
+from typing import Any, ClassVar, Generic, Literal, Self
 
-from typing_extensions import Self, is_typeddict
+from typing_extensions import is_typeddict
 
-from .._internal import _edge
-from .._internal._cache_keys import cache_namespace
-from .._internal._config import ensure_config, merge_configs, patch_configurable
-from .._internal._constants import (
+from plait_adapters.langgraph._internal import _edge
+from plait_adapters.langgraph._internal._cache_keys import cache_namespace
+from plait_adapters.langgraph._internal._config import (
+    ensure_config,
+    merge_configs,
+    patch_configurable,
+)
+from plait_adapters.langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_CACHE,
     CONFIG_KEY_CHECKPOINT_NS,
@@ -30,17 +34,17 @@ from .._internal._constants import (
     START,
     TASKS,
 )
-from .._internal._fields import is_pydantic_type
-from .._internal._langchain import loaded, need
-from .._internal._machine import Layout
-from .._internal._outlet import Chunk, Outlet
-from .._internal._run import Run, function_of
-from .._internal._unsupported import unsupported
-from ..channels.base import BaseChannel
-from ..channels.topic import Topic
-from ..config import get_config
-from ..runtime import DEFAULT_RUNTIME, RunControl, Runtime, ServerInfo
-from ..types import (
+from plait_adapters.langgraph._internal._fields import is_pydantic_type
+from plait_adapters.langgraph._internal._langchain import loaded, need
+from plait_adapters.langgraph._internal._machine import Layout
+from plait_adapters.langgraph._internal._outlet import Chunk, Outlet
+from plait_adapters.langgraph._internal._run import Run, function_of
+from plait_adapters.langgraph._internal._unsupported import unsupported
+from plait_adapters.langgraph.channels.base import BaseChannel
+from plait_adapters.langgraph.channels.topic import Topic
+from plait_adapters.langgraph.config import get_config
+from plait_adapters.langgraph.runtime import DEFAULT_RUNTIME, RunControl, Runtime, ServerInfo
+from plait_adapters.langgraph.types import (
     All,
     CachePolicy,
     Checkpointer,
@@ -55,8 +59,9 @@ from ..types import (
     StreamMode,
     ensure_valid_checkpointer,
 )
-from ..typing import ContextT, InputT, OutputT, StateT
-from ..warnings import LangGraphDeprecatedSinceV10
+from plait_adapters.langgraph.typing import ContextT, InputT, OutputT, StateT
+from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
+
 from ._builder import NodeBuilder
 from ._read import PregelNode
 from ._validate import validate_graph, validate_keys
@@ -74,8 +79,8 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
     """A graph of nodes that subscribe to channels.
 
     A run goes in steps: what was written in one triggers the nodes of the next.
-    :meth:`StateGraph.compile <plait_adapters.langgraph.graph.StateGraph.compile>` makes one; it can also
-    be put together from :class:`NodeBuilder` and channels.
+    :meth:`StateGraph.compile <plait_adapters.langgraph.graph.StateGraph.compile>` makes one; it can
+    also be put together from :class:`NodeBuilder` and channels.
 
     Args:
         nodes: the nodes by name.
@@ -134,7 +139,8 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
     ) -> None:
         if (config_type := deprecated.pop("config_type", MISSING)) is not MISSING:
             warnings.warn(
-                "`config_type` is deprecated and will be removed. Please use `context_schema` instead.",
+                "`config_type` is deprecated and will be removed. Please use `context_schema` "
+                "instead.",
                 category=LangGraphDeprecatedSinceV10,
                 stacklevel=2,
             )
@@ -181,7 +187,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     # -- as a Runnable of langchain-core ------------------------------------------------------
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """A graph is a Runnable from the moment on that langchain-core is there."""
         base = loaded("langchain_core.runnables.base")
@@ -290,9 +296,8 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             recurse: those that these call, too, each with its path.
         """
         for name, node in self.nodes.items():
-            if namespace is not None and namespace != name:
-                if not namespace.startswith(name + NS_SEP):
-                    continue
+            if namespace not in (None, name) and not str(namespace).startswith(name + NS_SEP):
+                continue
             if not node.subgraphs:
                 continue
             graph = node.subgraphs[0]
@@ -320,7 +325,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             config: not used; it is there as other Runnables have it.
             xray: draw nested graphs in place of their nodes; a number says how deep.
         """
-        from .._internal._drawing import drawing_of
+        from plait_adapters.langgraph._internal._drawing import drawing_of
 
         return drawing_of(self, xray=xray)
 
@@ -334,14 +339,14 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
     # -- schemas ------------------------------------------------------------------------------
 
     @property
-    def InputType(self) -> Any:  # noqa: N802
+    def InputType(self) -> Any:
         """The type of the input, where that is one channel."""
         if isinstance(self.input_channels, str):
             return self.channels[self.input_channels].UpdateType
         return dict[str, Any]
 
     @property
-    def OutputType(self) -> Any:  # noqa: N802
+    def OutputType(self) -> Any:
         """The type of the output, where that is one channel."""
         if isinstance(self.output_channels, str):
             return self.channels[self.output_channels].ValueType
@@ -371,7 +376,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         return self._schema("Output", self.output_channels, "ValueType", self.OutputType)
 
     def _schema(self, suffix: str, keys: str | Sequence[str], kind: str, root: Any) -> Any:
-        from .._internal._models import make_model
+        from plait_adapters.langgraph._internal._models import make_model
 
         name = self.get_name(suffix)
         if isinstance(keys, str):
@@ -413,9 +418,11 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         )
 
     def config_schema(self, *, include: Sequence[str] | None = None) -> Any:
-        """Deprecated: the context's schema as a field of a model. Use ``get_context_jsonschema``."""
+        """Deprecated: the context's schema as a field of a model. Use
+        ``get_context_jsonschema``."""
         warnings.warn(
-            "`config_schema` is deprecated. Use `get_context_jsonschema` for the relevant schema instead.",
+            "`config_schema` is deprecated. Use `get_context_jsonschema` for the relevant "
+            "schema instead.",
             category=LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )
@@ -424,8 +431,8 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
     def _config_schema(self, include: Sequence[str] | None) -> Any:
         from typing import get_type_hints
 
-        from .._internal._models import make_model
-        from ..config import RunnableConfig
+        from plait_adapters.langgraph._internal._models import make_model
+        from plait_adapters.langgraph.config import RunnableConfig
 
         hints = get_type_hints(RunnableConfig)
         fields: dict[str, Any] = {
@@ -450,7 +457,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     def invoke(
         self,
-        input: InputT | Command[Any] | None,  # noqa: A002
+        input: InputT | Command[Any] | None,
         config: Config = None,
         *,
         context: ContextT | None = None,
@@ -503,7 +510,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     async def ainvoke(
         self,
-        input: InputT | Command[Any] | None,  # noqa: A002
+        input: InputT | Command[Any] | None,
         config: Config = None,
         *,
         context: ContextT | None = None,
@@ -534,7 +541,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             **kwargs,
         )
 
-    async def call_nested(self, input: Any, config: Config, blocking: bool) -> Any:  # noqa: A002
+    async def call_nested(self, input: Any, config: Config, blocking: bool) -> Any:
         """Run as a node of another graph."""
         return await self._invoke(input, config, "values", "v1", blocking=blocking)
 
@@ -610,7 +617,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             async for _ in run.steps():
                 pass
             return
-        from .._internal._tracing import end, fail
+        from plait_adapters.langgraph._internal._tracing import end, fail
 
         try:
             async for _ in run.steps():
@@ -622,7 +629,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     def stream(
         self,
-        input: InputT | Command[Any] | None,  # noqa: A002
+        input: InputT | Command[Any] | None,
         config: Config = None,
         *,
         context: ContextT | None = None,
@@ -677,7 +684,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     def astream(
         self,
-        input: InputT | Command[Any] | None,  # noqa: A002
+        input: InputT | Command[Any] | None,
         config: Config = None,
         *,
         context: ContextT | None = None,
@@ -759,12 +766,12 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         except BaseException as error:
             await steps.aclose()
             if run.manager is not None:
-                from .._internal._tracing import fail
+                from plait_adapters.langgraph._internal._tracing import fail
 
                 await fail(run.manager, error, blocking=blocking)
             raise
         if run.manager is not None:
-            from .._internal._tracing import end
+            from plait_adapters.langgraph._internal._tracing import end
 
             await end(run.manager, run.output(), blocking=blocking)
 
@@ -789,7 +796,8 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         during = deprecated.pop("checkpoint_during", None)
         if during is not None:
             warnings.warn(
-                "`checkpoint_during` is deprecated and will be removed. Please use `durability` instead.",
+                "`checkpoint_during` is deprecated and will be removed. Please use `durability` "
+                "instead.",
                 category=LangGraphDeprecatedSinceV10,
                 stacklevel=3,
             )
@@ -808,7 +816,8 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         saver = self._saver(merged)
         if saver is not None and not merged[CONF]:
             raise ValueError(
-                "Checkpointer requires one or more of the following 'configurable' keys: thread_id, "
+                "Checkpointer requires one or more of the following 'configurable' keys: "
+                "thread_id, "
                 "checkpoint_ns, checkpoint_id"
             )
         if saver is None and durability is not None:
@@ -836,7 +845,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             after=interrupt_after or self.interrupt_after_nodes,
             saver=saver,
             durability=durability or conf.get(CONFIG_KEY_DURABILITY, "async"),
-            cache=conf[CONFIG_KEY_CACHE] if CONFIG_KEY_CACHE in conf else self.cache,
+            cache=conf.get(CONFIG_KEY_CACHE, self.cache),
             runtime=runtime,
         )
         if "langchain_core.callbacks.manager" in sys.modules or "messages" in modes:
@@ -875,7 +884,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         if not isinstance(outer, Runtime):
             outer = Runtime(context=getattr(outer, "context", None))
         store = outer.store if CONFIG_KEY_RUNTIME in conf else self.store
-        writer = _no_writer
+        writer: Callable[[Any], None] = _no_writer
         caller = conf.get(CONFIG_KEY_TASK)
         if outlet is not None and "custom" in outlet.modes:
             writer = _CustomWriter(outlet)
@@ -960,7 +969,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     def astream_events(
         self,
-        input: Any,  # noqa: A002
+        input: Any,
         config: Config = None,
         *,
         version: Literal["v1", "v2", "v3"] = "v2",
@@ -978,13 +987,14 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     def stream_events(
         self,
-        input: Any,  # noqa: A002
+        input: Any,
         config: Config = None,
         *,
         version: Literal["v1", "v2", "v3"] = "v2",
         **kwargs: Any,
     ) -> Any:
-        """As :meth:`astream_events`, for synchronous callers; langchain-core has it for ``v3`` only.
+        """As :meth:`astream_events`, for synchronous callers; langchain-core has it for ``v3``
+        only.
 
         Raises:
             NotImplementedError: of every version.
@@ -1003,7 +1013,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             ValueError: the graph has no checkpointer.
         """
-        from .._internal._state import get_state
+        from plait_adapters.langgraph._internal._state import get_state
 
         return _edge.finish(get_state(self, config, subgraphs=subgraphs, blocking=True))
 
@@ -1011,7 +1021,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         self, config: Mapping[str, Any], *, subgraphs: bool = False
     ) -> StateSnapshot:
         """As :meth:`get_state`, awaited."""
-        from .._internal._state import get_state
+        from plait_adapters.langgraph._internal._state import get_state
 
         return await get_state(self, config, subgraphs=subgraphs, blocking=False)
 
@@ -1019,7 +1029,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         self,
         config: Mapping[str, Any],
         *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        filter: Mapping[str, Any] | None = None,
         before: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> Iterator[StateSnapshot]:
@@ -1031,7 +1041,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             before: only checkpoints before the one that this names.
             limit: how many at most.
         """
-        from .._internal._state import history
+        from plait_adapters.langgraph._internal._state import history
 
         return _edge.iterate(
             history(self, config, filter=filter, before=before, limit=limit, blocking=True)
@@ -1041,12 +1051,12 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         self,
         config: Mapping[str, Any],
         *,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        filter: Mapping[str, Any] | None = None,
         before: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> AsyncGenerator[StateSnapshot, None]:
         """As :meth:`get_state_history`, asynchronously."""
-        from .._internal._state import history
+        from plait_adapters.langgraph._internal._state import history
 
         return history(self, config, filter=filter, before=before, limit=limit, blocking=False)
 
@@ -1085,7 +1095,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         self, config: Mapping[str, Any], supersteps: Sequence[Sequence[StateUpdate]]
     ) -> dict[str, Any]:
         """As :meth:`update_state`, for several steps, each of several nodes."""
-        from .._internal._state import update
+        from plait_adapters.langgraph._internal._state import update
 
         return _edge.finish(update(self, config, supersteps, blocking=True))
 
@@ -1093,7 +1103,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         self, config: Mapping[str, Any], supersteps: Sequence[Sequence[StateUpdate]]
     ) -> dict[str, Any]:
         """As :meth:`bulk_update_state`, awaited."""
-        from .._internal._state import update
+        from plait_adapters.langgraph._internal._state import update
 
         return await update(self, config, supersteps, blocking=False)
 
@@ -1139,7 +1149,8 @@ def _no_writer(_: Any) -> None: ...
 
 
 class _CustomWriter:
-    """Puts values into a stream of mode ``custom``, with the namespace of the node that gives them."""
+    """Puts values into a stream of mode ``custom``, with the namespace of the node that gives
+    them."""
 
     __slots__ = ("_outlet",)
 
@@ -1162,9 +1173,12 @@ def _each(config: Any, number: int) -> list[Any]:
 
 
 def _as_context(schema: Any, context: Any) -> Any:
-    if isinstance(context, dict) and schema is not None and isclass(schema):
-        if is_pydantic_type(schema) or is_dataclass(schema):
-            return schema(**context)
+    if (
+        isinstance(context, dict)
+        and isclass(schema)
+        and (is_pydantic_type(schema) or is_dataclass(schema))
+    ):
+        return schema(**context)
     return context
 
 
