@@ -50,7 +50,8 @@ EVENTS = 10
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "a.md").write_text("# Waiting\nAll tasks wait for the others here.\n\n# Ending\nEverything comes to its end at last.")
+    waiting = "# Waiting\nAll tasks wait for the others here."
+    (tmp_path / "a.md").write_text(f"{waiting}\n\n# Ending\nEverything comes to its end at last.")
     return tmp_path
 
 
