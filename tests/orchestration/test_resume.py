@@ -29,7 +29,7 @@ title = "T"
 [[tasks]]
 id = "first"
 type = "research"
-question = "How do tasks wait?"
+question = "How do coroutines wait?"
 sources = ["*.md"]
 [[tasks]]
 id = "none"
@@ -50,8 +50,8 @@ EVENTS = 10
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    waiting = "# Waiting\nAll tasks wait for the others here."
-    (tmp_path / "a.md").write_text(f"{waiting}\n\n# Ending\nEverything comes to its end at last.")
+    waiting = "# Waiting\nA coroutine waits for what others still have to do."
+    (tmp_path / "a.md").write_text(f"{waiting}\n\n# Ending\nOther tasks end when they are done.")
     return tmp_path
 
 
