@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -13,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import asyncpg
 
-from plait.errors import StoreError
+from plait.errors import StoreError, StoreUnavailable
 from plait.store import check_seconds
 
 from .connections import Connections, GivenConnections, Link, Loan, OwnConnections
@@ -24,6 +26,9 @@ __all__ = ["Database", "Side"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Schema)
+
+_SHORTEST, _LONGEST = 0.05, 2.0
+"""Seconds between two attempts to reach the server."""
 
 
 class Database(Generic[S]):
@@ -162,6 +167,19 @@ class Database(Generic[S]):
             async with Loan(side.connections, self._timeout) as link:
                 with link.bounded(self._timeout):
                     return await work(link)
+
+    async def _insist(self, work: Callable[[Link], Awaitable[T]], patience: float) -> T:
+        """Do something that may be repeated, and again while the server cannot be reached, for so
+        many seconds."""
+        deadline, pause = time.monotonic() + patience, _SHORTEST
+        while True:
+            try:
+                return await self._do(work)
+            except StoreUnavailable:
+                if time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, _LONGEST)
 
     def _side(self) -> Side:
         if self._closed:
