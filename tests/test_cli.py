@@ -189,7 +189,7 @@ def test_a_killed_run_is_resumed_and_does_no_finished_task_again(brief: Path) ->
     assert resumed.returncode == 0, resumed.stderr
     told = resumed.stderr.splitlines()
     assert told[0].endswith("waiting for a sign of life.")
-    assert told[1:3] == ["1 of 2 tasks were done before", "slow: begins (branch 0.1)"]
+    assert told[1:3] == ["1 of 2 tasks were done before", "slow: begins (branch 0.0, technical)"]
     assert not any(line.startswith("waits:") for line in told)
     report = json.loads(resumed.stdout)
     assert (report["status"], report["gathering"]["status"]) == ("completed", "complete")
@@ -235,7 +235,7 @@ def test_where_ormsgpack_is_missing_threads_are_not_kept_and_the_work_is_done(
     first, *others = done.stderr.splitlines()
     assert first.startswith("The thread is not kept: ")
     assert "ormsgpack is not installed (pip install 'plait[cli]')" in first
-    assert others[0].startswith("plan: ")
+    assert others[0].startswith("task_analyzer: ")
     assert not data.exists()
     for arguments in (("runs",), ("orchestrate", brief, "--store", "sqlite:///x.db")):
         refused = plait(*arguments, before=missing)
@@ -335,12 +335,12 @@ def test_a_thread_of_a_brief_is_shown_with_who_is_missing(
     _, out, _ = in_process(capsys, "show", "t", "--history")
     assert "branches after 0.0" in out
     assert f"; missing: none ({why})\n" in out
-    assert f"0.1 research: failed in attempt 1, its branch ends: {why}\n" in out
+    assert f"0.1 research_technical: failed in attempt 1, its branch ends: {why}\n" in out
     _, out, _ = in_process(capsys, "show", "t", "--history", "--json")
     shown = json.loads(out)
     (outcome,) = shown["outcomes"]["gather"]
     assert outcome["failed"] == [
-        {"branch": "0.1", "id": "none", "node": "take_research", "error": why}
+        {"branch": "0.1", "id": "none", "node": "research_technical", "error": why}
     ]
     assert shown["state"]["brief"]["title"] == "Small"
     assert why in [event.get("error") for event in shown["history"]]

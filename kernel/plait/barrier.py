@@ -62,7 +62,7 @@ class Barrier:
         self.arrived: list[Branch] = []
         self.arrived_count: int = 0
         self.arrived_weight: float = 0.0
-        self.total_weight: float = sum(member.weight for member in members)
+        self.total_weight: float = sum([member.weight for member in members])
         self.met: bool = False
         self.judged: int = 0  # how many arrivals a predicate has seen
         self.opened: bool = False
@@ -82,14 +82,14 @@ class Barrier:
         self.arrived.append(branch)
         self.give_up(branch, members)
         self.arrived_count += len(members)
-        quorum = self.spec.join.quorum
-        if isinstance(quorum, Mapping):
-            self.arrived_weight += sum(
-                quorum.get(member.id or member.node, quorum.get(member.node, 0.0))
-                for member in members
-            )
-        else:
-            self.arrived_weight += sum(member.weight for member in members)
+        weights = self.spec.weights
+        for member in members:
+            if weights is None:
+                self.arrived_weight += member.weight
+            else:
+                self.arrived_weight += weights.get(
+                    member.id or member.node, weights.get(member.node, 0.0)
+                )
 
     def give_up(self, branch: Branch, members: Sequence[Member]) -> None:
         """Count a branch, and the members that it carries, as no longer on the way.

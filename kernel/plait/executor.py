@@ -170,6 +170,44 @@ class Executor:
         runner: calls a node's function.
     """
 
+    # A service may have thousands of runs at once, and so many attributes take a kilobyte less so.
+    __slots__ = (
+        "_alone",
+        "_check_lease",
+        "_earlier_timer",
+        "_error",
+        "_group",
+        "_max_workers",
+        "_may_cancel",
+        "_quiet",
+        "_ready",
+        "_scopes",
+        "_standby",
+        "_steps",
+        "_stops",
+        "_thread",
+        "_timer_scope",
+        "_timers",
+        "_transactions",
+        "_variables",
+        "_workers",
+        "answers",
+        "context",
+        "debug",
+        "interrupts",
+        "journal",
+        "listener",
+        "log",
+        "machine",
+        "now",
+        "plan",
+        "pools",
+        "prefix",
+        "runner",
+        "scope",
+        "thread_id",
+    )
+
     def __init__(
         self,
         machine: Machine,
@@ -216,7 +254,7 @@ class Executor:
         self._may_cancel = machine.plan.may_cancel
         self._timers: list[tuple[float, TimerKey]] = []
         self._timer_scope: anyio.CancelScope | None = None
-        self._earlier_timer = anyio.Event()
+        self._earlier_timer: anyio.Event | None = None
         self._group: anyio.abc.TaskGroup
         self._error: BaseException | None = None
         self._transactions: dict[BranchPath, _Held] = {}
@@ -272,13 +310,13 @@ class Executor:
                 with anyio.CancelScope() if self._may_cancel else _NoScope() as scope:
                     while self._ready and not scope.cancel_called:
                         command = self._ready.popleft()
-                        if self._ready:
+                        if self._ready and not self._standby:
                             self._call_standby()
                         await self._follow(command, scope)
         finally:
             self._workers -= 1
             if self._timers and self._is_suspended():
-                self._earlier_timer.set()  # it need not wait any more
+                self._wake_timers()  # they need not wait any more
 
     async def _follow(
         self, command: RunNode | RouteBranch, scope: anyio.CancelScope | _NoScope
@@ -708,7 +746,7 @@ class Executor:
                 self._fail(command.error)
             elif isinstance(command, Finish) and self._timer_scope is not None:
                 self._timer_scope.cancel()
-        if self._ready:
+        if self._ready and not self._standby:
             self._call_standby()
         return mine
 
@@ -742,6 +780,10 @@ class Executor:
         if self._timer_scope is None:
             self._watch()
         elif self._timers[0][1] == command.timer:
+            self._wake_timers()
+
+    def _wake_timers(self) -> None:
+        if self._earlier_timer is not None:
             self._earlier_timer.set()
 
     def _watch(self) -> None:

@@ -694,6 +694,9 @@ class Machine:
         no leaf was left; and those that lead to others before these.
         """
         while self._dirty or self._suspects:
+            if not self._suspects and len(self._dirty) == 1:  # nearly always
+                self._consider(*self._dirty.popitem()[1])
+                continue
             suspect = max(self._suspects, key=_urgency, default=None)
             dirty = max(self._dirty.values(), key=_urgency, default=None)
             if suspect is not None and (dirty is None or _urgency(suspect) >= _urgency(dirty)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from .errors import ConflictError
@@ -91,7 +92,7 @@ class Merger:
         deltas = [delta for group in groups for _, delta in _in_order(group)]
         if deltas:
             self._check_conflicts([own, *deltas])
-        return [*own, *(entry for delta in deltas for entry in delta)]
+        return list(chain(own, *deltas))
 
     def concatenate(self, contributions: Sequence[Contribution]) -> list[NodeWrites]:
         """The deltas of concurrent branches, one after the other, in path order.
@@ -108,7 +109,7 @@ class Merger:
         """The same for deltas that are in their order already."""
         if len(deltas) > 1:
             self._check_conflicts(deltas)
-        return [entry for delta in deltas for entry in delta]
+        return list(chain.from_iterable(deltas))
 
     def handed_to(self, branch: Branch, delta: Sequence[NodeWrites]) -> list[NodeWrites]:
         """The delta, with a note that ``branch`` has it: what it forks from now on has seen it.
@@ -117,14 +118,13 @@ class Merger:
         """
         note = (branch.path, branch.next_child)
         exclusive = self.schema.exclusive
-        return [
-            entry._replace(taken=(*entry.taken, note))
-            if any(
-                channel in exclusive or type(value) is Overwrite for channel, value in entry.writes
-            )
-            else entry
-            for entry in delta
-        ]
+        noted = list(delta)
+        for number, entry in enumerate(delta):
+            for channel, value in entry.writes:
+                if channel in exclusive or type(value) is Overwrite:
+                    noted[number] = entry._replace(taken=(*entry.taken, note))
+                    break
+        return noted
 
     def _check_conflicts(self, deltas: Sequence[Sequence[NodeWrites]]) -> None:
         """Refuse a second concurrent writer where only one may write.

@@ -19,7 +19,7 @@ from collections.abc import (
     Sequence,
 )
 from contextvars import Context, ContextVar
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -348,6 +348,8 @@ async def find_targets(
             targets.append(way)
         else:
             chosen = way.fn(state())
+            if type(chosen) is str and chosen in vertex.answers and (goto is None or goto == ()):
+                return vertex.answers[chosen]
             if inspect.isawaitable(chosen):
                 chosen = await chosen
             targets += _chosen(plan, vertex, way, chosen)
@@ -404,10 +406,13 @@ def _target(plan: Plan, vertex: Vertex, chooser: str, item: Any) -> Target:
         raise RoutingError(
             vertex.name, f"{chooser} returned {shorten(item)}, which is no name and no Send"
         )
-    names: tuple[Any, ...] = target.after if target.id is None else (target.id, *target.after)
-    for name in names:
-        if not isinstance(name, str):
-            raise RoutingError(vertex.name, f"{chooser} gives the id {name!r}: it must be a string")
+    if target.id is not None or target.after:
+        names: tuple[Any, ...] = target.after if target.id is None else (target.id, *target.after)
+        for name in names:
+            if not isinstance(name, str):
+                raise RoutingError(
+                    vertex.name, f"{chooser} gives the id {name!r}: it must be a string"
+                )
     there = plan.vertices.get(target.node)
     if there is None or target.node == START:
         raise RoutingError(vertex.name, f"{chooser} chose {target.node!r}, which is no node")
@@ -416,8 +421,8 @@ def _target(plan: Plan, vertex: Vertex, chooser: str, item: Any) -> Target:
         raise RoutingError(
             vertex.name, f"{chooser} sends an argument to {kind}, where nothing takes it"
         )
-    weight = cast("Any", target.weight)
-    if (
+    weight: Any = target.weight
+    if not (type(weight) is float and 0.0 < weight < math.inf) and (
         isinstance(weight, bool)
         or not isinstance(weight, (int, float))
         or not (math.isfinite(weight) and weight > 0)

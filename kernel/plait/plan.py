@@ -68,6 +68,8 @@ class SyncPointSpec:
     """How many other sync points of the same fork lead to it."""
     last: bool
     """All of them do."""
+    weights: Mapping[str, float] | None
+    """The quorum, if it is a weight for each branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,9 @@ class Vertex:
     reach: int
     """The mask of the sync points that a branch standing here can arrive at (a sync point itself
     included) without passing their fork."""
+    answers: Mapping[Any, tuple[Target, ...]]
+    """Where it leads by what its router returns: the names that a single router has declared, so
+    that what nearly all of them return need not be looked into each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +244,7 @@ class Compiler:
             goto=goto,
             owns=owns,
             reach=reach,
+            answers=_answers(ways),
         )
 
     def _way_faults(self) -> Iterable[str]:
@@ -394,6 +400,7 @@ class Compiler:
                 fork=fork,
                 rank=sum(ahead.values()),
                 last=all(ahead.values()),
+                weights=join.quorum if isinstance(join.quorum, Mapping) else None,
             )
         return specs
 
@@ -463,6 +470,14 @@ class Compiler:
                 break
             vertex = ways[0].node
         return found
+
+
+def _answers(ways: Sequence[Target | Router]) -> dict[Any, tuple[Target, ...]]:
+    if len(ways) != 1 or not isinstance(ways[0], Router):
+        return {}
+    router = ways[0]
+    names = router.names or {name: name for name in router.targets or ()}
+    return {answer: (Target(name),) for answer, name in names.items()}
 
 
 def _chain(dominators: Mapping[NodeName, NodeName], name: NodeName) -> list[NodeName]:

@@ -112,6 +112,9 @@ class Schema:
         self.instance: Callable[[Values], Any] = make_instance
         """Make what a node sees; the dict is copied, the values are not."""
         self._reducers = {field.name: field.reducer for field in fields}
+        self._takes_items = frozenset(
+            field.name for field in fields if field.reducer is not None and field.reducer.items
+        )
 
     # -- the door -----------------------------------------------------------------------------
 
@@ -136,7 +139,7 @@ class Schema:
                 if channel not in self.channels or type(value) in _SPECIAL:
                     break
             else:
-                if not any(reducer.items for reducer in map(self._reducers.get, output) if reducer):
+                if self._takes_items.isdisjoint(output):
                     return tuple(output.items())
         return tuple(
             [(channel, self._check(node, channel, value)) for channel, value in output.items()]

@@ -47,7 +47,7 @@ def test_a_good_brief_is_read_with_its_defaults() -> None:
     )
     assert first.heading == "How do coroutines wait?"
     assert second.heading == "describe of *.csv, dist:"
-    assert (brief.join.quorum, brief.join.on_timeout) == ("all", "proceed")
+    assert (brief.join.quorum, brief.join.on_timeout) == (None, "recover")
 
 
 def test_the_bundled_brief_is_what_it_promises() -> None:
@@ -56,6 +56,7 @@ def test_the_bundled_brief_is_what_it_promises() -> None:
     assert {task.type for task in brief.tasks} == {"research", "analysis"}
     assert any(task.depends_on for task in brief.tasks)
     assert isinstance(brief.join.quorum, float)
+    assert brief.join.grace is not None
     assert brief.join.grace > 0
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from plait import Store, ThreadExists, ThreadNotFound
+from plait import Store, SyncPointError, ThreadExists, ThreadNotFound
 from plait.durable import DurableStore
-from plait.errors import SyncPointError
 from plait.orchestration import (
     BUNDLED_BRIEF,
     Brief,
-    JoinPolicy,
+    ParallelOrchestrator,
     Progress,
     Report,
     build_flow,
@@ -45,7 +44,7 @@ sources = ["*.md"]
 depends_on = ["first", "none"]
 """
 
-EVENTS = 11
+EVENTS = 10
 """In the journal of a run of that brief."""
 
 
@@ -63,9 +62,9 @@ def store() -> Store:
 async def crash(store: Store, folder: Path, event: int, *, kept: bool = False) -> None:
     """Carry out the brief until an event is journalled, and let the process die of that."""
     brief = parse_brief(BRIEF)
-    flow = build_flow(brief.join, CrashAt(store, event, kept=kept))
+    orchestrator = ParallelOrchestrator(store=CrashAt(store, event, kept=kept))
     with pytest.raises((Crashed, BaseExceptionGroup)):  # it is told to every branch
-        await flow.run({"brief": brief, "folder": str(folder)}, "t")
+        await orchestrator.run(brief, folder, thread_id="t")
 
 
 async def whole(brief: Brief, folder: Path, store: Store) -> Report:
@@ -97,7 +96,7 @@ async def test_from_every_event_a_run_goes_on_to_the_same_report(
 
 
 async def test_a_resumed_run_knows_what_was_done_before(store: Store, folder: Path) -> None:
-    await crash(store, folder, 8)
+    await crash(store, folder, 6)
     progress = await recall("t", store)
     assert [(task.task, task.status, task.branch) for task in progress.tasks.values()] == [
         ("first", "done", "0.0"),
@@ -110,11 +109,11 @@ async def test_a_resumed_run_knows_what_was_done_before(store: Store, folder: Pa
 
 
 async def test_a_resumed_run_says_first_how_much_was_done(store: Store, folder: Path) -> None:
-    await crash(store, folder, 8)
+    await crash(store, folder, 6)
     lines: list[str] = []
     await resume("t", await recall("t", store), lines.append, store=store)
     assert lines[0] == "1 of 3 tasks were done before"
-    assert lines[1] == "later: begins (branch 0.2)"
+    assert lines[1] == "later: begins (branch 0.2, technical)"
 
 
 async def test_a_thread_that_is_finished_gives_its_report_again(store: Store, folder: Path) -> None:
@@ -125,7 +124,8 @@ async def test_a_thread_that_is_finished_gives_its_report_again(store: Store, fo
 
 
 async def test_a_run_that_a_sync_point_failed_fails_again(store: Store, folder: Path) -> None:
-    brief = parse_brief(BRIEF.replace("*.md", "none.md"))
+    text = BRIEF.replace("*.md", "none.md")
+    brief = parse_brief(text.replace("[[tasks]]", '[join]\non_timeout = "raise"\n[[tasks]]', 1))
     with pytest.raises(SyncPointError) as first:
         await whole(brief, folder, store)
     with pytest.raises(SyncPointError) as again:
@@ -146,10 +146,10 @@ async def test_a_thread_that_is_not_there_cannot_be_resumed(store: Store) -> Non
 
 async def test_the_whole_state_of_the_bundled_brief_is_kept_exactly(store: Store) -> None:
     report = await whole(load_brief(BUNDLED_BRIEF), BUNDLED_BRIEF.parent, store)
-    read = await build_flow(JoinPolicy(), store).state("whole")
+    read = await build_flow(store=store).state("whole")
     assert (read.status, read.state.report) == ("completed", report)
     assert read.state.brief == load_brief(BUNDLED_BRIEF)
-    assert read.state.gathering == report.gathering
+    assert read.state.gatherings == [report.gathering]
 
 
 async def test_a_brief_is_carried_out_without_a_store(folder: Path) -> None:

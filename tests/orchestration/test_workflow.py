@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from plait.errors import SyncPointError
+from plait import SyncPointError
 from plait.orchestration import (
     BUNDLED_BRIEF,
     Brief,
@@ -130,8 +130,16 @@ async def test_a_task_is_given_up_at_its_own_deadline(folder: Path) -> None:
     )
 
 
-async def test_a_run_without_any_result_fails_and_its_progress_says_why(folder: Path) -> None:
+async def test_a_run_without_any_result_fails_and_its_report_says_why(folder: Path) -> None:
     what = brief(task("a", sources='"none.md"'))
+    report = await run(what, folder)
+    assert (report.status, report.verdict.status) == ("failed", "critical_failure")
+    assert report.reason.startswith("0 of 1 tasks have a result (progress 0.00)")
+    assert report.merged.absences[0].status == "failed"
+
+
+async def test_a_brief_may_have_its_run_fail_at_the_sync_point(folder: Path) -> None:
+    what = brief(task("a", sources='"none.md"'), join='on_timeout = "raise"')
     progress = Progress(what)
     with pytest.raises(SyncPointError) as caught:
         await orchestrate(what, folder, progress)
@@ -145,13 +153,15 @@ async def test_what_happens_is_told_in_lines(folder: Path) -> None:
     what = brief(task("a"), task("b", 'depends_on = ["a"]', sources='"none.md"'))
     assert Progress(what).tasks["b"].remark == "after a"
     await run(what, folder, lines)
-    assert lines[0] == "plan: 2 branches"
-    assert lines[1] == "a: begins (branch 0.0)"
-    assert lines[2].startswith("a: done after 0.")
-    assert lines[2].endswith("findings, quality 0.70") or "findings, quality" in lines[2]
-    assert lines[3] == "b: begins (branch 0.1)"
-    assert lines[4].endswith('s: MissingSourceError: source "none.md": no file matches')
-    assert lines[5].startswith("gather: partial, 1 of 2 branches after ")
+    assert lines[0].startswith("task_analyzer: mode sequential: the interdependency is above")
+    assert lines[1] == "parallel_coordinator: 2 branches"
+    assert lines[2] == "a: begins (branch 0.0, technical)"
+    assert lines[3].startswith("a: done after 0.")
+    assert "findings, quality" in lines[3]
+    assert lines[4] == "b: begins (branch 0.1, technical)"
+    assert lines[5].endswith('s: MissingSourceError: source "none.md": no file matches')
+    assert lines[6].startswith("gather: partial, 1 of 2 branches after ")
+    assert lines[7].startswith("sync_point_manager: partial, conditional: 1 of 2 tasks")
 
 
 async def test_cancelling_the_caller_leaves_what_was_finished(folder: Path) -> None:
@@ -185,10 +195,10 @@ async def test_the_order_of_sending_is_priority_and_then_the_longest(folder: Pat
     await run(what, folder, lines)
     began = [line for line in lines if ": begins" in line]
     assert sorted(began, key=lambda line: line[line.index("branch") :]) == [
-        "first: begins (branch 0.0)",
-        "long: begins (branch 0.1)",
-        "short: begins (branch 0.2)",
-        "later: begins (branch 0.3)",
+        "first: begins (branch 0.0, technical)",
+        "long: begins (branch 0.1, technical)",
+        "short: begins (branch 0.2, technical)",
+        "later: begins (branch 0.3, technical)",
     ]
 
 
@@ -207,8 +217,8 @@ async def test_the_bundled_brief_runs_on_this_machine_and_is_honest_about_itself
 
 
 def test_the_graph_is_drawn_with_its_sync_point() -> None:
-    drawn = build_flow(brief(task("a"), join="quorum = 0.75\ngrace = 2").join).draw_mermaid()
-    for part in ("take_research", "research", "analysis", "gather", "75%", "grace 2 s"):
+    drawn = build_flow(brief(task("a"), join="quorum = 0.75\ngrace = 2")).draw_mermaid()
+    for part in ("research_market", "load_balancer", "gather", "75%", "grace 2 s"):
         assert part in drawn
 
 

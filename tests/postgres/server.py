@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Literal, Self, TypedDict
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 __all__ = ["Server", "database", "fresh_schema", "shared_server"]
 

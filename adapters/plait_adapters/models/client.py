@@ -166,6 +166,11 @@ class ModelClient:
                 self._model = await self._only_model()
         return self._model
 
+    @property
+    def name(self) -> str | None:
+        """What the endpoint calls the model, as far as it is known yet."""
+        return self._model
+
     async def _only_model(self) -> str:
         with self._translated():
             answer = await self._openai.models.list(extra_headers=self._headers)

@@ -4,17 +4,18 @@ What makes repeating safe, and keeps writers apart, is in the statements (``sql/
 locks the rows of its threads against a change of their epochs, and inserts, in one statement. Most
 methods are one statement, and so one transaction and one round trip; where a check has to see
 what was committed while it waited for a lock, it is a second one, in the same transaction or
-behind the fence of a new epoch.
+behind the fence of a new epoch. Leases that are taken or given back at the same time share one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import asyncpg
 
@@ -28,9 +29,10 @@ from plait.errors import (
 )
 from plait.events import ThreadId
 
-from .connections import Link, Loan
-from .database import Database
+from .connections import Connections, Link, Loan
+from .database import Database, Side
 from .faults import translated
+from .gathering import Gathering
 from .packing import as_array, packed
 from .statements import Statements
 
@@ -126,7 +128,26 @@ class PostgresBackend(Database[Statements]):
                     return Grant(taken["epoch"], thread)
             raise self._restless(thread_id)
 
-        return await self._do(work)
+        began = time.monotonic()
+        asked = _Asked(thread_id, holder, float(ttl), graph)
+        grant = await self._crowds.acquiring.call(asked)
+        return grant if grant is not None else await self._do(work, since=began)
+
+    async def _acquire_new(self, link: Link, asked: Sequence[_Asked]) -> Sequence[Grant | None]:
+        """Take the leases of those threads that nobody knows yet."""
+        ids, holders, ttls, graphs = zip(*sorted(asked), strict=True)
+        rows = await link.fetch(
+            self._sql.acquire_new, self._tenant, ids, holders, as_array(ttls), graphs
+        )
+        taken = {(row["thread_id"], row["holder"]): row for row in rows}
+
+        def grant(request: _Asked) -> Grant | None:
+            row = taken.get(request[:2])
+            if row is None:
+                return None
+            return Grant(row["epoch"], _new_thread(request.thread_id, request.graph, row))
+
+        return [grant(request) for request in asked]
 
     async def renew(self, leases: Collection[tuple[ThreadId, int]], ttl: float) -> set[ThreadId]:
         """Hold leases (thread and epoch) for ``ttl`` more seconds; returns those that are lost."""
@@ -158,7 +179,18 @@ class PostgresBackend(Database[Statements]):
                 return
             raise self._restless(thread_id)
 
-        await self._do(work)
+        began = time.monotonic()
+        if not await self._crowds.releasing.call(_Returned(thread_id, epoch, status)):
+            await self._do(work, since=began)
+
+    async def _release_all(self, link: Link, back: Sequence[_Returned]) -> Sequence[bool]:
+        """Give back those leases that can be without waiting; not those of empty threads."""
+        ids, epochs, statuses = zip(*sorted(back), strict=True)
+        rows = await link.fetch(
+            self._sql.release_all, self._tenant, ids, as_array(epochs), statuses
+        )
+        done = {(row["thread_id"], row["epoch"]) for row in rows if not row["is_empty"]}
+        return [(thread_id, epoch) in done for thread_id, epoch, _ in back]
 
     # -- journals -------------------------------------------------------------------------------
 
@@ -372,6 +404,23 @@ class PostgresBackend(Database[Statements]):
         """
         await self._do(lambda link: link.connection.execute(self._sql.enforce_tenants))
 
+    # -- connections ------------------------------------------------------------------------------
+
+    def _make_side(self, connections: Connections) -> Side:
+        return _Crowds(
+            connections,
+            Gathering(self._do, self._acquire_new),
+            Gathering(self._do, self._release_all),
+        )
+
+    @property
+    def _crowds(self) -> _Crowds:
+        return cast("_Crowds", self._side())
+
+    def _patience(self) -> str:
+        """Milliseconds after which the server gives up a transaction whose client is silent."""
+        return str(math.ceil(2000 * self._timeout))
+
     def _restless(self, thread_id: ThreadId) -> StoreUnavailable:
         return StoreUnavailable(
             f"thread {thread_id!r} was changed by others at every look: try again"
@@ -444,6 +493,37 @@ class PostgresTransaction:
                 await self.connection.reset()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self.connection.terminate()
+
+
+class _Asked(NamedTuple):
+    """What somebody asks for who takes a lease."""
+
+    thread_id: ThreadId
+    holder: str
+    ttl: float
+    graph: str
+
+
+class _Returned(NamedTuple):
+    """What somebody says who gives a lease back."""
+
+    thread_id: ThreadId
+    epoch: int
+    status: str
+
+
+class _Crowds(Side):
+    """What belongs to one event loop, and those who ask for the same in it at the same time."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        acquiring: Gathering[_Asked, Grant],
+        releasing: Gathering[_Returned, bool],
+    ) -> None:
+        super().__init__(connections)
+        self.acquiring = acquiring
+        self.releasing = releasing
 
 
 class _Batch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -158,14 +157,20 @@ class Database(Generic[S]):
         if side_here is not None:
             await side_here.connections.close()
 
-    async def _do(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """Do something with a connection, within twice the timeout."""
-        side = self._side()
+    async def _do(self, work: Callable[[Link], Awaitable[T]], *, since: float | None = None) -> T:
+        """Do something with a connection, within twice the timeout.
+
+        Args:
+            since: when that time began, by ``time.monotonic()``; by default now.
+        """
+        side, timeout = self._side(), self._timeout
         if not self._checked:
             await self._prepare(side)
+        if since is not None:
+            timeout = max(0.0, timeout - (time.monotonic() - since) / 2)
         with translated(self._place):
-            async with Loan(side.connections, self._timeout) as link:
-                with link.bounded(self._timeout):
+            async with Loan(side.connections, timeout) as link:
+                with link.bounded(timeout):
                     return await work(link)
 
     async def _insist(self, work: Callable[[Link], Awaitable[T]], patience: float) -> T:
@@ -191,8 +196,11 @@ class Database(Generic[S]):
                 if other.is_closed() and isinstance(left.connections, OwnConnections):
                     left.connections.abandon()
                     del self._sides[other]
-            side = self._sides[loop] = Side(self._make_connections())
+            side = self._sides[loop] = self._make_side(self._make_connections())
         return side
+
+    def _make_side(self, connections: Connections) -> Side:
+        return Side(connections)
 
     def _make_connections(self) -> Connections:
         if isinstance(self._database, asyncpg.Pool):
@@ -203,10 +211,6 @@ class Database(Generic[S]):
             timeout=self._timeout,
             statement_cache_size=self._statement_cache_size,
         )
-
-    def _patience(self) -> str:
-        """Milliseconds after which the server gives up a transaction whose client is silent."""
-        return str(math.ceil(2000 * self._timeout))
 
 
 class Side:

@@ -12,7 +12,7 @@ from itertools import accumulate
 __all__ = ["as_array", "packed"]
 
 
-def as_array(numbers: Iterable[int]) -> str:
+def as_array(numbers: Iterable[float]) -> str:
     """Numbers as the text of an array: in SQL, ``$1::text::bigint[]``."""
     return f"{{{','.join(map(str, numbers))}}}"
 

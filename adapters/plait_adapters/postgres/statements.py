@@ -63,6 +63,7 @@ class Statements(Schema):
     """Those of the journals."""
 
     acquire: str
+    acquire_new: str
     append: str
     append_one: str
     delete: str
@@ -74,6 +75,7 @@ class Statements(Schema):
     prune: str
     read: str
     release: str
+    release_all: str
     remove_empty: str
     renew: str
     save_plan: str

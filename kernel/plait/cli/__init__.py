@@ -13,6 +13,9 @@
 | `plait delete THREAD` | removes a thread |
 | `plait db upgrade` | brings the tables of a store up to date |
 
+Adapters add commands of their own, by entry points of the group `plait.commands`: a function of the
+arguments behind the command, which returns the exit code.
+
 Threads are kept in a file in the user's data folder, or in the store that `--store URL` or the
 environment variable `PLAIT_STORE` names. `--flow MODULE:ATTRIBUTE` names the graph of threads that
 are not those of a brief: a Flow, a Graph, or a function that returns one. It is imported, with the
@@ -37,7 +40,8 @@ import argparse
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 import anyio
@@ -59,11 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with 2 for arguments that cannot be understood, with 0 after `--help`.
     """
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.action
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    added = _added_commands()
     try:
         with _logging_beside_the_output():
-            return int(command(options))
+            return int(_command(given, added)())
     except Refused as refusal:
         warn(str(refusal))
         return ExitCode.REFUSED
@@ -73,6 +77,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         warn("Interrupted.")
         return ExitCode.INTERRUPTED
+
+
+def _added_commands() -> dict[str, EntryPoint]:
+    """The commands of adapters; none of them is imported before it is called."""
+    return {point.name: point for point in entry_points(group="plait.commands")}
+
+
+def _command(given: Sequence[str], added: dict[str, EntryPoint]) -> Callable[[], int]:
+    parser = _parser(sorted(added))
+    if given and given[0] in added:
+        return partial(added[given[0]].load(), given[1:])
+    options = parser.parse_args(given)
+    return partial(options.action, options)
 
 
 @contextmanager
@@ -94,8 +111,12 @@ def _in_loop(
     return lambda options: anyio.run(command, options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="plait", description="Orchestrate work in branches.")
+def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="plait",
+        description="Orchestrate work in branches.",
+        epilog=f"Of adapters: {', '.join(added)}; see plait COMMAND --help" if added else None,
+    )
     parser.add_argument("--version", action="version", version=f"plait {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -52,7 +52,7 @@ _DECIDED = (SyncPointError, ConflictError, ReducerError)
 async def draw(options: argparse.Namespace) -> int:
     """Draw a graph: that for a brief, or the one that `--flow` names."""
     if options.flow is None:
-        flow = build_flow(_load(options.brief).join)
+        flow = build_flow(_load(options.brief))
         write(flow.draw_mermaid() + "\n")
     else:
         async with open_place("memory:", options.flow) as place:
@@ -172,6 +172,11 @@ def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespa
         if run.progress is not None:
             run.report = run.progress.stopped(status="failed", reason=f"{error}.")
     if run.report is not None:
+        if run.report.status == "failed" and run.code == ExitCode.DONE:
+            run.code = ExitCode.FAILED
+            warn(f"The run failed: {run.report.reason}")
+            if run.words:
+                warn(f"What led to it: {_history(run.words)}")
         _deliver(run.report, options)
     elif run.text:
         _put(run.text, options.output)
@@ -180,8 +185,13 @@ def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespa
 
 def _way_out(error: PlaitError, words: str) -> str:
     if isinstance(error, _DECIDED):
-        return f"What led to it: {words.replace(' resume ', ' show --history ', 1)}"
+        return f"What led to it: {_history(words)}"
     return f"Go on with it: {words}"
+
+
+def _history(words: str) -> str:
+    """The command that shows what led to it, from the one that goes on."""
+    return words.replace(" resume ", " show --history ", 1)
 
 
 def _deliver(report: Report, options: argparse.Namespace) -> None:

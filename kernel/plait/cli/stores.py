@@ -23,7 +23,7 @@ from plait.cli.refusals import Refused, in_one_line
 from plait.errors import PlaitError, StoreError, ThreadNotFound
 from plait.flow import Flow
 from plait.graph import Graph
-from plait.orchestration import GRAPH, JoinPolicy, build_flow
+from plait.orchestration import GRAPH, build_flow
 from plait.store import MemoryStore, Store
 
 __all__ = ["NotKept", "Place", "find_flow", "open_place", "wait_until_free"]
@@ -169,7 +169,7 @@ async def find_flow(place: Place, thread_id: str) -> tuple[ThreadRow, Flow[Any]]
         return row, place.flow
     if graph == GRAPH:
         # A journal is replayed on the graph that wrote it, so any policy will do to read it.
-        return row, build_flow(JoinPolicy(), place.store)
+        return row, build_flow(store=place.store)
     raise Refused(
         f"thread {thread_id!r} belongs to graph {graph!r}, and only {GRAPH!r} is known without "
         "being named: say where it is with --flow MODULE:ATTRIBUTE"

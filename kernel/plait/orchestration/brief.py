@@ -8,6 +8,10 @@ title = "What we want to know"
 quorum = 0.75               # "all", "any", a count, a share, or a table of weights by task
 grace = 2                   # seconds to go on waiting once the quorum is there
 
+[[sync_points]]             # where some of the tasks meet before all do
+name = "facts"
+tasks = ["basics"]
+
 [[tasks]]
 id = "basics"
 type = "research"           # quotes passages that answer a question
@@ -29,7 +33,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -37,7 +41,16 @@ from plait.orchestration.errors import BriefError
 from plait.orchestration.sources import fault_in_source
 from plait.orchestration.terms import terms
 
-__all__ = ["AnalysisType", "Brief", "JoinPolicy", "Task", "load_brief", "parse_brief"]
+__all__ = [
+    "AnalysisType",
+    "Brief",
+    "JoinPolicy",
+    "Quorum",
+    "SyncPoint",
+    "Task",
+    "load_brief",
+    "parse_brief",
+]
 
 AnalysisType = Literal["describe", "correlation", "trend", "groups"]
 
@@ -77,9 +90,10 @@ class Task(_Table):
     columns: tuple[str, ...] = ()
     """The columns that an analysis is about; without them it takes those that fit."""
     focus: str = ""
-    """Words that research prefers in a passage, without asking for them."""
+    """Words that research prefers in a passage, without asking for them; they also say which branch
+    it is for (`plait.orchestration.branches`)."""
     priority: Literal["high", "medium", "low"] = "medium"
-    """Which tasks are sent off first."""
+    """Which tasks are sent off first; an analysis of high priority is for the primary branch."""
     complexity: _Share = 0.5
     """How much work is expected, 0 to 1; of tasks with one priority, the longest is sent first."""
     depends_on: tuple[str, ...] = ()
@@ -95,24 +109,52 @@ class Task(_Table):
         return self.question or f"{self.analysis_type} of {', '.join(self.sources)}"
 
 
-class JoinPolicy(_Table):
-    """When the sync point stops waiting: the `[join]` table, as `plait.Join` understands it."""
+Quorum: TypeAlias = (
+    Literal["all", "any"]
+    | Annotated[int, Field(strict=True, ge=1)]
+    | Annotated[float, Field(strict=True, gt=0, le=1)]
+    | dict[str, Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]]
+)
+"""All tasks, any one, a count, a share of the weight, or weights by task that must reach 1."""
 
-    quorum: (
-        Literal["all", "any"]
-        | Annotated[int, Field(strict=True, ge=1)]
-        | Annotated[float, Field(strict=True, gt=0, le=1)]
-        | dict[str, Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]]
-    ) = "all"
-    """All tasks, any one, a count, a share of the weight, or weights by task that must reach 1."""
-    grace: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
-    """Seconds to go on waiting once the quorum is there."""
+
+class JoinPolicy(_Table):
+    """When a sync point stops waiting: the `[join]` table.
+
+    What is not said is as the settings of the orchestrator have it.
+    """
+
+    quorum: Quorum | None = None
+    """How many tasks are enough; by default three quarters of the weight."""
+    grace: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    """Seconds to go on waiting once the quorum is there; by default 10, or none where a quorum is
+    given."""
     timeout: _Seconds | None = None
-    """Seconds after which the sync point opens in any case."""
-    on_timeout: Literal["proceed", "raise"] = "proceed"
-    """Go on with what has arrived, or fail the run."""
+    """Seconds after which the sync point opens in any case; by default 600."""
+    on_timeout: Literal["recover", "proceed", "raise"] = "recover"
+    """What follows where the quorum is not reached: the missing tasks are given to other branches,
+    or it goes on with what has arrived, or the run fails."""
     minimum: Annotated[int, Field(strict=True, ge=0)] = 1
     """The fewest tasks to go on with."""
+
+
+class SyncPoint(_Table):
+    """A sync point of the brief's own: some of the tasks meet there, before all do.
+
+    A task that depends on all of them begins once it has opened.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+    """What the report calls it."""
+    tasks: Annotated[tuple[str, ...], _SomeItem]
+    """The tasks that meet there; a task meets others at one sync point before the last."""
+    quorum: Quorum | None = None
+    """As in `[join]`, of its own tasks."""
+    grace: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    """As in `[join]`."""
+    timeout: _Seconds | None = None
+    """Seconds after which it opens with what has arrived; by default it waits for as long as the
+    last one does."""
 
 
 class Brief(_Table):
@@ -124,6 +166,12 @@ class Brief(_Table):
     """The tasks, in the order of the file."""
     join: JoinPolicy = JoinPolicy()
     """The policy of the sync point that gathers the tasks."""
+    sync_points: tuple[SyncPoint, ...] = ()
+    """Sync points before that one."""
+
+    def sync_point_of(self, task: str) -> str:
+        """The sync point at which a task meets others before all meet; empty if there is none."""
+        return next((point.name for point in self.sync_points if task in point.tasks), "")
 
 
 def load_brief(path: str | Path) -> Brief:
@@ -181,14 +229,19 @@ def _faults_of_form(raw: dict[str, Any]) -> list[_Fault]:
 
 
 def _said(loc: _Place, kind: str, message: str) -> _Fault:
-    if loc[:2] == ("join", "quorum"):
+    place = loc[:2] if loc[0] == "join" else loc[:3]
+    if place[-1] == "quorum":
         # The union has an error for each of its members; together they say less than this.
-        return ("join", "quorum"), (
+        return place, (
             'must be "all", "any", a count of 1 or more, a share above 0.0 and up to 1.0, '
             "or a table of positive weights by task"
         )
     if kind == "extra_forbidden":
-        models: dict[str | int, type[BaseModel]] = {"tasks": Task, "join": JoinPolicy}
+        models: dict[str | int, type[BaseModel]] = {
+            "tasks": Task,
+            "join": JoinPolicy,
+            "sync_points": SyncPoint,
+        }
         model = models.get(loc[0], Brief) if loc[1:] else Brief
         return loc, f"unknown key; known are {', '.join(model.model_fields)}"
     if kind == "missing":
@@ -216,7 +269,34 @@ def _faults_of_references(raw: dict[str, Any]) -> list[_Fault]:
         elif isinstance(name, str):
             seen[name] = i
         faults += [((*("tasks", i), *place), said) for place, said in _faults_of_task(task, ids)]
-    return [*faults, *_cycles(tasks), *_faults_of_quorum(raw.get("join"), ids)]
+    faults += [*_cycles(tasks), *_faults_of_quorum(("join",), raw.get("join"), ids)]
+    return [*faults, *_faults_of_sync_points(raw.get("sync_points"), ids)]
+
+
+def _faults_of_sync_points(tables: Any, ids: list[str]) -> list[_Fault]:
+    faults: list[_Fault] = []
+    names: dict[str, int] = {}
+    met: dict[str, str] = {}
+    points = [
+        (i, point)
+        for i, point in enumerate(tables if isinstance(tables, list) else [])
+        if isinstance(point, dict)
+    ]
+    for i, point in points:
+        place: _Place = ("sync_points", i)
+        name, own = str(point.get("name", "")), _strings(point.get("tasks"))
+        if name in names or name == "gather":
+            by = f"sync_points[{names[name]}]" if name in names else "the last one, of all tasks,"
+            faults.append(((*place, "name"), f'"{name}" is the name of {by} already'))
+        names.setdefault(name, i)
+        for j, task in enumerate(own):
+            if task not in ids:
+                faults.append(((*place, "tasks", j), f'unknown task "{task}"'))
+            elif task in met:
+                faults.append(((*place, "tasks", j), f'"{task}" meets others at "{met[task]}"'))
+            met.setdefault(task, name)
+        faults += _faults_of_quorum(place, point, own)
+    return faults
 
 
 def _faults_of_task(task: Mapping[str, Any], ids: list[str]) -> list[_Fault]:
@@ -272,9 +352,9 @@ def _way_back(start: str, needs: Mapping[str, list[str]]) -> list[str] | None:
     return None
 
 
-def _faults_of_quorum(join: Any, ids: list[str]) -> list[_Fault]:
+def _faults_of_quorum(table: _Place, join: Any, ids: list[str]) -> list[_Fault]:
     quorum = join.get("quorum") if isinstance(join, dict) else None
-    place: _Place = ("join", "quorum")
+    place: _Place = (*table, "quorum")
     if isinstance(quorum, dict):
         weights = [weight for weight in quorum.values() if isinstance(weight, int | float)]
         faults: list[_Fault] = [
@@ -312,6 +392,8 @@ class _Lines:
                 start = self._header(r"\[\[\s*tasks\s*\]\]", i)
             case ("join", *rest):
                 start = self._header(r"\[\s*join\s*\]", 0)
+            case ("sync_points", int(i), *rest):
+                start = self._header(r"\[\[\s*sync_points\s*\]\]", i)
             case _:
                 start, rest = -1, list(place)
         if start is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from plait.codec import RecordedError
 from plait.errors import PlaitError
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ __all__ = [
     "ResearchError",
     "SpecialistError",
     "TableError",
+    "ThrottledError",
+    "is_overload",
+    "is_permanent",
+    "name_of_error",
 ]
 
 
@@ -59,3 +64,52 @@ class DeadlineError(SpecialistError):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(f"not done within its deadline of {seconds:g} s")
+
+
+class ThrottledError(SpecialistError):
+    """What a specialist calls upon is overloaded (HTTP 429, say).
+
+    `retry_after` is the seconds that it asks to be left alone for, if it said so.
+    """
+
+    def __init__(self, said: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        wait = "" if retry_after is None else f"; it asks for {retry_after:g} s of rest"
+        super().__init__(f"{said}{wait}")
+
+
+_PERMANENT = (MissingSourceError, TableError, ResearchError)
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether the same task would fail in the same way again, whoever does it.
+
+    So it is with what the brief's sources have not. An exception that was read back from a journal
+    is known by its name.
+    """
+    if isinstance(error, RecordedError):
+        return name_of_error(error) in {type_.__name__ for type_ in _PERMANENT}
+    return isinstance(error, _PERMANENT)
+
+
+def is_overload(error: BaseException) -> bool:
+    """Whether somebody was asked too much: a `ThrottledError`, or HTTP 429 or 503.
+
+    Clients of HTTP have that number at `status_code`, `status`, or those of `response`.
+    """
+    if isinstance(error, ThrottledError):
+        return True
+    if isinstance(error, RecordedError):
+        return name_of_error(error) == ThrottledError.__name__
+    for owner in (error, getattr(error, "response", None)):
+        for name in ("status_code", "status"):
+            if getattr(owner, name, None) in (429, 503):
+                return True
+    return False
+
+
+def name_of_error(error: BaseException) -> str:
+    """The name of an exception's class, without its module; also of one read from a journal."""
+    if isinstance(error, RecordedError):
+        return error.type.rpartition(".")[2]
+    return type(error).__name__

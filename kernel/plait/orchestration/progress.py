@@ -7,25 +7,29 @@ can be told what was finished before, of a run that is resumed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from plait.events import (
     BranchForked,
+    Emitted,
     Event,
     JournalEvent,
     NodeCompleted,
     NodeFailed,
-    NodeStarted,
     Outcome,
     SyncPointOpened,
     format_path,
 )
-from plait.orchestration.brief import Brief, Task
+from plait.orchestration.branches import branch_of
+from plait.orchestration.brief import Brief
+from plait.orchestration.crew import Began
 from plait.orchestration.merge import Absence, Gathering, absences_of, gathering_of, reason_of
 from plait.orchestration.report import Report, partial_report
 from plait.orchestration.results import BranchResult
+from plait.orchestration.settings import Settings
+from plait.orchestration.state import current_results
 
 __all__ = ["Progress", "Status", "TaskProgress"]
 
@@ -42,6 +46,8 @@ class TaskProgress:
     """What its branch does, or what became of it."""
     branch: str = ""
     """The path of its branch, once there is one."""
+    by: str = ""
+    """Who does it: `technical`, `primary`, ..."""
     remark: str = ""
     """The result in a few words, or the reason why there is none."""
     started: float | None = None
@@ -62,10 +68,12 @@ class Progress:
 
     brief: Brief
     """What is being carried out."""
+    settings: Settings = field(default_factory=Settings)
+    """The settings of the run."""
     tasks: dict[str, TaskProgress] = field(default_factory=dict)
     """Every task, by id, in the order of the brief."""
     results: list[BranchResult] = field(default_factory=list)
-    """What is finished, in the order in which it was."""
+    """What is finished: the best result of each task, in the order in which they came."""
     gathering: Gathering | None = None
     """How the sync point opened, once it has."""
     _branches: dict[str, str] = field(default_factory=dict)
@@ -78,7 +86,6 @@ class Progress:
 
     def recall(
         self,
-        assigned: Mapping[str, Task],
         results: Iterable[BranchResult],
         journal: Iterable[JournalEvent],
         outcome: Outcome | None,
@@ -86,19 +93,17 @@ class Progress:
         """Take in what was finished before a run is resumed.
 
         Args:
-            assigned: the task of each branch, by the branch's path as people write it.
             results: what is finished.
-            journal: the events of the thread, which say what failed.
-            outcome: what the sync point reported, if it has opened.
+            journal: the events of the thread, which say who did what, and what failed.
+            outcome: what the sync point reported last, if it has opened.
         """
-        self._assign(assigned)
-        for result in results:
-            self._took(result, result.seconds)
-        for event in journal:  # what a branch wrote that failed is in no state
+        for event in journal:
             if isinstance(event, NodeCompleted):
-                self._assign(_assigned(event))
+                self._sent(event)
             elif isinstance(event, NodeFailed):
                 self._failed(event)
+        for result in results:
+            self._took(result, result.seconds)
         if outcome is not None:
             self._gathered(outcome)
 
@@ -107,14 +112,10 @@ class Progress:
         match event:
             case BranchForked():
                 return self._forked(event)
-            case NodeStarted(node="research" | "analysis"):
-                return self._began(event)
-            case NodeCompleted(node="take_research" | "take_analysis"):
-                # A fork has told of it before, but not to a run that was cut off after that.
-                self._assign(_assigned(event))
-                return None
-            case NodeCompleted(node="research" | "analysis"):
-                return self._finished(event)
+            case Emitted(value=Began() as began):
+                return self._began(began)
+            case NodeCompleted():
+                return self._completed(event)
             case NodeFailed():
                 return self._failed(event)
             case SyncPointOpened():
@@ -149,35 +150,54 @@ class Progress:
         known = [child for child in event.children if child.id in self.tasks]
         for child in known:
             assert child.id is not None, "it is among the tasks"
-            self._belongs(format_path(child.branch), child.id)
+            self._belongs(format_path(child.branch), child.id, child.node)
         return f"{event.node}: {len(known)} branches" if known else None
 
-    def _assign(self, assigned: Mapping[str, Task]) -> None:
-        for branch, task in assigned.items():
-            self._belongs(branch, task.id)
+    def _sent(self, event: NodeCompleted) -> None:
+        """Who does what, from the journal: children are numbered in the order of their targets."""
+        sent = [target.id for target in event.targets if target.id in self.tasks]
+        if event.node != "parallel_coordinator" or not sent:
+            return
+        first = len({name for name in self._branches if name.count(".") == len(event.branch)})
+        for i, target in enumerate(event.targets):
+            if target.id in self.tasks:
+                self._belongs(format_path((*event.branch, first + i)), target.id, target.node)
 
-    def _belongs(self, branch: str, name: str) -> None:
+    def _belongs(self, branch: str, name: str, node: str) -> None:
         self._branches[branch] = name
-        self.tasks[name].branch = branch
+        task = self.tasks[name]
+        task.branch, task.by = branch, branch_of(node) or ""
+        if task.status != "waiting":  # it is done again
+            task.status, task.started, task.seconds = "waiting", None, None
 
-    def _task_of(self, event: NodeStarted | NodeCompleted | NodeFailed) -> TaskProgress | None:
+    def _task_of(self, event: NodeCompleted | NodeFailed) -> TaskProgress | None:
         name = self._branches.get(format_path(event.branch))
         return None if name is None else self.tasks[name]
 
-    def _began(self, event: NodeStarted) -> str:
-        task = self._task_of(event)
-        assert task is not None, "its branch was assigned a task"
-        task.status, task.remark, task.started = "working", "", event.at
-        return f"{task.task}: begins (branch {task.branch})"
+    def _began(self, began: Began) -> str:
+        task = self.tasks[began.task]
+        task.status, task.remark, task.started = "working", "", began.at
+        return f"{task.task}: begins (branch {task.branch}, {task.by})"
+
+    def _completed(self, event: NodeCompleted) -> str | None:
+        if branch_of(event.node) is not None:
+            return self._finished(event)
+        if event.node not in ("task_analyzer", "sync_point_manager", "load_balancer"):
+            return None
+        for name, wrote in event.writes:
+            if name == "messages":
+                return f"{event.node}: {wrote[0].text}"
+        return None
 
     def _finished(self, event: NodeCompleted) -> str:
         (result,) = (
             result for channel, wrote in event.writes if channel == "results" for result in wrote
         )
-        return self._took(result, event.at - event.started)
+        task = self.tasks[result.task]
+        return self._took(result, event.at - (task.started or event.started))
 
     def _took(self, result: BranchResult, seconds: float) -> str:
-        self.results.append(result)
+        self.results[:] = current_results([*self.results, result])
         found = (
             f"{len(result.findings)} findings"
             if result.type == "research"
@@ -212,11 +232,6 @@ class Progress:
             if task.status in ("waiting", "working"):
                 self._ended(task, absence.status, absence.reason, task.elapsed())
         return gathering
-
-
-def _assigned(event: NodeCompleted) -> Mapping[str, Task]:
-    assigned: Mapping[str, Task] = dict(event.writes).get("assigned", {})
-    return assigned
 
 
 _ENDED = {"interrupted": "was interrupted", "failed": "failed"}

@@ -62,6 +62,7 @@ def research(
     *,
     focus: str = "",
     already: Collection[str] = (),
+    depth: int = 1,
 ) -> Answer:
     """Search documents for the passages that answer a question.
 
@@ -72,6 +73,8 @@ def research(
         focus: words that lift a passage that has them, without being asked for: they rank, but a
             passage with them alone does not match, and they do not count as coverage.
         already: quotes that are not to be given again.
+        depth: how thoroughly to search. Beyond 1, so many times as many passages may be quoted, and
+            for each term that none of them has, the best passage that has it comes first.
 
     Raises:
         ResearchError: this Python's SQLite was built without FTS5, or the question has no terms.
@@ -85,7 +88,8 @@ def research(
         check()
         ranked = _ranked(index, asked, [t for t in terms(focus) if t not in asked])
         check()
-        chosen = _choose(ranked, passages, already)
+        needed = _rare(index, asked, ranked, depth)
+        chosen = _choose(ranked, passages, already, depth, needed)
         covered = [term for term in asked if _has(index, term, [row for row, _ in chosen])]
     scores = [score for _, score in ranked]
     findings = tuple(_finding(passages[row], score) for row, score in chosen)
@@ -163,30 +167,49 @@ def _has(index: sqlite3.Connection, term: str, rows: Sequence[int]) -> bool:
     return not matching.isdisjoint(rows)
 
 
+def _rare(
+    index: sqlite3.Connection, asked: Sequence[str], ranked: Sequence[tuple[int, float]], depth: int
+) -> list[tuple[int, float]]:
+    """For a deeper search, the best passage for each term that the best ones have not."""
+    needed: list[tuple[int, float]] = []
+    if depth > 1:
+        best = [row for row, _ in ranked[: _LIMIT * depth]]
+        for term in asked:
+            if not _has(index, term, best):
+                having = _bm25(index, [term])
+                needed += [(row, score) for row, score in ranked if row in having][:1]
+    return needed
+
+
 def _choose(
-    ranked: Sequence[tuple[int, float]], passages: Sequence[Passage], already: Collection[str]
+    ranked: Sequence[tuple[int, float]],
+    passages: Sequence[Passage],
+    already: Collection[str],
+    depth: int,
+    needed: Sequence[tuple[int, float]],
 ) -> list[tuple[int, float]]:
     """The best few, so that several documents can speak: none more than twice, and nothing twice.
 
-    A description of a distribution speaks for that distribution, and so once.
+    A description of a distribution speaks for that distribution, and so once. What is needed comes
+    before what is good.
     """
     chosen: list[tuple[int, float]] = []
     said = {_folded(quote) for quote in already}
     quoted: Counter[str] = Counter()
-    for row, score in ranked:
-        if score < _LEAST_PART_OF_BEST * ranked[0][1]:
+    for row, score in (*needed, *ranked):
+        if score < _LEAST_PART_OF_BEST * ranked[0][1] and (row, score) not in needed:
             break
         passage = passages[row]
         words = _folded(passage.text)
-        most = 1 if passage.document.kind == "dist" else _PER_DOCUMENT
+        most = 1 if passage.document.kind == "dist" else _PER_DOCUMENT * depth
         if words in said or quoted[passage.document.name] == most:
             continue
         said.add(words)
         quoted[passage.document.name] += 1
         chosen.append((row, score))
-        if len(chosen) == _LIMIT:
+        if len(chosen) == _LIMIT * depth:
             break
-    return chosen
+    return sorted(chosen, key=lambda item: -item[1])
 
 
 def _folded(text: str) -> str:

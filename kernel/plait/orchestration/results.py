@@ -75,6 +75,10 @@ class BranchResult(_Record):
     """The documents that the result rests on, with their shares of it, which sum to 1; or none."""
     notes: tuple[str, ...] = ()
     """What a reader must know to trust the result as far as it goes."""
+    branch: str = ""
+    """The branch that did it: `technical`, `primary`, ...; empty outside an orchestrator."""
+    round: Annotated[int, Field(ge=0)] = 0
+    """0, or the number of the revision that it is from."""
 
     @property
     def empty(self) -> bool:

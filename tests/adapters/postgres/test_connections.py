@@ -119,7 +119,7 @@ async def test_no_more_connections_are_made_than_allowed(schema: str) -> None:
     backend = PostgresBackend(database(application_name=schema), schema=schema, pool_size=3)
     async with anyio.create_task_group() as group:
         for number in range(40):
-            group.start_soon(backend.acquire, f"{number}", "me", 60, "graph")
+            group.start_soon(backend.thread, f"{number}")
     count = await session(
         backend, f"count(*) from pg_stat_activity where application_name = '{schema}'"
     )

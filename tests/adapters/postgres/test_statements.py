@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -49,8 +50,21 @@ async def everything(backend: PostgresBackend, thread_id: str, text: str) -> Non
     await backend.save_plan(text, data)
     assert await backend.load_plan(text) == data
     await backend.release(*key, text)
+    await both_at_once(backend, [f"{number} of {thread_id}" for number in (1, 2)], text)
     assert await backend.delete(f"fork of {thread_id}")
     assert await backend.delete(thread_id)
+
+
+async def both_at_once(backend: PostgresBackend, names: list[str], text: str) -> None:
+    grants = await asyncio.gather(*[backend.acquire(name, text, 60, text) for name in names])
+    epochs = [(name, grant.epoch) for name, grant in zip(names, grants, strict=True)]
+    assert await backend.append([Record(*each, 1, text.encode()) for each in epochs]) == set()
+    await asyncio.gather(*[backend.release(*each, text) for each in epochs])
+    for name in names:
+        row = await backend.thread(name)
+        assert row is not None
+        assert (row.holder, row.status, row.graph, row.position) == (None, text, text, 1)
+        assert await backend.delete(name)
 
 
 @settings(
@@ -107,11 +121,13 @@ async def test_no_statement_reads_a_whole_table(
     statements = Statements(schema)
     for name in (
         "acquire",
+        "acquire_new",
         "append",
         "append_one",
         "fork",
         "read",
         "release",
+        "release_all",
         "renew",
         "thread",
         "threads",

@@ -36,17 +36,26 @@ SCHEMA = fresh_schema()
 TENANTS = itertools.count()
 
 
+class Leases(NamedTuple):
+    """The epochs of those that are held."""
+
+    epoch: int
+    """Of the thread t."""
+    other: int
+    """Of the thread u."""
+
+
 class Case(NamedTuple):
     """A method that is called while a fault strikes."""
 
-    call: Callable[[PostgresBackend, Grant], Awaitable[Any]]
+    call: Callable[[PostgresBackend, Leases], Awaitable[Any]]
     check: Callable[[PostgresBackend, Any], Awaitable[None]]
     """What holds after it has returned, whatever went before."""
     steps: int = 1
     """How many calls of the backend it is, each of which has the whole time."""
 
 
-def records(grant: Grant, *positions: int) -> list[Record]:
+def records(grant: Leases, *positions: int) -> list[Record]:
     return [Record("t", grant.epoch, position, b"%d" % position) for position in positions]
 
 
@@ -54,7 +63,7 @@ async def positions(backend: PostgresBackend, thread_id: str = "t") -> list[int]
     return [row.position for row in await backend.read(thread_id, 0)]
 
 
-async def transact(backend: PostgresBackend, grant: Grant) -> bool:
+async def transact(backend: PostgresBackend, grant: Leases) -> bool:
     if 5 in await positions(backend):  # as the contract says: look for the records
         return True
     async with backend.transaction() as transaction:
@@ -82,6 +91,35 @@ async def leased(backend: PostgresBackend, grant: Grant) -> None:
     assert row is not None
     assert row.holder == "me"
     assert await backend.append([Record("new", grant.epoch, 1, b"")]) == set()
+
+
+SEVERAL = ("new", "newer")
+"""Threads that are leased at the same time."""
+
+
+async def acquire_several(backend: PostgresBackend, _: Leases) -> list[Grant]:
+    return await asyncio.gather(*[backend.acquire(name, "me", 60, "graph") for name in SEVERAL])
+
+
+async def leased_several(backend: PostgresBackend, grants: list[Grant]) -> None:
+    for name, grant in zip(SEVERAL, grants, strict=True):
+        assert grant.thread.thread_id == name
+        position = grant.thread.position + 1
+        assert await backend.append([Record(name, grant.epoch, position, b"")]) == set()
+
+
+async def release_several(backend: PostgresBackend, leases: Leases) -> None:
+    await asyncio.gather(
+        backend.release("t", leases.epoch, "suspended"),
+        backend.release("u", leases.other, "completed"),
+    )
+
+
+async def released_several(backend: PostgresBackend, _: None) -> None:
+    for name, status in (("t", "suspended"), ("u", "completed")):
+        row = await backend.thread(name)
+        assert row is not None
+        assert (row.holder, row.status) == (None, status)
 
 
 async def renewed(backend: PostgresBackend, lost: set[str]) -> None:
@@ -142,8 +180,10 @@ CASES = {
     "append": Case(lambda b, g: b.append(records(g, 5, 6)), appended),
     "append one": Case(lambda b, g: b.append(records(g, 5)), appended_one),
     "acquire": Case(lambda b, _: b.acquire("new", "me", 60, "graph"), leased),
+    "acquire several": Case(acquire_several, leased_several),
     "renew": Case(lambda b, g: b.renew([("t", g.epoch)], 6000), renewed),
     "release": Case(lambda b, g: b.release("t", g.epoch, "suspended"), released),
+    "release several": Case(release_several, released_several),
     "read": Case(lambda b, _: b.read("t", 0), read),
     "save_snapshot": Case(lambda b, g: b.save_snapshot("t", g.epoch, 4, b"state"), kept),
     "load_snapshot": Case(lambda b, _: b.load_snapshot("t", 3), loaded),
@@ -168,7 +208,9 @@ class Scene:
             self.backend = PostgresBackend(
                 self.proxy.url, tenant=self.tenant, schema=SCHEMA, timeout=TIMEOUT
             )
-            self.grant = await self.direct.acquire("t", "me", 60, "graph")
+            t, u = [await self.direct.acquire(name, "me", 60, "graph") for name in "tu"]
+            self.grant = Leases(t.epoch, u.epoch)
+            await self.direct.append([Record("u", u.epoch, 1, b"")])
             await self.direct.append(records(self.grant, 1, 2, 3, 4))
             await self.direct.save_snapshot("t", self.grant.epoch, 2, b"two")
             old = await self.direct.acquire("old", "me", 0, "graph")

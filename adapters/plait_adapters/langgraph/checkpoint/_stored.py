@@ -261,7 +261,7 @@ class StoredSaver(BaseCheckpointSaver[str]):
         self,
         config: Config | None,
         *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        filter: dict[str, Any] | None = None,
         before: Config | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
@@ -276,7 +276,7 @@ class StoredSaver(BaseCheckpointSaver[str]):
         self,
         config: Config | None,
         *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        filter: dict[str, Any] | None = None,
         before: Config | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:

@@ -48,7 +48,7 @@ class SaverInterface(Generic[V]):
         self,
         config: Config | None,
         *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        filter: dict[str, Any] | None = None,
         before: Config | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
@@ -149,7 +149,7 @@ class SaverInterface(Generic[V]):
         self,
         config: Config | None,
         *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        filter: dict[str, Any] | None = None,
         before: Config | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:

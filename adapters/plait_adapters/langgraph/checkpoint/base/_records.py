@@ -198,7 +198,7 @@ def create_checkpoint(
     channels: Mapping[str, Any] | None,
     step: int,
     *,
-    id: str | None = None,  # noqa: A002 - LangGraph's name
+    id: str | None = None,
 ) -> Checkpoint:
     """A checkpoint that follows another one.
 

@@ -108,7 +108,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
         self,
         config: Config | None,
         *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        filter: dict[str, Any] | None = None,
         before: Config | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
@@ -366,7 +366,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
         self,
         config: Config | None,
         *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        filter: dict[str, Any] | None = None,
         before: Config | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:

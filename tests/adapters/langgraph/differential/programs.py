@@ -1,0 +1,229 @@
+"""Random programs as plain data, and the strategies that write them.
+
+A program is a graph and a session with it. It names no library: ``build.py`` builds the graph from
+the modules of one, ``session.py`` carries the session out and records what happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from hypothesis import strategies as st
+
+END = "__end__"
+PLAIN, NUMBERS = ("last", "brief", "free"), ("peak", "merged", "any")
+CHANNELS = (*PLAIN, *NUMBERS)
+"""What nodes write besides ``log`` and ``ticks``, which every node writes."""
+
+Form: TypeAlias = Literal["dict", "command", "list", "none"]
+Schema: TypeAlias = Literal["typeddict", "dataclass", "pydantic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """One target of a router or a Command."""
+
+    to: str
+    payload: int | None = None
+    """If given, it is a Send with this number in its argument."""
+
+
+Choices: TypeAlias = tuple[tuple[Go, ...], ...]
+"""Which targets: the entry at the number of nodes that have run, modulo the length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node does in each of its calls."""
+
+    name: str
+    writes: tuple[tuple[str, int], ...] = ()
+    form: Form = "dict"
+    goes: Choices = ()
+    """If any, its Command goes there."""
+    parent: Choices = ()
+    """If any, its Command goes there in the graph around this one."""
+    asks: int = 0
+    """How many interrupts it makes."""
+    fails: int = 0
+    """How many of its first calls (for each payload) fail."""
+    tries: int = 1
+    """Attempts by its retry policy; 1: it has none."""
+    defer: bool = False
+    emits: int = 0
+    """How many values it writes to the custom stream."""
+    cached: bool = False
+    inner: Shape | None = None
+    """If given, the node is this graph."""
+    called: bool = False
+    """The inner graph is called by a function instead of being the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A conditional edge."""
+
+    source: str
+    choices: Choices
+    mapped: bool = False
+    """Its targets are declared, under other names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A graph."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[tuple[tuple[str, ...], str], ...]
+    """From one or several sources (then it waits for all) to a target."""
+    routers: tuple[Router, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    """Nodes before and after which it stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One call from outside."""
+
+    kind: Literal["run", "go_on", "answer", "answer_all", "command", "update", "replay", "fork"]
+    number: int = 0
+    """The input, the answer, or how far back in the history."""
+    node: str | None = None
+    """Update as this node; go to it by a Command."""
+    modes: tuple[str, ...] = ()
+    """Stream these modes; none: invoke."""
+    subgraphs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A graph and a session with it."""
+
+    shape: Shape
+    acts: tuple[Act, ...]
+    kept: bool = True
+    """It has a checkpointer."""
+    sync: bool = False
+    """Its nodes are plain functions, and it is called from plain code."""
+    schema: Schema = "typeddict"
+    durability: str | None = None
+    limit: int = 12
+    """The recursion limit."""
+
+
+# -- strategies -------------------------------------------------------------------------------
+
+_numbers = st.integers(0, 3)
+
+
+def _choices(draw: Any, names: list[str], *, most: int = 3) -> Choices:
+    go = st.builds(Go, st.sampled_from([*names, END]), st.none() | _numbers).map(
+        lambda each: Go(END) if each.to == END else each
+    )
+    row = st.lists(go, min_size=1, max_size=most).map(tuple)
+    return tuple(draw(st.lists(row, min_size=1, max_size=3)))
+
+
+def _rarely(draw: Any, chance: int = 5) -> bool:
+    """True once in so many times; shrinks to False."""
+    return bool(draw(st.integers(0, chance - 1)) == chance - 1)
+
+
+@st.composite
+def shapes(
+    draw: Any, *, depth: int = 1, sync: bool = False, kept: bool = True, prefix: str = ""
+) -> Shape:
+    """A graph of up to six nodes, with up to ``depth`` levels of graphs within."""
+    size = draw(st.integers(1, 6 if not prefix else 3))
+    names = [f"{prefix}{'abcdef'[i]}" for i in range(size)]
+    nodes = []
+    for name in names:
+        written = draw(st.lists(st.tuples(st.sampled_from(CHANNELS), _numbers), max_size=2))
+        fails = draw(st.integers(1, 2)) if _rarely(draw, 8) else 0
+        tries = draw(st.integers(1, 3)) if fails else 1
+        inner = None
+        if depth and _rarely(draw, 5):
+            inner = draw(shapes(depth=depth - 1, sync=sync, kept=kept, prefix=name))
+        node = Node(
+            name,
+            writes=tuple(dict(written).items()),
+            form=draw(st.sampled_from(["dict", "dict", "command", "list", "none"])),
+            goes=_choices(draw, names, most=2) if _rarely(draw, 6) else (),
+            parent=_choices(draw, ["a", "b"], most=1) if prefix and _rarely(draw, 6) else (),
+            asks=draw(st.integers(1, 2)) if kept and _rarely(draw, 6) else 0,
+            # A thread that fails beside others ends when it likes: only retried failures there.
+            fails=fails,
+            tries=max(tries, fails + 1) if sync and fails else tries,
+            defer=_rarely(draw, 8),
+            emits=1 if _rarely(draw, 6) else 0,
+            cached=_rarely(draw, 12),
+            inner=inner,
+            called=inner is not None and draw(st.booleans()),
+        )
+        nodes.append(node)
+    edges: list[tuple[tuple[str, ...], str]] = [(("__start__",), names[0])]
+    routers = []
+    for index, name in enumerate(names):
+        later = [*names[index + 1 :], END]
+        kind = draw(st.sampled_from(["edge", "edge", "fan", "router", "wait", "nothing"]))
+        if kind == "edge":
+            edges.append(((name,), draw(st.sampled_from(later))))
+        elif kind == "fan":
+            targets = draw(st.lists(st.sampled_from(later), min_size=1, max_size=3, unique=True))
+            edges += [((name,), target) for target in targets]
+        elif kind == "router":
+            routers.append(Router(name, _choices(draw, names), mapped=draw(st.booleans())))
+        elif kind == "wait" and index:
+            others = draw(
+                st.lists(st.sampled_from(names[:index]), min_size=1, max_size=2, unique=True)
+            )
+            edges.append(((*others, name), draw(st.sampled_from(later))))
+    if _rarely(draw, 5):
+        routers.append(Router("__start__", _choices(draw, names), mapped=draw(st.booleans())))
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    if kept and not prefix:
+        before = (draw(st.sampled_from(names)),) if _rarely(draw, 8) else ()
+        after = (draw(st.sampled_from(names)),) if _rarely(draw, 8) else ()
+    return Shape(tuple(nodes), tuple(edges), tuple(routers), before, after)
+
+
+_modes = st.sampled_from(
+    [
+        (),
+        ("values",),
+        ("updates",),
+        ("values", "updates"),
+        ("updates", "custom"),
+        ("tasks", "checkpoints"),
+        ("debug",),
+    ]
+)
+
+
+@st.composite
+def programs(draw: Any, *, sync: bool | None = None) -> Program:
+    """A program: mostly kept by a checkpointer, and then with up to four calls from outside."""
+    plain = draw(st.booleans()) if sync is None else sync
+    kept = not _rarely(draw, 4)
+    shape = draw(shapes(sync=plain, kept=kept))
+    names = [node.name for node in shape.nodes]
+    stream = {"modes": _modes, "subgraphs": st.booleans()}
+    acts = [draw(st.builds(Act, st.just("run"), _numbers, **stream))]
+    if kept:
+        kinds = st.sampled_from(
+            ["go_on", "answer", "answer_all", "run", "command", "update", "replay", "fork"]
+        )
+        more = st.builds(Act, kinds, _numbers, st.none() | st.sampled_from(names), **stream)
+        acts += draw(st.lists(more, max_size=4))
+    return Program(
+        shape,
+        tuple(acts),
+        kept,
+        plain,
+        draw(st.sampled_from(["typeddict", "typeddict", "dataclass", "pydantic"])),
+        draw(st.sampled_from([None, "sync", "async", "exit"])) if kept else None,
+        draw(st.sampled_from([9, 9, 4])),
+    )

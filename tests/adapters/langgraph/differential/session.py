@@ -1,0 +1,267 @@
+"""Carries out the session of a program with one library, and records what is to be compared.
+
+A record is plain data. Ids and times differ from run to run and are left out; which checkpoint a
+checkpoint follows is its parent's place in the history. What nodes of one superstep send to a
+stream arrives in the order in which they finish, which is no part of the semantics: it is sorted
+within the step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import pydantic
+
+from tests.adapters.langgraph.differential.build import Library, World, build, schema_of
+from tests.adapters.langgraph.differential.programs import Act, Program
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{32}\b")
+_TIMES = {"ts", "timestamp", "created_at", "node_first_attempt_time"}
+
+
+class Recorder:
+    """Makes values comparable."""
+
+    def plain(self, value: Any) -> Any:
+        """The value as plain data, without its ids."""
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, str):
+            return _ID.sub("id", str(value))
+        if isinstance(value, Mapping):
+            return {
+                self.plain(str(key)): self.plain(each)
+                for key, each in value.items()
+                if key not in _TIMES
+            }
+        if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+            return [self.plain(each) for each in value]
+        if isinstance(value, (set, frozenset)):
+            return sorted(self.plain(each) for each in value)
+        if isinstance(value, BaseException):
+            return self.error(value)
+        if isinstance(value, pydantic.BaseModel):
+            return {"class": type(value).__name__, **self.plain(value.model_dump())}
+        if hasattr(value, "_asdict"):
+            return {"class": type(value).__name__, **self.plain(value._asdict())}
+        if type(value).__name__ == "Interrupt":
+            return {
+                "class": "Interrupt",
+                "value": self.plain(value.value),
+                "id": self.plain(value.id),
+            }
+        if hasattr(value, "__dataclass_fields__"):
+            facts = {name: getattr(value, name) for name in value.__dataclass_fields__}
+            return {"class": type(value).__name__, **self.plain(facts)}
+        return self.plain(repr(value))
+
+    def error(self, error: BaseException) -> Any:
+        """An error by its type, and by the code in its message if it has one."""
+        code = re.search(r"troubleshooting/errors/(\w+)", str(error))
+        return ["raised", type(error).__name__, *([code[1]] if code else [])]
+
+    def stream(self, chunks: list[Any], modes: tuple[str, ...], *, subgraphs: bool) -> Any:
+        """What was streamed, by namespace."""
+        by_place: defaultdict[str, list[Any]] = defaultdict(list)
+        for chunk in chunks:
+            namespace: Any = ()
+            rest = chunk
+            if subgraphs:
+                namespace, *others = chunk
+                rest = tuple(others) if len(others) > 1 else others[0]
+            mode, data = rest if len(modes) > 1 else (modes[0], rest)
+            by_place["|".join(namespace)].append([mode, data])
+        # Calls of one graph side by side are told apart by ids, which are left out afterwards.
+        told = [[self.plain(place), self._settled(found)] for place, found in by_place.items()]
+        return sorted(told, key=repr)
+
+    def _settled(self, found: list[list[Any]]) -> list[Any]:
+        """Sorted between what ends a superstep: values and checkpoints."""
+        settled: list[Any] = []
+        step: list[Any] = []
+        for mode, data in found:
+            entry = [mode, self.plain(data)]
+            if mode in {"values", "checkpoints"} or data.get("type") == "checkpoint":
+                settled += [*sorted(step, key=repr), entry]
+                step = []
+            else:
+                step.append(entry)
+        return [*settled, *sorted(step, key=repr)]
+
+    def history(self, snapshots: list[Any]) -> Any:
+        """Snapshots, and which of them each follows."""
+        ids = [each.config["configurable"]["checkpoint_id"] for each in snapshots]
+        parents = [
+            ids.index(each.parent_config["configurable"]["checkpoint_id"])
+            if each.parent_config
+            else None
+            for each in snapshots
+        ]
+        return [[*each] for each in zip(map(self.snapshot, snapshots), parents, strict=True)]
+
+    def snapshot(self, snapshot: Any) -> Any:
+        """A snapshot of the state: values, what is next, how it came to be, tasks."""
+        metadata = snapshot.metadata or {}
+        return {
+            "values": self.plain(snapshot.values),
+            "next": list(snapshot.next),
+            "step": metadata.get("step"),
+            "source": metadata.get("source"),
+            "first": snapshot.parent_config is None,
+            "tasks": [
+                {
+                    "name": task.name,
+                    "error": self.plain(task.error) and re.sub(r"\(.*", "", str(task.error)),
+                    "interrupts": [self.plain(each.value) for each in task.interrupts],
+                    "result": self.plain(task.result),
+                    "inner": self.snapshot(task.state)
+                    if hasattr(task.state, "values") and hasattr(task.state, "next")
+                    else None,
+                    "path": self.plain(task.path),
+                }
+                for task in snapshot.tasks
+            ],
+            "interrupts": [self.plain(each.value) for each in snapshot.interrupts],
+        }
+
+
+class _Suspending:
+    """A graph by its asynchronous methods."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+        self.invoke, self.stream = graph.ainvoke, graph.astream
+        self.state, self.update = graph.aget_state, graph.aupdate_state
+
+    async def history(self, config: Any) -> list[Any]:
+        return [each async for each in self._graph.aget_state_history(config)]
+
+
+class _Plain:
+    """A graph by its plain methods; what awaits them never suspends."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+
+    async def invoke(self, *given: Any, **keywords: Any) -> Any:
+        return self._graph.invoke(*given, **keywords)
+
+    async def stream(self, *given: Any, **keywords: Any) -> AsyncIterator[Any]:
+        for chunk in self._graph.stream(*given, **keywords):
+            yield chunk
+
+    async def state(self, *given: Any, **keywords: Any) -> Any:
+        return self._graph.get_state(*given, **keywords)
+
+    async def update(self, *given: Any, **keywords: Any) -> Any:
+        return self._graph.update_state(*given, **keywords)
+
+    async def history(self, config: Any) -> list[Any]:
+        return list(self._graph.get_state_history(config))
+
+
+def carry_out(root: str, program: Program) -> list[Any]:
+    """The record of a program with the library of that root."""
+    library, world, recorder = Library(root), World(), Recorder()
+    record: list[Any] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            graph = _compiled(library, world, program)
+        except Exception as error:
+            return [["building", *recorder.error(error)]]
+        if program.sync:
+            session = _session(library, _Plain(graph), program, recorder, record)
+            with suppress(StopIteration):
+                session.send(None)
+                raise AssertionError("a plain method has suspended")
+        else:
+            asyncio.run(_session(library, _Suspending(graph), program, recorder, record))
+    calls = sorted(world.calls.items(), key=str)
+    record.append({f"{name} {payload}": count for (name, payload), count in calls})
+    return record
+
+
+def _compiled(library: Any, world: World, program: Program) -> Any:
+    compiling: dict[str, Any] = {}
+    if program.kept:
+        compiling["checkpointer"] = library.checkpoint__memory.InMemorySaver()
+    if any(node.cached for node in program.shape.nodes):
+        compiling["cache"] = library.cache__memory.InMemoryCache()
+    schema = schema_of(library, program.schema)
+    return build(library, world, program.shape, schema, sync=program.sync, **compiling)
+
+
+def _given(library: Any, act: Act, snapshot: Any) -> Any:
+    """The input of a call."""
+    command = library.types.Command
+    match act.kind:
+        case "run":
+            return {"log": [f"in{act.number}"], "ticks": act.number, "last": act.number}
+        case "answer":
+            return command(resume=act.number)
+        case "answer_all":
+            answers = {each.id: f"{act.number}.{i}" for i, each in enumerate(snapshot.interrupts)}
+            return command(resume=answers)
+        case "command":
+            return command(update={"log": ["outside"]}, goto=[act.node] if act.node else ())
+        case _:
+            return None
+
+
+async def _session(
+    library: Any, graph: Any, program: Program, recorder: Recorder, record: list[Any]
+) -> None:
+    config = {"recursion_limit": program.limit, "configurable": {"thread_id": "1"}}
+    for act in program.acts:
+        try:
+            await _act(library, graph, program, act, config, recorder, record)
+        except Exception as error:
+            record.append(recorder.error(error))
+        if program.kept:
+            try:
+                record.append(recorder.snapshot(await graph.state(config, subgraphs=True)))
+                record.append(recorder.history(await graph.history(config)))
+            except Exception as error:
+                record.append(recorder.error(error))
+
+
+async def _act(
+    library: Any,
+    graph: Any,
+    program: Program,
+    act: Act,
+    config: dict[str, Any],
+    recorder: Recorder,
+    record: list[Any],
+) -> None:
+    snapshot = await graph.state(config) if act.kind == "answer_all" else None
+    if act.kind in ("replay", "fork"):
+        past = await graph.history(config)
+        config = {**past[act.number % len(past)].config, "recursion_limit": program.limit}
+    if act.kind in ("update", "fork"):
+        values = {"log": [f"update{act.number}"], "last": act.number}
+        made = await graph.update(config, values, as_node=act.node)
+        record.append("updated")
+        if act.kind == "update":
+            return
+        config = {**made, "recursion_limit": program.limit}
+    given = _given(library, act, snapshot)
+    keywords: dict[str, Any] = {"durability": program.durability} if program.durability else {}
+    if not act.modes:
+        record.append(recorder.plain(await graph.invoke(given, config, **keywords)))
+        return
+    chunks: list[Any] = []
+    modes: Any = list(act.modes) if len(act.modes) > 1 else act.modes[0]
+    keywords |= {"stream_mode": modes, "subgraphs": act.subgraphs}
+    try:
+        async for chunk in graph.stream(given, config, **keywords):
+            chunks.append(chunk)  # noqa: PERF401 - what came before an error is kept
+    finally:
+        record.append(recorder.stream(chunks, act.modes, subgraphs=act.subgraphs))

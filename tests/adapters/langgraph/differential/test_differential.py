@@ -1,0 +1,82 @@
+"""What LangGraph does with a random program, the facade does: states, streams, history, errors."""
+
+import logging
+import os
+from importlib.util import find_spec
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+pytest.importorskip("langgraph", reason="the facade is compared with LangGraph itself")
+
+from tests.adapters.langgraph.differential.compare import check, first_difference, reference
+from tests.adapters.langgraph.differential.programs import (
+    Act,
+    Node,
+    Program,
+    Shape,
+    programs,
+)
+
+here = pytest.mark.skipif(
+    find_spec("plait_adapters.langgraph.pregel") is None, reason="the engine is not there"
+)
+PROGRAMS = int(os.environ.get("PLAIT_DIFFERENTIAL", "300"))
+FEW = settings(max_examples=PROGRAMS // 3, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Programs go to nodes that are not there; LangGraph logs so."""
+    caplog.set_level(logging.ERROR)
+
+
+@here
+@FEW
+@given(programs(sync=False))
+def test_a_program_that_suspends_does_the_same_on_both(program: Program) -> None:
+    check(program)
+
+
+@here
+@FEW
+@given(programs(sync=True))
+def test_a_program_of_plain_functions_does_the_same_on_both(program: Program) -> None:
+    check(program)
+
+
+def chain(*names: str, asks: int = 0) -> Shape:
+    edges = [((a,), b) for a, b in zip(("__start__", *names), (*names, "__end__"), strict=True)]
+    nodes = [Node(name, writes=(("last", 1),), asks=asks) for name in names]
+    return Shape(tuple(nodes), tuple(edges))
+
+
+def test_the_record_has_what_a_run_gave_and_left() -> None:
+    record = reference(Program(chain("a", "b"), (Act("run", 2),)))
+    result, snapshot, history, calls = record
+    assert result["log"] == ["in2", "a@2", "b@3"]
+    assert snapshot["next"] == []
+    assert [(entry["source"], parent) for entry, parent in history] == [
+        ("loop", 1),
+        ("loop", 2),
+        ("loop", 3),
+        ("input", None),
+    ]
+    assert calls == {"a None": 1, "b None": 1}
+
+
+def test_programs_that_differ_have_records_that_differ() -> None:
+    one, two = Program(chain("a"), (Act("run"),)), Program(chain("b"), (Act("run"),))
+    assert reference(one) != reference(two)
+
+
+def test_the_first_difference_is_found_in_nested_records() -> None:
+    found = first_difference([1, {"a": [2, 3]}], [1, {"a": [2, 4]}])
+    assert found == ("[1]['a'][1]", 3, 4)
+
+
+@pytest.mark.parametrize("modes", [("values",), ("updates", "custom"), ("debug",)])
+def test_a_record_of_an_interrupt_does_not_depend_on_ids(modes: tuple[str, ...]) -> None:
+    acts = (Act("run", 1, modes=modes), Act("answer_all", 2, modes=modes))
+    program = Program(chain("a", "b", asks=1), acts)
+    assert reference(program) == reference(program)
