@@ -117,4 +117,4 @@ async def test_near_means_what_the_index_says(distance: Any, first: str, score: 
 )
 def test_an_index_that_there_is_not_is_refused(index: Any) -> None:
     with pytest.raises(ValueError, match=r"one of|not supported"):
-        PostgresStore(database(), index={"dims": 1, "embed": len, **index})
+        PostgresStore(database(), index=index | {"dims": 1, "embed": len})
