@@ -253,6 +253,21 @@ def test_results_can_be_handed_back_while_everything_else_is_taken() -> None:
     assert run(body) == 1
 
 
+def test_who_hands_back_uses_up_what_is_kept_first() -> None:
+    async def body() -> None:
+        pool = ResourcePool(slots=3, kept_back={"slots": 1})
+        for handing_back in (True, False, False):
+            await pool.reserve(slots=1, timeout=0, handing_back=handing_back)
+        assert pool.free == {"slots": 0}
+
+    run(body)
+
+
+def test_only_a_capacity_can_be_kept_back() -> None:
+    with pytest.raises(ValueError, match="dollars cannot be kept back"):
+        ResourcePool(dollars=2, kept_back={"dollars": 1})
+
+
 def test_all_of_a_unit_cannot_be_kept_back() -> None:
     with pytest.raises(ValueError, match="all of slots"):
         ResourcePool(slots=1, kept_back={"slots": 1})

@@ -6,6 +6,7 @@ take their resources from.
 
 from __future__ import annotations
 
+from plait.agents.adaptive import AdaptiveOrchestrator, AgentsReport, AgentUse
 from plait.agents.agent import (
     Agent,
     AgentClass,
@@ -45,9 +46,13 @@ from plait.agents.specification import (
     ResourceRequirements,
     TaskRequirements,
 )
+from plait.agents.synthesis import SynthesisAgent, SynthesisRequest
+from plait.agents.templates import register_bundled_templates
 from plait.agents.units import Budget, Capacity, Rate
+from plait.agents.validation import ValidationAgent, ValidationRequest
 
 __all__ = [
+    "AdaptiveOrchestrator",
     "Agent",
     "AgentCapability",
     "AgentClass",
@@ -64,6 +69,8 @@ __all__ = [
     "AgentTemplate",
     "AgentTimeoutError",
     "AgentUnfitError",
+    "AgentUse",
+    "AgentsReport",
     "AnalysisSpecialization",
     "Budget",
     "Candidate",
@@ -84,9 +91,14 @@ __all__ = [
     "ResourceUnavailableError",
     "Selection",
     "Specialization",
+    "SynthesisAgent",
+    "SynthesisRequest",
     "SynthesisSpecialization",
     "TaskRecord",
     "TaskRequirements",
     "UnitStatistics",
+    "ValidationAgent",
+    "ValidationRequest",
     "merge_performance",
+    "register_bundled_templates",
 ]

@@ -44,6 +44,7 @@ class AgentFactory:
         templates: by type.
         performance: by type; each task that an agent ends feeds the next selection.
         agents: those that are not retired, by id.
+        news: what is new in `performance` since the last `take_news`.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class AgentFactory:
         self.templates: dict[str, AgentTemplate] = {}
         self.performance: dict[str, Performance] = dict(performance or {})
         self.agents: dict[str, MonitoredAgent] = {}
-        self._news: dict[str, Performance] = {}
+        self.news: dict[str, Performance] = {}
 
     def register_agent_template(
         self,
@@ -181,7 +182,12 @@ class AgentFactory:
             raise AgentCreationError(template.type, faults, error) from error
 
     async def generate_agent_for_task(
-        self, requirements: TaskRequirements, context: Any = None, *, timeout: float | None = None
+        self,
+        requirements: TaskRequirements,
+        context: Any = None,
+        *,
+        timeout: float | None = None,
+        handing_back: bool = False,
     ) -> MonitoredAgent:
         """Make the agent that fits a task best.
 
@@ -189,6 +195,8 @@ class AgentFactory:
             requirements: what the task asks for.
             context: for the agent's class, as `AgentResources.context`.
             timeout: seconds to wait for resources at most; 0 for not at all.
+            handing_back: whether what it holds may come out of what the pool keeps back for those
+                that hand results on.
 
         Raises:
             NoSuitableAgentError: no template has all capabilities that are asked for.
@@ -197,7 +205,8 @@ class AgentFactory:
         """
         selection = self.select(requirements)
         specification = self.specify(requirements, selection)
-        return await self._make(specification, context, timeout, selection)
+        reservation = await self._reserve(specification, timeout, handing_back=handing_back)
+        return self._make(specification, context, reservation, selection)
 
     async def instantiate_agent(
         self,
@@ -205,19 +214,21 @@ class AgentFactory:
         context: Any = None,
         *,
         timeout: float | None = None,
+        handing_back: bool = False,
     ) -> MonitoredAgent:
         """Make an agent as specified; arguments and errors as with `generate_agent_for_task`."""
-        return await self._make(specification, context, timeout, None)
+        self._check(specification)
+        reservation = await self._reserve(specification, timeout, handing_back=handing_back)
+        return self._make(specification, context, reservation, None)
 
-    async def _make(
+    def _make(
         self,
         specification: AgentSpecification,
         context: Any,
-        timeout: float | None,
+        reservation: Reservation | None,
         selection: Selection | None,
     ) -> MonitoredAgent:
-        template = self._template_for(specification)
-        reservation = await self._reserve(specification, timeout)
+        template = self.templates[specification.type]
         try:
             agent = template.class_(specification, AgentResources(self.pool, reservation, context))
         except BaseException as error:
@@ -243,7 +254,7 @@ class AgentFactory:
         self.agents[made.id] = made
         return made
 
-    def _template_for(self, specification: AgentSpecification) -> AgentTemplate:
+    def _check(self, specification: AgentSpecification) -> None:
         template = self.templates.get(specification.type)
         if template is None:
             raise AgentCreationError(
@@ -260,10 +271,9 @@ class AgentFactory:
                 f"its specialization is a {specification.specialization.__class__.__name__}, and "
                 f"must be a {wanted.__name__}",
             )
-        return template
 
     async def _reserve(
-        self, specification: AgentSpecification, timeout: float | None
+        self, specification: AgentSpecification, timeout: float | None, *, handing_back: bool
     ) -> Reservation | None:
         needed = specification.resource_requirements
         if self.pool is None:
@@ -279,7 +289,7 @@ class AgentFactory:
                 self.pool.meter(name)
         except ValueError as error:
             raise AgentCreationError(specification.type, str(error), error) from error
-        return await self.pool.reserve(needed.held, timeout=timeout)
+        return await self.pool.reserve(needed.held, timeout=timeout, handing_back=handing_back)
 
     def _forget(self, retired: MonitoredAgent) -> None:
         self.agents.pop(retired.id, None)
@@ -288,10 +298,15 @@ class AgentFactory:
 
     def _note(self, record: TaskRecord, smoothing: float) -> None:
         news = Performance.of(record, smoothing)
-        for kept in (self.performance, self._news):
+        for kept in (self.performance, self.news):
             kept[record.type] = kept.get(record.type, Performance()).then(news)
 
     def take_news(self) -> dict[str, Performance]:
         """How agents have done since the last call, by type: what is to be added to a history."""
-        news, self._news = self._news, {}
+        news, self.news = self.news, {}
         return news
+
+    def return_news(self, news: Mapping[str, Performance]) -> None:
+        """Take back what could not be kept, for the next `take_news`."""
+        for name, older in news.items():
+            self.news[name] = older.then(self.news.get(name, Performance()))

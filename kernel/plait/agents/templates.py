@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from plait import Retry
 from plait.agents.capability import AgentCapability
+from plait.agents.coordination import CoordinationAgent
 from plait.agents.errors import AgentError
 from plait.agents.factory import AgentFactory
 from plait.agents.specialization import SynthesisSpecialization
@@ -17,7 +18,7 @@ _UNLUCKY = Retry(on=lambda error: not isinstance(error, AgentError))
 
 
 def register_bundled_templates(factory: AgentFactory) -> None:
-    """Let a factory make specialists for synthesis and for validation."""
+    """Let a factory make specialists for synthesis and validation, and coordinators."""
     factory.register_agent_template(
         "synthesis-extractive",
         SynthesisAgent,
@@ -27,4 +28,7 @@ def register_bundled_templates(factory: AgentFactory) -> None:
     )
     factory.register_agent_template(
         "validation-checks", ValidationAgent, {AgentCapability.VALIDATION}, retry=_UNLUCKY
+    )
+    factory.register_agent_template(
+        "coordination-accounts", CoordinationAgent, {AgentCapability.COORDINATION}, retry=_UNLUCKY
     )

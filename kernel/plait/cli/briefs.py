@@ -31,6 +31,7 @@ from plait.orchestration import (
     BriefError,
     Progress,
     Report,
+    Settings,
     build_flow,
     load_brief,
     orchestrate,
@@ -78,7 +79,13 @@ def orchestrate_brief(options: argparse.Namespace) -> int:
             run.progress = Progress(brief)
             with _watched(run.progress, quiet=options.quiet) as told:
                 run.report = await orchestrate(
-                    brief, folder, run.progress, told, store=place.store, thread_id=thread_id
+                    brief,
+                    folder,
+                    run.progress,
+                    told,
+                    store=place.store,
+                    thread_id=thread_id,
+                    settings=_settings_of(options),
                 )
             await _write_up(run, write, options)
 
@@ -109,6 +116,11 @@ def resume_thread(options: argparse.Namespace) -> int:
             await _write_up(run, write, options)
 
     return _carry_out(job, options)
+
+
+def _settings_of(options: argparse.Namespace) -> Settings:
+    """What the command says of how the brief is to be carried out; it stays with the thread."""
+    return Settings(agents="dynamic" if options.agents == "dynamic" else "bundled")
 
 
 def _load(path: Path) -> Brief:

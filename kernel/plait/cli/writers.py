@@ -49,7 +49,7 @@ async def open_writer(options: argparse.Namespace) -> AsyncIterator[Write | None
     Raises:
         Refused: there is no model, or it cannot be asked.
     """
-    if options.agents is None:
+    if options.agents != "model":
         if options.model is not None:
             raise Refused("--model is for agents that use one: add --agents model")
         yield None
