@@ -49,7 +49,7 @@ class Account:
         self._per_call = per_call
         self._known = frozenset(pool.units if pool is not None else ()) & frozenset(UNITS)
         self._whole = self._known & frozenset(per_call.units if per_call is not None else ())
-        self.usage = Usage()
+        self.usage: Usage = Usage()
 
     @property
     def cost(self) -> float:
