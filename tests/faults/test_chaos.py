@@ -41,13 +41,13 @@ class Cutter(Supervisor):
             await anyio.sleep(0.25)
 
     async def _disturb_server(self) -> None:
-        connection = await asyncpg.connect(self.server.url)
-        while True:
-            await anyio.sleep(0.03)
-            await connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity "
-                f"where pid <> pg_backend_pid() and query like 'insert into {SCHEMA}.payments%'"
-            )
+        async with asyncpg.create_pool(self.server.url, min_size=1, max_size=1) as pool:
+            while True:
+                await anyio.sleep(0.03)
+                await pool.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where "
+                    f"pid <> pg_backend_pid() and query like 'insert into {SCHEMA}.payments%'"
+                )
 
 
 async def test_a_node_whose_own_statement_is_cut_is_called_again_and_pays_once(
