@@ -175,13 +175,16 @@ class Crew:
         async with asyncio.TaskGroup() as group:
             worker = group.create_task(_outcome(self.work()))
             worker.add_done_callback(lambda _: reader.wake())
+            left: BaseException | None = None
             try:
                 while not worker.done():
                     await reader.wait()
                     yield
-            except BaseException:
+            except BaseException as signal:  # nobody reads any more
                 worker.cancel()
-                raise
+                left = signal
+        if left is not None:
+            raise left
         error = worker.result()
         if error is not None:
             raise error
