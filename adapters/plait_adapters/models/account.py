@@ -85,7 +85,7 @@ class Account:
         async with AsyncExitStack() as stack:
             reservation = None
             if self._pool is not None and units:
-                reserving = self._pool.reserve(within=self._within, **units)  # type: ignore[arg-type]
+                reserving = self._pool.reserve(units, within=self._within)
                 reservation = await stack.enter_async_context(reserving)
             yield reservation
 

@@ -131,6 +131,7 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
 
     run = add("orchestrate", "carry out a brief, and report", orchestrate_brief, "brief", "store")
     run.add_argument("--thread", metavar="ID", help="the id of the new thread")
+    _add_arguments(run, "agents")
     _add_arguments(run, "report")
     add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
     runs = add("runs", "list threads", _in_loop(threads.runs), "store", "flow", "json")
@@ -146,6 +147,7 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
         metavar="ID=VALUE",
         help="answer an interrupt; VALUE is JSON, or else text",
     )
+    _add_arguments(resume, "writer")
     resume.add_argument(
         "--migrate", action="store_true", help="go on although the graph has changed"
     )
@@ -201,6 +203,10 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
                 metavar="MODULE:ATTRIBUTE",
                 help="a Flow, a Graph, or a function that returns one",
             )
+        case "agents":
+            _add_agents(command, "dynamic", "model")
+        case "writer":  # the agents of a thread were chosen when it began
+            _add_agents(command, "model")
         case "at":
             command.add_argument("--at", type=_count, metavar="N", help="up to this position")
         case "json":
@@ -209,6 +215,24 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
             command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE")
             _add_arguments(command, "json")
             command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+_AGENTS = {
+    "dynamic": "dynamic: an agent is made for each task, of the type that fits it best",
+    "model": "model: a language model writes up the findings, and cites them",
+}
+
+
+def _add_agents(command: argparse.ArgumentParser, *kinds: str) -> None:
+    says = "; ".join([_AGENTS[kind] for kind in kinds])
+    command.add_argument("--agents", choices=kinds, help=says)
+    command.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="local, a file in GGUF, or the address of an endpoint that speaks OpenAI's "
+        "protocol; its name and key are in PLAIT_MODEL_NAME and PLAIT_MODEL_KEY "
+        "(default: PLAIT_MODEL)",
+    )
 
 
 def _count(text: str) -> int:

@@ -23,6 +23,7 @@ from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
 from plait.cli.stores import NotKept, Place, find_flow, open_place, wait_until_free
 from plait.cli.telling import as_json, warn, write
 from plait.cli.threads import opened, stream
+from plait.cli.writers import Write, Written, open_writer
 from plait.errors import ConflictError, PlaitError, ReducerError, SyncPointError
 from plait.orchestration import (
     GRAPH,
@@ -30,6 +31,7 @@ from plait.orchestration import (
     BriefError,
     Progress,
     Report,
+    Settings,
     build_flow,
     load_brief,
     orchestrate,
@@ -69,7 +71,7 @@ def orchestrate_brief(options: argparse.Namespace) -> int:
     thread_id = options.thread or _name_for(options.brief)
 
     async def job(run: _Run) -> None:
-        async with _place_for_new(options) as place:
+        async with open_writer(options) as write, _place_for_new(options) as place:
             if not isinstance(place.store, MemoryStore):
                 run.words = place.words("resume", thread_id)
                 if not options.quiet:
@@ -77,8 +79,15 @@ def orchestrate_brief(options: argparse.Namespace) -> int:
             run.progress = Progress(brief)
             with _watched(run.progress, quiet=options.quiet) as told:
                 run.report = await orchestrate(
-                    brief, folder, run.progress, told, store=place.store, thread_id=thread_id
+                    brief,
+                    folder,
+                    run.progress,
+                    told,
+                    store=place.store,
+                    thread_id=thread_id,
+                    settings=_settings_of(options),
                 )
+            await _write_up(run, write, options)
 
     return _carry_out(job, options)
 
@@ -88,7 +97,7 @@ def resume_thread(options: argparse.Namespace) -> int:
     _check_output(options.output)
 
     async def job(run: _Run) -> None:
-        async with opened(options) as place:
+        async with open_writer(options) as write, opened(options) as place:
             row, flow = await find_flow(place, options.thread)
             run.words = place.words("resume", row.thread_id)
             if row.holder is not None and not options.quiet:
@@ -104,8 +113,14 @@ def resume_thread(options: argparse.Namespace) -> int:
                 run.report = await resume(
                     row.thread_id, run.progress, told, store=place.store, migrate=options.migrate
                 )
+            await _write_up(run, write, options)
 
     return _carry_out(job, options)
+
+
+def _settings_of(options: argparse.Namespace) -> Settings:
+    """What the command says of how the brief is to be carried out; it stays with the thread."""
+    return Settings(agents="dynamic" if options.agents == "dynamic" else "bundled")
 
 
 def _load(path: Path) -> Brief:
@@ -145,11 +160,22 @@ class _Run:
     progress: Progress | None = None
     """How far a brief is."""
     report: Report | None = None
+    written: Written | None = None
+    """What was written about the report."""
     text: str = ""
     """What is shown in place of a report."""
     code: int = ExitCode.DONE
     words: str | None = None
     """The command that goes on with it; nothing if it is not kept."""
+
+
+async def _write_up(run: _Run, write: Write | None, options: argparse.Namespace) -> None:
+    """Have the report written up, if the command asks for it."""
+    if write is None or run.report is None:
+        return
+    if not options.quiet:
+        warn("The report is being written up.")
+    run.written = await write(run.report)
 
 
 def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespace) -> int:
@@ -160,7 +186,7 @@ def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespa
         # By now every branch is cancelled: `anyio.run` leaves no task behind.
         warn("Interrupted." + (f" Go on with it: {run.words}" if run.words else ""))
         run.code = ExitCode.INTERRUPTED
-        if run.progress is not None:
+        if run.progress is not None and run.report is None:
             run.report = run.progress.stopped(status="interrupted", reason="Ctrl-C.")
     except PlaitError as error:
         if code_of(error) is ExitCode.REFUSED:
@@ -177,7 +203,7 @@ def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespa
             warn(f"The run failed: {run.report.reason}")
             if run.words:
                 warn(f"What led to it: {_history(run.words)}")
-        _deliver(run.report, options)
+        _deliver(run.report, run.written, options)
     elif run.text:
         _put(run.text, options.output)
     return run.code
@@ -194,8 +220,12 @@ def _history(words: str) -> str:
     return words.replace(" resume ", " show --history ", 1)
 
 
-def _deliver(report: Report, options: argparse.Namespace) -> None:
-    text = as_json(to_json(report)) if options.json else to_markdown(report)
+def _deliver(report: Report, written: Written | None, options: argparse.Namespace) -> None:
+    if options.json:
+        more = {} if written is None else {"written": written.to_json()}
+        text = as_json(to_json(report) | more)
+    else:
+        text = to_markdown(report) + ("" if written is None else f"\n{written.to_markdown()}")
     drawn = options.output is None and not options.json and sys.stdout.isatty()
     if drawn and _has_rich():
         _show(text)

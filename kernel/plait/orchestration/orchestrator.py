@@ -16,11 +16,21 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import anyio
 import anyio.to_thread
 
 from plait import (
@@ -39,6 +49,7 @@ from plait import (
     Store,
     ThreadExists,
 )
+from plait.agents import AgentFactory
 from plait.orchestration.allocation import QueuedTask, allocate
 from plait.orchestration.balancing import BalancingMetrics, LoadBalancer, Rebalancing, Shortage
 from plait.orchestration.branches import BRANCHES, branch_for, node_of
@@ -63,6 +74,12 @@ from plait.orchestration.state import (
     current_results,
 )
 from plait.orchestration.task_analysis import complexity_of, decide_mode, interdependency_of
+from plait.orchestration.templates import (
+    dynamic_specialist,
+    keep_performance,
+    recall_performance,
+    specialist_factory,
+)
 from plait.orchestration.validation import Verdict, validate
 
 __all__ = ["GATHER", "GRAPH", "NODES", "Carried", "Node", "ParallelOrchestrator"]
@@ -72,6 +89,9 @@ GRAPH: Final = "orchestrate"
 
 GATHER: Final = "gather"
 """The sync point at which the branches of all tasks meet."""
+
+_KEEPING = 5.0
+"""Seconds that it may take, at the end of a run, to keep how its agents have done."""
 
 NODES: Final = (
     "task_analyzer",
@@ -123,6 +143,8 @@ class ParallelOrchestrator:
         store: where threads are kept, or its URL; by default in memory.
         interrupt_before: nodes before which a run waits for a person.
         types: what specialists and nodes of yours write that a durable store must know.
+        agents: makes an agent for each task; by default, if the settings say `dynamic`, a factory
+            of the bundled templates. How its agents have done is kept in the store.
 
     Raises:
         ValueError: there is no such node or branch.
@@ -141,11 +163,16 @@ class ParallelOrchestrator:
         store: Store | str | None = None,
         interrupt_before: Collection[str] = (),
         types: Sequence[type] = (),
+        agents: AgentFactory | None = None,
     ) -> None:
         _check_known("node", nodes or {}, NODES)
         _check_known("branch", specialists or {}, BRANCHES)
         self.settings = settings or Settings()
-        self.crew = Crew(self.settings, dict.fromkeys(BRANCHES, work_on) | dict(specialists or {}))
+        if agents is None and self.settings.agents == "dynamic":
+            agents = specialist_factory()
+        self.agents = agents
+        own = work_on if agents is None else dynamic_specialist(agents)
+        self.crew = Crew(self.settings, dict.fromkeys(BRANCHES, own) | dict(specialists or {}))
         self.balancer = balancer or LoadBalancer(self.settings)
         self.store: Store | str = MemoryStore() if store is None else store
         self._nodes = dict(nodes or {})
@@ -244,7 +271,8 @@ class ParallelOrchestrator:
         if thread_id is not None and await flow.store.thread(thread_id) is not None:
             raise ThreadExists(thread_id, "exists: resume it, or give the new one another id")
         stream = flow.stream(await self._with_history(flow, self.given(brief, folder)), thread_id)
-        return await self._follow(stream, progress or Progress(brief), told)
+        async with self._remembering_agents(flow.store):
+            return await self._follow(stream, progress or Progress(brief), told)
 
     async def resume(
         self,
@@ -271,8 +299,23 @@ class ParallelOrchestrator:
             GraphChanged: another version of Plait began it; says what differs.
             PlaitError: the run cannot go to its end.
         """
-        stream = self.flow(brief).resume_stream(thread_id, answers, migrate=migrate)
-        return await self._follow(stream, progress or Progress(brief), told)
+        flow = self.flow(brief)
+        stream = flow.resume_stream(thread_id, answers, migrate=migrate)
+        async with self._remembering_agents(flow.store):
+            return await self._follow(stream, progress or Progress(brief), told)
+
+    @asynccontextmanager
+    async def _remembering_agents(self, store: Store) -> AsyncIterator[None]:
+        """Begin with how agents have done in earlier runs, and keep how they do in this one."""
+        if self.agents is None:
+            yield
+            return
+        await recall_performance(self.agents, store)
+        try:
+            yield
+        finally:
+            with anyio.move_on_after(_KEEPING, shield=True):
+                await keep_performance(self.agents, store)
 
     async def _follow(
         self,

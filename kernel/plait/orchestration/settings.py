@@ -83,6 +83,9 @@ class Settings(_Settings):
     """Earlier threads of the store from which expected durations are learnt; 0: none."""
     adaption: AdaptionSettings = AdaptionSettings()
     """How concurrency limits adapt."""
+    agents: Literal["bundled", "dynamic"] = "bundled"
+    """Whether the bundled specialists do the tasks as they are, or an agent is made for each task
+    by a factory: see `plait.orchestration.templates`."""
 
     def pool_of(self, branch: str) -> int:
         """The places of a branch."""

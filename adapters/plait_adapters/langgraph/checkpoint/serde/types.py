@@ -32,12 +32,12 @@ class ChannelProtocol(Protocol[Value, Update, C]):
     """What a saver may ask of a channel."""
 
     @property
-    def ValueType(self) -> Any:  # noqa: N802 - LangGraph's name
+    def ValueType(self) -> Any:
         """The type of its value."""
         ...
 
     @property
-    def UpdateType(self) -> Any:  # noqa: N802 - LangGraph's name
+    def UpdateType(self) -> Any:
         """The type of what is written to it."""
         ...
 

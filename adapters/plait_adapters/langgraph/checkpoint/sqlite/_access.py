@@ -173,10 +173,10 @@ class AioConnection:
     async def _do(self, action: Action[T], *, writes: bool) -> T:
         # aiosqlite has no public way to do several things at once with nothing in between.
         connection = self._connection
-        if connection._connection is None:  # noqa: SLF001 - it was made, and not opened
+        if connection._connection is None:
             await connection
         direct = self._direct
         if direct is None:
-            direct = self._direct = Direct(connection._conn, self._tables)  # noqa: SLF001
-        result: T = await connection._execute(direct.do, action, writes=writes)  # noqa: SLF001
+            direct = self._direct = Direct(connection._conn, self._tables)
+        result: T = await connection._execute(direct.do, action, writes=writes)
         return result
