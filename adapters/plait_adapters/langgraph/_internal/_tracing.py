@@ -65,7 +65,9 @@ def _takes_tracing_metadata(cls: type[Any]) -> bool:
     return "langsmith_inheritable_metadata" in inspect.signature(cls.configure).parameters
 
 
-async def begin(manager: Any, given: Any, name: str, run_id: Any = None, *, blocking: bool) -> Any:
+async def begin(
+    manager: Any, given: Any, name: str | None, run_id: Any = None, *, blocking: bool
+) -> Any:
     """Tell that something begins. Returns the manager of its run."""
     started = manager.on_chain_start(None, given, name=name, run_id=run_id)
     return started if blocking else await started
@@ -158,15 +160,22 @@ async def call_traced(crew: Crew, task: Task) -> None:
     try:
         task.callbacks = node_run.get_child("seq:step:1")
         task.renew()
-        if streams(run):
-            output = await _stream_bound(crew, task, bound, node_run)
+        shows = streams(run)
+        if shows and is_runnable(bound) and not is_graph(bound):
+            output = await _stream_bound(crew, task, bound)
         elif type(bound) is Callee and bound.trace:
             output = await call_function(crew, task, bound, task.input)
         else:
             output = await crew.call_bound(task, bound, task.input)
-        task.callbacks = node_run.get_child("seq:step:2")
-        task.renew()
-        await crew._write(task, output)
+        for place, writer in enumerate(node.flat_writers, start=2):
+            if writer.waits:
+                task.callbacks = node_run.get_child(f"seq:step:{place}")
+                task.renew()
+                await writer.route(output, task)
+            else:
+                writer.write(output, task)
+        if shows:
+            await _show(node_run, output, blocking=blocking)
     except BaseException as error:
         await fail(node_run, error, blocking=blocking)
         raise
@@ -196,7 +205,7 @@ def arguments_of(task: Task) -> Any:
 async def call_function(crew: Crew, task: Task, callee: Callee, given: Any) -> Any:
     """Call a condition, or a function that has a run of its own, and have callbacks hear of it."""
     blocking, outer = crew.blocking, task.callbacks
-    name = callee.name or "RunnableCallable"
+    name: Any = callee.name or ("RunnableCallable" if blocking else None)
     run_manager = await begin(outer, given, name, blocking=blocking)
     task.callbacks = run_manager.get_child()
     task.renew()
@@ -212,37 +221,30 @@ async def call_function(crew: Crew, task: Task, callee: Callee, given: Any) -> A
     return output
 
 
-async def _stream_bound(crew: Crew, task: Task, bound: Any, node_run: Any) -> Any:
-    """Call a node, and show what it gives as it comes."""
-    handlers = [each for each in node_run.handlers if hears_stream(each)]
+async def _stream_bound(crew: Crew, task: Task, bound: Any) -> Any:
+    """Call a Runnable so that what it gives is seen as it comes, and put that together."""
     if crew.blocking:
-        chunks: Any
-        if is_runnable(bound) and not is_graph(bound):
-            chunks = task.context().run(lambda: list(bound.stream(task.input, task.config)))
-        else:
-            chunks = [await crew.call_bound(task, bound, task.input)]
-        for handler in handlers:
-            for _ in handler.tap_output_iter(node_run.run_id, iter(chunks)):
+        chunks = task.context().run(lambda: list(bound.stream(task.input, task.config)))
+    else:
+        chunks = [chunk async for chunk in bound.astream(task.input, task.config)]
+    return _sum(chunks)
+
+
+async def _show(run_manager: Any, output: Any, *, blocking: bool) -> None:
+    """Have those who want to see outputs as they come see one."""
+    for handler in run_manager.handlers:
+        if not hears_stream(handler):
+            continue
+        if blocking:
+            for _ in handler.tap_output_iter(run_manager.run_id, iter((output,))):
                 pass
-        return _sum(chunks)
-    seen: list[Any] = []
-
-    async def items() -> AsyncIterator[Any]:
-        if is_runnable(bound) and not is_graph(bound) and type(bound) is not Callee:
-            async for chunk in bound.astream(task.input, task.config):
-                seen.append(chunk)
-                yield chunk
         else:
-            output = await crew.call_bound(task, bound, task.input)
-            seen.append(output)
-            yield output
+            async for _ in handler.tap_output_aiter(run_manager.run_id, _only(output)):
+                pass
 
-    tapped: Any = items()
-    for handler in handlers:
-        tapped = handler.tap_output_aiter(node_run.run_id, tapped)
-    async for _ in tapped:
-        pass
-    return _sum(seen)
+
+async def _only(item: Any) -> AsyncIterator[Any]:
+    yield item
 
 
 def _sum(chunks: Sequence[Any]) -> Any:

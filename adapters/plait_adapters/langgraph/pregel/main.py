@@ -198,16 +198,18 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         return cls
 
     def __getattr__(self, name: str) -> Any:
+        """What other Runnables have and a graph has no form of its own for is langchain-core's."""
+        module = "langchain_core.runnables.base"
+        base: Any = None
         if not name.startswith("_"):
-            runnable = need(
-                "langchain_core.runnables.base", f"the method {name!r} of a graph"
-            ).Runnable
-            method = getattr(runnable, name, None)
-            if method is not None:
-                found = vars(runnable).get(name)
-                if isinstance(found, property):
-                    return found.__get__(self)
-                return method.__get__(self) if hasattr(method, "__get__") else method
+            base = need(module, f"the attribute {name!r} of a graph")
+        elif not name.startswith("__"):
+            base = loaded(module)
+        if base is not None:
+            for cls in base.Runnable.__mro__[:-1]:
+                if name in vars(cls):
+                    found = vars(cls)[name]
+                    return found.__get__(self, type(self)) if hasattr(found, "__get__") else found
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __or__(self, other: Any) -> Any:
