@@ -15,8 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import asyncpg
 
@@ -30,7 +29,7 @@ from plait.errors import (
 )
 from plait.events import ThreadId
 
-from .connections import Link, Loan
+from .connections import Connections, Link, Loan
 from .database import Database, Side
 from .faults import translated
 from .gathering import Gathering
@@ -102,7 +101,6 @@ class PostgresBackend(Database[Statements]):
         if len(tenant.encode()) > _LONGEST_TENANT or "\0" in tenant:
             raise ValueError(f"tenant={tenant[:40]!r} must have at most 512 bytes, and no NUL")
         self._tenant = tenant
-        self._gathered: WeakKeyDictionary[Side, _Leases] = WeakKeyDictionary()
 
     @property
     def tenant(self) -> str:
@@ -132,7 +130,7 @@ class PostgresBackend(Database[Statements]):
 
         began = time.monotonic()
         asked = _Asked(thread_id, holder, float(ttl), graph)
-        grant = await self._leases().taking.call(asked)
+        grant = await self._crowds.acquiring.call(asked)
         return grant if grant is not None else await self._do(work, since=began)
 
     async def _acquire_new(self, link: Link, asked: Sequence[_Asked]) -> Sequence[Grant | None]:
@@ -182,7 +180,7 @@ class PostgresBackend(Database[Statements]):
             raise self._restless(thread_id)
 
         began = time.monotonic()
-        if not await self._leases().returning.call(_Returned(thread_id, epoch, status)):
+        if not await self._crowds.releasing.call(_Returned(thread_id, epoch, status)):
             await self._do(work, since=began)
 
     async def _release_all(self, link: Link, back: Sequence[_Returned]) -> Sequence[bool]:
@@ -193,15 +191,6 @@ class PostgresBackend(Database[Statements]):
         )
         done = {(row["thread_id"], row["epoch"]) for row in rows if not row["is_empty"]}
         return [(thread_id, epoch) in done for thread_id, epoch, _ in back]
-
-    def _leases(self) -> _Leases:
-        side = self._side()
-        found = self._gathered.get(side)
-        if found is None:
-            found = self._gathered[side] = _Leases(
-                Gathering(self._do, self._acquire_new), Gathering(self._do, self._release_all)
-            )
-        return found
 
     # -- journals -------------------------------------------------------------------------------
 
@@ -415,6 +404,23 @@ class PostgresBackend(Database[Statements]):
         """
         await self._do(lambda link: link.connection.execute(self._sql.enforce_tenants))
 
+    # -- connections ------------------------------------------------------------------------------
+
+    def _make_side(self, connections: Connections) -> Side:
+        return _Crowds(
+            connections,
+            Gathering(self._do, self._acquire_new),
+            Gathering(self._do, self._release_all),
+        )
+
+    @property
+    def _crowds(self) -> _Crowds:
+        return cast("_Crowds", self._side())
+
+    def _patience(self) -> str:
+        """Milliseconds after which the server gives up a transaction whose client is silent."""
+        return str(math.ceil(2000 * self._timeout))
+
     def _restless(self, thread_id: ThreadId) -> StoreUnavailable:
         return StoreUnavailable(
             f"thread {thread_id!r} was changed by others at every look: try again"
@@ -506,11 +512,18 @@ class _Returned(NamedTuple):
     status: str
 
 
-class _Leases(NamedTuple):
-    """Leases that are taken and given back at the same time, on one event loop."""
+class _Crowds(Side):
+    """What belongs to one event loop, and those who ask for the same in it at the same time."""
 
-    taking: Gathering[_Asked, Grant]
-    returning: Gathering[_Returned, bool]
+    def __init__(
+        self,
+        connections: Connections,
+        acquiring: Gathering[_Asked, Grant],
+        releasing: Gathering[_Returned, bool],
+    ) -> None:
+        super().__init__(connections)
+        self.acquiring = acquiring
+        self.releasing = releasing
 
 
 class _Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import asyncpg
 
-from plait.errors import StoreError
+from plait.errors import StoreError, StoreUnavailable
 from plait.store import check_seconds
 
 from .connections import Connections, GivenConnections, Link, Loan, OwnConnections
@@ -25,6 +25,9 @@ __all__ = ["Database", "Side"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Schema)
+
+_SHORTEST, _LONGEST = 0.05, 2.0
+"""Seconds between two attempts to reach the server."""
 
 
 class Database(Generic[S]):
@@ -170,6 +173,19 @@ class Database(Generic[S]):
                 with link.bounded(timeout):
                     return await work(link)
 
+    async def _insist(self, work: Callable[[Link], Awaitable[T]], patience: float) -> T:
+        """Do something that may be repeated, and again while the server cannot be reached, for so
+        many seconds."""
+        deadline, pause = time.monotonic() + patience, _SHORTEST
+        while True:
+            try:
+                return await self._do(work)
+            except StoreUnavailable:
+                if time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, _LONGEST)
+
     def _side(self) -> Side:
         if self._closed:
             raise StoreError("the store is closed: open it again")
@@ -180,8 +196,11 @@ class Database(Generic[S]):
                 if other.is_closed() and isinstance(left.connections, OwnConnections):
                     left.connections.abandon()
                     del self._sides[other]
-            side = self._sides[loop] = Side(self._make_connections())
+            side = self._sides[loop] = self._make_side(self._make_connections())
         return side
+
+    def _make_side(self, connections: Connections) -> Side:
+        return Side(connections)
 
     def _make_connections(self) -> Connections:
         if isinstance(self._database, asyncpg.Pool):
@@ -192,10 +211,6 @@ class Database(Generic[S]):
             timeout=self._timeout,
             statement_cache_size=self._statement_cache_size,
         )
-
-    def _patience(self) -> str:
-        """Milliseconds after which the server gives up a transaction whose client is silent."""
-        return str(math.ceil(2000 * self._timeout))
 
 
 class Side:

@@ -157,7 +157,7 @@ class ParallelOrchestrator:
         self.settings = settings or Settings()
         if agents is None and self.settings.agents == "dynamic":
             agents = specialist_factory()
-        self.agents = agents
+        self.agents: AgentFactory | None = agents
         own = work_on if agents is None else dynamic_specialist(agents)
         self.crew = Crew(self.settings, dict.fromkeys(BRANCHES, own) | dict(specialists or {}))
         self.control = Control(

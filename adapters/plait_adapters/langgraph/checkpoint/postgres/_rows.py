@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-import anyio
-
-from plait.errors import StoreUnavailable, ThreadExists
+from plait.errors import ThreadExists
 from plait_adapters.langgraph.checkpoint._pruning import Bone, check_removal, to_keep
 from plait_adapters.langgraph.checkpoint._stored import (
     Ancestor,
@@ -33,9 +29,6 @@ T = TypeVar("T")
 
 _LAST: Final = "\U0010ffff"
 """Sorts behind every id."""
-
-_SHORTEST, _LONGEST = 0.05, 2.0
-"""Seconds between two attempts to reach the server."""
 
 
 class Statements(Schema):
@@ -199,7 +192,7 @@ class PostgresRows(Database[Statements]):
                     check_removal(thread_id, bones, left)
                     await self._keep(link, thread_id, namespace, bones, left)
 
-        await self._insist(work)
+        await self._insist(work, self._patience_for)
 
     async def copy(self, source: str, target: str) -> None:
         """Make a thread that is the same as another one. Raises ``ThreadExists``."""
@@ -224,7 +217,7 @@ class PostgresRows(Database[Statements]):
                     bones = [_bone(row) for row in rows]
                     await self._keep(link, thread_id, namespace, bones, to_keep(bones))
 
-        await self._insist(work)
+        await self._insist(work, self._patience_for)
 
     async def _keep(
         self, link: Link, thread_id: str, namespace: str, bones: Sequence[Bone], left: set[str]
@@ -237,19 +230,9 @@ class PostgresRows(Database[Statements]):
             await link.fetch(self._sql.remove_unused, thread_id, namespace)
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
-        return await self._insist(lambda link: link.fetch(statement, *arguments))
-
-    async def _insist(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """Do something that may be repeated, and again while the server cannot be reached."""
-        deadline, pause = time.monotonic() + self._patience_for, _SHORTEST
-        while True:
-            try:
-                return await self._do(work)
-            except StoreUnavailable:
-                if time.monotonic() + pause > deadline:
-                    raise
-            await anyio.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(2 * pause, _LONGEST)
+        return await self._insist(
+            lambda link: link.fetch(statement, *arguments), self._patience_for
+        )
 
 
 _CHECKPOINT, _VALUE, _WRITE = 0, 1, 2
