@@ -54,7 +54,7 @@ def table(result: Result, contenders: Sequence[Contender]) -> str:
         rows.append(row)
     notes = "".join(f"{line}\n" for line in blank)
     notes = f"\n{notes}" if notes else ""
-    return f"### {case.workload}: {case.title}\n\n{_markdown(heads, rows)}\n{notes}"
+    return f"### {case.workload}: {case.title}\n\n{markdown(heads, rows)}\n{notes}"
 
 
 def footprint_table(footprints: Sequence[Footprint]) -> str:
@@ -77,46 +77,68 @@ def footprint_table(footprints: Sequence[Footprint]) -> str:
                 "" if each.size is None else f"{each.size / 1e6:.1f}",
             ]
         )
-    return f"### W8: footprint\n\n{_markdown(heads, rows)}\n"
+    return f"### W8: footprint\n\n{markdown(heads, rows)}\n"
 
 
 def durable_tables(found: Sequence[Durability]) -> str:
-    """W6 as Markdown tables: completions a second, and how the stored bytes grow."""
-    heads = [
-        "",
-        "kept in",
-        *[f"{job.title}, per s" for job in JOBS],
-        "chain ÷ floor",
-        "runs ÷ floor",
-    ]
-    floors = {"PostgreSQL": "bare asyncpg", "SQLite": "bare sqlite3"}
-    by_name = {(each.system, each.contender): each for each in found}
-    rows, blank, growing = [], [], []
+    """W6 as Markdown tables: completions a second, what they cost, and how the bytes grow."""
+    rates, costs, growing, blank = [], [], [], []
     for each in found:
         if each.reason is not None:
-            blank.append(f"- {each.contender} ({each.system}) is left blank: {each.reason}")
+            blank.append(f"- {each.contender} ({each.system}) is left blank: {each.reason}\n")
             continue
-        row = [each.contender, each.system]
-        row += [_number(job.completions / median(each.seconds[job.key])) for job in JOBS]
-        floor = by_name[each.system, floors[each.system]]
-        for key in ("chain", "runs"):
-            pairs = zip(floor.seconds[key], each.seconds[key], strict=True)
-            row.append(f"{median([theirs / mine for theirs, mine in pairs]):.2f}")
-        rows.append(row)
+        speeds = [_number(job.completions / median(each.seconds[job.key])) for job in JOBS]
+        ratios = [_faster(found, each, key) for key in ("chain", "runs")]
+        rates.append([each.contender, each.system, *speeds, *ratios])
+        cells = []
+        for job in JOBS:
+            cells.append(_number(1e6 * median(each.cpu[job.key]) / job.completions))
+            commits = each.commits.get(job.key)
+            cells.append(_number(median(commits)) if commits else "")
+        costs.append([each.contender, each.system, *cells, *_dearer(found, each)])
         sizes = sorted(each.stored)
-        cells = [f"{each.stored[size] / 1e3:,.0f}" for size in sizes]
+        kilobytes = [f"{each.stored[size] / 1e3:,.0f}" for size in sizes]
         payload = f"{each.stored[sizes[-1]] / (sizes[-1] * STEP_BYTES):.2f}"
         power = growth.exponent(sizes, [each.stored[size] for size in sizes])
-        growing.append([each.contender, each.system, *cells, payload, f"{power:.2f}"])
+        growing.append([each.contender, each.system, *kilobytes, payload, f"{power:.2f}"])
+    names = [job.title for job in JOBS]
+    speeds = ["", "kept in", *[f"{name}, per s" for name in names], "chain ÷ floor", "runs ÷ floor"]
+    prices = ["", "kept in"]
+    for name in names:
+        prices += [f"{name}, CPU µs", "commits"]
+    prices += ["chain ÷ floor", "runs ÷ group commit"]
     sizes = sorted(next(each.stored for each in found if each.stored))
-    titles = [f"{size} steps, kB" for size in sizes]
-    notes = "".join(f"{line}\n" for line in blank)
+    bytes_ = ["", "kept in", *[f"{size} steps, kB" for size in sizes], "÷ payload", "exponent"]
     return (
-        f"### W6: durable: completed nodes a second\n\n{_markdown(heads, rows)}\n"
+        f"### W6: durable: completed nodes a second\n\n{markdown(speeds, rates)}\n"
         "\nThe floor commits each completion by itself on one connection.\n"
-        f"{notes}\n### W6: what steps of 1 kB take on the disk, tables and indices\n\n"
-        f"{_markdown(['', 'kept in', *titles, '÷ payload', 'exponent'], growing)}\n"
+        f"{''.join(blank)}\n### W6: what a completed node costs\n\n{markdown(prices, costs)}\n"
+        "\nCPU time is that of the process, the server's not counted; the ratios are of it.\n"
+        "\n### W6: what steps of 1 kB take on the disk, tables and indices\n\n"
+        f"{markdown(bytes_, growing)}\n"
     )
+
+
+def _named(found: Sequence[Durability], contender: str) -> Durability:
+    return next(each for each in found if each.contender == contender)
+
+
+def _faster(found: Sequence[Durability], each: Durability, key: str) -> str:
+    """How many times faster than the floor of its system, by the clock."""
+    floor = _named(found, {"PostgreSQL": "bare asyncpg", "SQLite": "bare sqlite3"}[each.system])
+    pairs = zip(floor.seconds[key], each.seconds[key], strict=True)
+    return f"{median([theirs / mine for theirs, mine in pairs]):.2f}"
+
+
+def _dearer(found: Sequence[Durability], each: Durability) -> list[str]:
+    """How much more CPU than the least: for a chain, and for runs that share commits."""
+    if each.system != "PostgreSQL":
+        return ["", ""]
+    cells = []
+    for key, name in (("chain", "bare asyncpg"), ("runs", "bare asyncpg, group commit")):
+        pairs = zip(each.cpu[key], _named(found, name).cpu[key], strict=True)
+        cells.append(f"{median([mine / theirs for mine, theirs in pairs]):.2f}")
+    return cells
 
 
 def series_over_size(
@@ -158,7 +180,7 @@ def growth_table(results: Sequence[Result]) -> str:
         return ""
     titles = [title for title, _, _ in columns]
     rows = [[name, *[found.get(title, "") for title in titles]] for name, found in fitted.items()]
-    return f"### W9: growth, as the exponent of n\n\n{_markdown(['', *titles], rows)}\n"
+    return f"### W9: growth, as the exponent of n\n\n{markdown(['', *titles], rows)}\n"
 
 
 def summary_table(results: Sequence[Result], contenders: Sequence[Contender]) -> str:
@@ -171,7 +193,7 @@ def summary_table(results: Sequence[Result], contenders: Sequence[Contender]) ->
             for series in (result.series[each.name] for each in contenders)
         ]
         rows.append([f"{result.case.workload} {result.case.title}", result.case.unit, *cells])
-    return f"### Summary\n\n{_markdown(heads, rows)}\n"
+    return f"### Summary\n\n{markdown(heads, rows)}\n"
 
 
 def machine_text(machine: dict[str, Any], repeats: int) -> str:
@@ -220,7 +242,8 @@ def as_json(
     }
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under their heads as a Markdown table; the first column is text, the others numbers."""
     rows = [[*row, *[""] * (len(heads) - len(row))] for row in rows]
     widths = [
         max(3, len(head), *(len(row[column]) for row in rows)) for column, head in enumerate(heads)

@@ -139,6 +139,8 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
         choices=get_args(Mode),
         help="how many branches work at once (chosen by what the tasks and the machine are like)",
     )
+    _add_arguments(run, "review")
+    _add_arguments(run, "agents")
     _add_arguments(run, "report")
     add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
     runs = add("runs", "list threads", _in_loop(threads.runs), "store", "flow", "json")
@@ -158,6 +160,8 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
         metavar="ID=VALUE",
         help="answer an interrupt; VALUE is JSON, or else text",
     )
+    _add_arguments(resume, "writer")
+    _add_arguments(resume, "review")
     resume.add_argument(
         "--migrate", action="store_true", help="go on although the graph has changed"
     )
@@ -213,10 +217,20 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
                 metavar="MODULE:ATTRIBUTE",
                 help="a Flow, a Graph, or a function that returns one",
             )
+        case "agents":
+            _add_agents(command, "dynamic", "model")
+        case "writer":  # the agents of a thread were chosen when it began
+            _add_agents(command, "model")
         case "at":
             command.add_argument("--at", type=_count, metavar="N", help="up to this position")
         case "json":
             command.add_argument("--json", action="store_true", help="write JSON, in full")
+        case "review":
+            command.add_argument(
+                "--review",
+                action="store_true",
+                help="a person approves, revises or rejects what was gathered, and the whole",
+            )
         case "picture":
             command.add_argument(
                 "--picture", type=Path, metavar="FILE", help="draw what happened when, as SVG"
@@ -226,6 +240,24 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
             _add_arguments(command, "picture")
             _add_arguments(command, "json")
             command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+_AGENTS = {
+    "dynamic": "dynamic: an agent is made for each task, of the type that fits it best",
+    "model": "model: a language model writes up the findings, and cites them",
+}
+
+
+def _add_agents(command: argparse.ArgumentParser, *kinds: str) -> None:
+    says = "; ".join([_AGENTS[kind] for kind in kinds])
+    command.add_argument("--agents", choices=kinds, help=says)
+    command.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="local, a file in GGUF, or the address of an endpoint that speaks OpenAI's "
+        "protocol; its name and key are in PLAIT_MODEL_NAME and PLAIT_MODEL_KEY "
+        "(default: PLAIT_MODEL)",
+    )
 
 
 def _count(text: str) -> int:

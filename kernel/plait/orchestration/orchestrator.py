@@ -14,7 +14,8 @@ Each round is one generation of `gather`. All of it uses the public face of Plai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,8 @@ from plait import (
     Store,
     ThreadExists,
 )
+from plait.agents import AgentFactory
+from plait.orchestration.asking import check_answers, reviewed
 from plait.orchestration.balancing import LoadBalancer
 from plait.orchestration.branches import BRANCHES, node_of
 from plait.orchestration.brief import Brief
@@ -59,6 +62,12 @@ from plait.orchestration.review import REVIEWED
 from plait.orchestration.settings import Settings
 from plait.orchestration.specialists import Specialist, work_on
 from plait.orchestration.state import Node, WorkflowState
+from plait.orchestration.templates import (
+    dynamic_specialist,
+    keep_performance,
+    recall_performance,
+    specialist_factory,
+)
 from plait.orchestration.timeline import Timeline, timeline_of
 from plait.orchestration.validation import QualityValidator
 
@@ -66,6 +75,9 @@ __all__ = ["GATHER", "GRAPH", "NODES", "Carried", "ParallelOrchestrator"]
 
 GRAPH: Final = "orchestrate"
 """The name of the graph, by which a store knows its threads."""
+
+_KEEPING = 5.0
+"""Seconds that it may take, at the end of a run, to keep how its agents have done."""
 
 NODES: Final = (
     "task_analyzer",
@@ -118,6 +130,8 @@ class ParallelOrchestrator:
         store: where threads are kept, or its URL; by default in memory.
         interrupt_before: nodes before which a run waits for a person.
         types: what specialists and nodes of yours write that a durable store must know.
+        agents: makes an agent for each task; by default, if the settings say `dynamic`, a factory
+            of the bundled templates. How its agents have done is kept in the store.
 
     Raises:
         ValueError: there is no such node or branch.
@@ -136,11 +150,16 @@ class ParallelOrchestrator:
         store: Store | str | None = None,
         interrupt_before: Collection[str] = (),
         types: Sequence[type] = (),
+        agents: AgentFactory | None = None,
     ) -> None:
         _check_known("node", nodes or {}, NODES)
         _check_known("branch", specialists or {}, BRANCHES)
         self.settings = settings or Settings()
-        self.crew = Crew(self.settings, dict.fromkeys(BRANCHES, work_on) | dict(specialists or {}))
+        if agents is None and self.settings.agents == "dynamic":
+            agents = specialist_factory()
+        self.agents: AgentFactory | None = agents
+        own = work_on if agents is None else dynamic_specialist(agents)
+        self.crew = Crew(self.settings, dict.fromkeys(BRANCHES, own) | dict(specialists or {}))
         self.control = Control(
             self.settings,
             self.crew,
@@ -151,8 +170,7 @@ class ParallelOrchestrator:
         )
         self.store: Store | str = MemoryStore() if store is None else store
         self._nodes = dict(nodes or {})
-        reviewed = REVIEWED if self.settings.review else ()
-        self._interrupt_before = tuple(dict.fromkeys((*reviewed, *interrupt_before)))
+        self._interrupt_before = tuple(interrupt_before)
         self._types = tuple(types)
 
     # -- the graph ----------------------------------------------------------------------------
@@ -244,7 +262,8 @@ class ParallelOrchestrator:
         if thread_id is not None and await flow.store.thread(thread_id) is not None:
             raise ThreadExists(thread_id, "exists: resume it, or give the new one another id")
         stream = flow.stream(await self._with_history(flow, self.given(brief, folder)), thread_id)
-        return await self._follow(flow, thread_id, stream, progress or Progress(brief), told)
+        async with self._remembering_agents(flow.store):
+            return await self._follow(flow, thread_id, stream, progress or Progress(brief), told)
 
     async def resume(
         self,
@@ -267,13 +286,30 @@ class ParallelOrchestrator:
             migrate: go on although another version of Plait, with another graph, began the run.
 
         Raises:
+            ReviewError: an answer is no decision; nothing was done.
             ThreadBusy: somebody else runs the thread.
             GraphChanged: another version of Plait began it; says what differs.
             PlaitError: the run cannot go to its end.
         """
         flow = self.flow(brief)
+        if answers:
+            check_answers((await flow.state(thread_id)).interrupts, answers)
         stream = flow.resume_stream(thread_id, answers, migrate=migrate)
-        return await self._follow(flow, thread_id, stream, progress or Progress(brief), told)
+        async with self._remembering_agents(flow.store):
+            return await self._follow(flow, thread_id, stream, progress or Progress(brief), told)
+
+    @asynccontextmanager
+    async def _remembering_agents(self, store: Store) -> AsyncIterator[None]:
+        """Begin with how agents have done in earlier runs, and keep how they do in this one."""
+        if self.agents is None:
+            yield
+            return
+        await recall_performance(self.agents, store)
+        try:
+            yield
+        finally:
+            with anyio.move_on_after(_KEEPING, shield=True):
+                await keep_performance(self.agents, store)
 
     async def _follow(
         self,
@@ -320,7 +356,11 @@ class ParallelOrchestrator:
         return work
 
     def _add(self, graph: Graph[WorkflowState], name: str, own: Node) -> None:
-        graph.add_node(name, measured(self._nodes.get(name, own)))
+        node = measured(self._nodes.get(name, own))
+        for asked in REVIEWED:
+            if name == asked:
+                node = reviewed(asked, node, self.control.validator)
+        graph.add_node(name, node)
 
 
 async def _timeline_so_far(flow: Flow[WorkflowState], thread_id: str) -> Timeline | None:

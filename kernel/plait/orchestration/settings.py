@@ -86,6 +86,9 @@ class Settings(_Settings):
     merged; see `plait.orchestration.review`."""
     adaption: AdaptionSettings = AdaptionSettings()
     """How concurrency limits adapt."""
+    agents: Literal["bundled", "dynamic"] = "bundled"
+    """Whether the bundled specialists do the tasks as they are, or an agent is made for each task
+    by a factory: see `plait.orchestration.templates`."""
 
     def pool_of(self, branch: str) -> int:
         """The places of a branch."""

@@ -172,7 +172,9 @@ def test_a_type_that_is_defined_again_takes_the_place_of_the_one_before() -> Non
     assert type(again(second(2), serde)) is second
 
 
-@pytest.mark.parametrize("value", [lambda: 1, object(), Point, iter([])], ids=["function", "object", "class", "iterator"])
+@pytest.mark.parametrize(
+    "value", [lambda: 1, object(), Point, iter([])], ids=["function", "object", "class", "iterator"]
+)
 def test_what_is_no_data_is_refused_when_it_is_written(value: Any) -> None:
     with pytest.raises(EncodingError):
         JsonPlusSerializer().dumps_typed({"x": [value]})
