@@ -208,7 +208,9 @@ async def test_the_bundled_brief_runs_on_this_machine_and_is_honest_about_itself
         ("field-notes", 'MissingSourceError: source "interviews/*.md": no file matches')
     ]
     assert report.gathering is not None
-    assert report.gathering.status == "partial"
+    assert [each.status for each in (*report.earlier, report.gathering)] == ["partial", "complete"]
+    libraries = next(result for result in report.results if result.task == "libraries")
+    assert (libraries.round, libraries.quality > 0.9) == (1, True)
     assert report.verdict.status == "quality_approved"
     documents = {attribution.document for attribution in report.merged.attributions}
     kinds = {name.split(":")[0] if ":" in name else Path(name).suffix for name in documents}

@@ -24,6 +24,7 @@ from plait.orchestration.merge import Merger, absences_of, best_of_each, gatheri
 from plait.orchestration.performance import BranchRecord, NodeRecord, wall_time
 from plait.orchestration.report import make_report
 from plait.orchestration.resources import Machine, memory_of_process
+from plait.orchestration.results import BranchResult
 from plait.orchestration.review import Review, last_review, obey
 from plait.orchestration.sections import sections_of
 from plait.orchestration.settings import Settings
@@ -335,6 +336,7 @@ class Control:
             review,
             [task.id for task in state.brief.tasks],
         )
+        verdict = _with_own_demands(verdict, state.brief, results)
         if state.failure:
             wanting = Shortfall(
                 rule="enough for the brief", sentence=f"{state.failure}.", critical=True
@@ -388,6 +390,34 @@ class Control:
         )
         self.crew.forget(ctx.thread_id)
         return {"report": report}
+
+
+def _with_own_demands(verdict: Verdict, brief: Brief, results: Sequence[BranchResult]) -> Verdict:
+    """The verdict, with what the brief asks of single tasks beyond the rules.
+
+    What a person has decided stays as it is.
+    """
+    least = {task.id: task.min_quality for task in brief.tasks}
+    low = tuple(
+        Shortfall(
+            rule="what the brief asks of a task",
+            sentence=f"The quality of {result.task} is {result.quality:.2f}, and "
+            f"{least[result.task]:.2f} is asked for.",
+            task=result.task,
+            kind="quality",
+        )
+        for result in results
+        if result.quality < (least[result.task] or 0.0) and result.task not in verdict.tasks
+    )
+    if not low or verdict.decided:
+        return verdict
+    approved = verdict.status == "quality_approved"
+    return verdict.model_copy(
+        update={
+            "status": "needs_revision" if approved else verdict.status,
+            "shortfalls": (*verdict.shortfalls, *low),
+        }
+    )
 
 
 # -- ways on --------------------------------------------------------------------------------------
