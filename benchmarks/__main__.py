@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from . import durable, footprint, machine, plots, postgres, report
+from . import durable, footprint, machine, moved, plots, postgres, report
 from .contenders import find
 from .contenders.base import Contender
 from .contenders.plait_kernel import PlaitKernel
 from .measure import Result, Settings, measure
-from .workloads import DURABLE, FOOTPRINT, MODULES, cases
+from .workloads import DURABLE, FOOTPRINT, MODULES, MOVED, cases
 
 ROOT = Path(__file__).parent.parent
 QUICK = Settings(repeats=7, sample=0.005, longest=1.0, longest_traced=0.3)
@@ -29,10 +29,11 @@ QUICK = Settings(repeats=7, sample=0.005, longest=1.0, longest_traced=0.3)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write the results. Returns the exit code."""
     options = _parser().parse_args(arguments)
-    names = options.only.upper().split(",") if options.only else [*MODULES, DURABLE, FOOTPRINT]
-    unknown = [name for name in names if name not in (*MODULES, DURABLE, FOOTPRINT)]
+    everything = [*MODULES, DURABLE, FOOTPRINT, MOVED]
+    names = options.only.upper().split(",") if options.only else everything
+    unknown = [name for name in names if name not in everything]
     if unknown:
-        known = ", ".join([*MODULES, DURABLE, FOOTPRINT])
+        known = ", ".join(everything)
         print(f"no workload {', '.join(unknown)}: there are {known}", file=sys.stderr)
         return 2
     settings = QUICK if options.quick else Settings()
@@ -80,9 +81,14 @@ def _run(
             peers = [each.name for each in contenders if each.kind == "peer"]
             kept = asyncio.run(durable.measure(settings.repeats, peers, url, quick=options.quick))
         print(f"\n{report.durable_tables(kept)}")
+    on_both: list[Result] = []
+    if MOVED in names and "langgraph" not in missing:
+        with postgres.server() as url:
+            on_both = asyncio.run(moved.measure(settings, url, progress, quick=options.quick))
+        print(f"\n{moved.table(on_both)}")
     target = Path(options.output)
     target.mkdir(parents=True, exist_ok=True)
-    data = report.as_json(here, settings, results, weights, kept, missing)
+    data = report.as_json(here, settings, [*results, *on_both], weights, kept, missing)
     (target / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     drawn = plots.draw(results, contenders, target)
     print(
@@ -91,7 +97,7 @@ def _run(
     )
     wrong = [
         f"{result.case.key}: {series.contender}: {series.reason}"
-        for result in results
+        for result in [*results, *on_both]
         for series in result.series.values()
         if series.reason is not None and series.reason.startswith(("wrong", "fails"))
     ]

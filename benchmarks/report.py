@@ -54,7 +54,7 @@ def table(result: Result, contenders: Sequence[Contender]) -> str:
         rows.append(row)
     notes = "".join(f"{line}\n" for line in blank)
     notes = f"\n{notes}" if notes else ""
-    return f"### {case.workload}: {case.title}\n\n{_markdown(heads, rows)}\n{notes}"
+    return f"### {case.workload}: {case.title}\n\n{markdown(heads, rows)}\n{notes}"
 
 
 def footprint_table(footprints: Sequence[Footprint]) -> str:
@@ -77,7 +77,7 @@ def footprint_table(footprints: Sequence[Footprint]) -> str:
                 "" if each.size is None else f"{each.size / 1e6:.1f}",
             ]
         )
-    return f"### W8: footprint\n\n{_markdown(heads, rows)}\n"
+    return f"### W8: footprint\n\n{markdown(heads, rows)}\n"
 
 
 def durable_tables(found: Sequence[Durability]) -> str:
@@ -110,12 +110,12 @@ def durable_tables(found: Sequence[Durability]) -> str:
     sizes = sorted(next(each.stored for each in found if each.stored))
     bytes_ = ["", "kept in", *[f"{size} steps, kB" for size in sizes], "÷ payload", "exponent"]
     return (
-        f"### W6: durable: completed nodes a second\n\n{_markdown(speeds, rates)}\n"
+        f"### W6: durable: completed nodes a second\n\n{markdown(speeds, rates)}\n"
         "\nThe floor commits each completion by itself on one connection.\n"
-        f"{''.join(blank)}\n### W6: what a completed node costs\n\n{_markdown(prices, costs)}\n"
+        f"{''.join(blank)}\n### W6: what a completed node costs\n\n{markdown(prices, costs)}\n"
         "\nCPU time is that of the process, the server's not counted; the ratios are of it.\n"
         "\n### W6: what steps of 1 kB take on the disk, tables and indices\n\n"
-        f"{_markdown(bytes_, growing)}\n"
+        f"{markdown(bytes_, growing)}\n"
     )
 
 
@@ -180,7 +180,7 @@ def growth_table(results: Sequence[Result]) -> str:
         return ""
     titles = [title for title, _, _ in columns]
     rows = [[name, *[found.get(title, "") for title in titles]] for name, found in fitted.items()]
-    return f"### W9: growth, as the exponent of n\n\n{_markdown(['', *titles], rows)}\n"
+    return f"### W9: growth, as the exponent of n\n\n{markdown(['', *titles], rows)}\n"
 
 
 def summary_table(results: Sequence[Result], contenders: Sequence[Contender]) -> str:
@@ -193,7 +193,7 @@ def summary_table(results: Sequence[Result], contenders: Sequence[Contender]) ->
             for series in (result.series[each.name] for each in contenders)
         ]
         rows.append([f"{result.case.workload} {result.case.title}", result.case.unit, *cells])
-    return f"### Summary\n\n{_markdown(heads, rows)}\n"
+    return f"### Summary\n\n{markdown(heads, rows)}\n"
 
 
 def machine_text(machine: dict[str, Any], repeats: int) -> str:
@@ -242,7 +242,8 @@ def as_json(
     }
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under their heads as a Markdown table; the first column is text, the others numbers."""
     rows = [[*row, *[""] * (len(heads) - len(row))] for row in rows]
     widths = [
         max(3, len(head), *(len(row[column]) for row in rows)) for column, head in enumerate(heads)

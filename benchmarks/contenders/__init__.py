@@ -13,6 +13,7 @@ _MODULES = (
     "bare_bsp",
     "bare_anyio",
     "langgraph",
+    "langgraph_facade",
     "pydantic_graph",
     "burr",
     "llamaindex",

@@ -1,4 +1,7 @@
-"""LangGraph, without a checkpointer unless the workload asks for history."""
+"""LangGraph, without a checkpointer unless the workload asks for history.
+
+The facade is the same contender with another root: the same program with its imports changed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import importlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.bodies import ADD_ONE, Body, Item, Node, State, Work
 
@@ -16,17 +19,19 @@ from .base import Contender, Run
 os.environ.setdefault("LANGSMITH_TRACING", "false")
 os.environ.setdefault("LANGCHAIN_TRACING_V2", "false")
 
-graphs: Any = importlib.import_module("langgraph.graph")
-types: Any = importlib.import_module("langgraph.types")
-
 
 class LangGraph(Contender):
     """See the module."""
 
     name = "LangGraph"
-    kind = "peer"
-    distribution = "langgraph"
+    kind: Literal["plait", "floor", "peer"] = "peer"
+    distribution: str | None = "langgraph"
     import_name = "langgraph.graph"
+    root = "langgraph"
+
+    def __init__(self) -> None:
+        self.graphs: Any = importlib.import_module(f"{self.root}.graph")
+        self.types: Any = importlib.import_module(f"{self.root}.types")
 
     def _run(self, graph: Any, given: Mapping[str, Any], **config: Any) -> Run:
         async def run() -> State:
@@ -36,27 +41,27 @@ class LangGraph(Contender):
         return run
 
     def chain(self, nodes: int, body: Body, given: Mapping[str, Any]) -> Run:
-        graph = graphs.StateGraph(Work)
-        before = graphs.START
+        graph = self.graphs.StateGraph(Work)
+        before = self.graphs.START
         for i in range(nodes):
             graph.add_node(f"n{i}", body.on_mapping)
             graph.add_edge(before, f"n{i}")
             before = f"n{i}"
-        graph.add_edge(before, graphs.END)
+        graph.add_edge(before, self.graphs.END)
         return self._run(graph.compile(), given, recursion_limit=nodes + 10)
 
     def loop(self, turns: int, *, history: bool = False) -> Run:
-        graph = graphs.StateGraph(Work)
+        graph = self.graphs.StateGraph(Work)
         graph.add_node("turn", ADD_ONE.on_mapping)
-        graph.add_edge(graphs.START, "turn")
+        graph.add_edge(self.graphs.START, "turn")
         graph.add_conditional_edges(
             "turn",
-            lambda state: "turn" if state["n"] < turns else graphs.END,
-            ["turn", graphs.END],
+            lambda state: "turn" if state["n"] < turns else self.graphs.END,
+            ["turn", self.graphs.END],
         )
         if not history:
             return self._run(graph.compile(), {"n": 0}, recursion_limit=turns + 10)
-        memory = importlib.import_module("langgraph.checkpoint.memory")
+        memory = importlib.import_module(f"{self.root}.checkpoint.memory")
         flow = graph.compile(checkpointer=memory.InMemorySaver())
         threads = itertools.count()
 
@@ -71,28 +76,28 @@ class LangGraph(Contender):
         return run
 
     def fork(self, branches: int, body: Item, *, limit: int | None = None) -> Run:
-        graph = graphs.StateGraph(Work)
+        graph = self.graphs.StateGraph(Work)
         graph.add_node("branch", body)
         graph.add_conditional_edges(
-            graphs.START,
-            lambda state: [types.Send("branch", i) for i in range(branches)],
+            self.graphs.START,
+            lambda state: [self.types.Send("branch", i) for i in range(branches)],
             ["branch"],
         )
-        graph.add_edge("branch", graphs.END)
+        graph.add_edge("branch", self.graphs.END)
         given: dict[str, Any] = {"n": 0}  # it refuses an empty input
         if limit is None:
             return self._run(graph.compile(), given)
         return self._run(graph.compile(), given, max_concurrency=limit)
 
     def lines(self, bodies: Sequence[Sequence[Node]]) -> Run:
-        graph = graphs.StateGraph(Work)
+        graph = self.graphs.StateGraph(Work)
         for b, nodes in enumerate(bodies):
-            before = graphs.START
+            before = self.graphs.START
             for level, node in enumerate(nodes):
                 graph.add_node(f"n{b}_{level}", node)
                 graph.add_edge(before, f"n{b}_{level}")
                 before = f"n{b}_{level}"
-            graph.add_edge(before, graphs.END)
+            graph.add_edge(before, self.graphs.END)
         return self._run(graph.compile(), {"n": 0})
 
 

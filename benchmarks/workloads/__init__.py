@@ -15,11 +15,12 @@ MODULES = {
     "W9": growth,
     "W10": building,
 }
-"""The timed workloads by their names. Not among them: W6, which runs on a server, and W8,
-the footprint, which is taken in fresh processes."""
+"""The timed workloads by their names. Not among them: W6, which runs on a server, W8,
+the footprint, which is taken in fresh processes, and W11, which is about two contenders alone."""
 
 DURABLE = "W6"
 FOOTPRINT = "W8"
+MOVED = "W11"
 
 
 def cases(names: list[str], *, quick: bool) -> list[Case]:

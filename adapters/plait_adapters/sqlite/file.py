@@ -17,7 +17,15 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from plait.errors import StoreError, StoreUnavailable
 
-__all__ = ["DatabaseFile", "Synchronous", "is_locked", "result_code", "statements"]
+__all__ = [
+    "JOURNALS",
+    "DatabaseFile",
+    "Synchronous",
+    "Tables",
+    "is_locked",
+    "result_code",
+    "statements",
+]
 
 T = TypeVar("T")
 
@@ -62,23 +70,86 @@ _IMPOSSIBLE: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Tables that belong together: what makes them, and the statements on them.
+
+    Both are in the folder of a package: ``migrations/``, and ``statements.sql``, in which those
+    named ``has_migrations``, ``make_migrations``, ``version`` and ``migrated`` see to a table with
+    the versions that were applied.
+    """
+
+    package: str
+
+    @property
+    def statements(self) -> dict[str, str]:
+        """The statements by their names."""
+        return _statements(self.package)
+
+    @property
+    def migrations(self) -> tuple[tuple[int, str], ...]:
+        """Versions, and what leads to each from the one before, in order."""
+        return migrations_of(self.package)
+
+    def version(self, connection: sqlite3.Connection, place: str) -> int:
+        """The version of the tables, 0 in a new file. ``place``: the file, for the message.
+
+        Raises:
+            StoreError: it is newer than what is known here.
+        """
+        (known,) = connection.execute(self.statements["has_migrations"]).fetchone()
+        if not known:
+            return 0
+        version: int
+        (version,) = connection.execute(self.statements["version"]).fetchone()
+        newest = self.migrations[-1][0]
+        if version > newest:
+            raise StoreError(
+                f"{place} has version {version} of the schema, and this Plait knows versions up to "
+                f"{newest}: update Plait, or choose another file"
+            )
+        return version
+
+    def migrate(self, connection: sqlite3.Connection, place: str) -> None:
+        """Bring the tables to the newest version, in the transaction that is open.
+
+        Of several processes at once, one does it; the others find it done.
+        """
+        version = self.version(connection, place)
+        connection.execute(self.statements["make_migrations"])
+        for number, script in self.migrations:
+            if number > version:
+                for statement in _split(script):
+                    connection.execute(statement)
+                values = {"version": number, "now": time.time()}
+                connection.execute(self.statements["migrated"], values)
+
+
 @cache
-def statements() -> dict[str, str]:
-    """The statements of ``statements.sql`` by their names."""
-    text = files("plait_adapters.sqlite").joinpath("statements.sql").read_text(encoding="utf-8")
+def _statements(package: str) -> dict[str, str]:
+    text = files(package).joinpath("statements.sql").read_text(encoding="utf-8")
     _, *parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
     return {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
 
 
 @cache
-def migrations() -> tuple[tuple[int, str], ...]:
-    """Versions of the schema and what leads to each from the one before, in order."""
+def migrations_of(package: str) -> tuple[tuple[int, str], ...]:
+    """The migrations in the folder of a package: versions and scripts, in order."""
     found = [
         (int(match[1]), entry.read_text(encoding="utf-8"))
-        for entry in files("plait_adapters.sqlite").joinpath("migrations").iterdir()
+        for entry in files(package).joinpath("migrations").iterdir()
         if (match := _MIGRATION.fullmatch(entry.name))
     ]
     return tuple(sorted(found))
+
+
+JOURNALS: Final = Tables("plait_adapters.sqlite")
+"""Those of the journals."""
+
+
+def statements() -> dict[str, str]:
+    """The statements on the tables of the journals, by their names."""
+    return _statements("plait_adapters.sqlite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +161,7 @@ class DatabaseFile:
     timeout: float
     """Seconds to wait for a lock that another process holds."""
     synchronous: Synchronous
+    tables: Tables = JOURNALS
 
     def open(self, *, for_writing: bool) -> sqlite3.Connection:
         """Open a connection for the calling thread of execution, on a schema that is up to date.
@@ -108,9 +180,11 @@ class DatabaseFile:
         connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         try:
             _patiently(lambda: self._set_up(connection), deadline)
-            if _patiently(lambda: self._version(connection), deadline) < migrations()[-1][0]:
-                _patiently(lambda: connection.execute("begin immediate"), deadline)
-                self._migrate(connection)
+            newest = self.tables.migrations[-1][0]
+            if _patiently(lambda: self.tables.version(connection, self._place), deadline) < newest:
+                self.begin(connection)
+                self.tables.migrate(connection, self._place)
+                connection.execute("commit")
             if not for_writing:
                 connection.execute(f"pragma busy_timeout = {round(self.timeout * 1000)}")
                 connection.execute("pragma query_only = on")
@@ -118,6 +192,10 @@ class DatabaseFile:
             connection.close()
             raise
         return connection
+
+    @property
+    def _place(self) -> str:
+        return f"the SQLite file {str(self.path)!r}"
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Begin a transaction that writes, as soon as no other process is writing."""
@@ -182,41 +260,6 @@ class DatabaseFile:
             # On macOS, fsync alone leaves the data in the disk's own cache.
             connection.execute("pragma fullfsync = on")
             connection.execute("pragma checkpoint_fullfsync = on")
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Bring the schema to the newest version and end the transaction in which that is done.
-
-        Of several processes at once, one does it; the others find it done.
-        """
-        sql = statements()
-        version = self._version(connection)
-        connection.execute(sql["make_migrations"])
-        for number, script in migrations():
-            if number > version:
-                for statement in _split(script):
-                    connection.execute(statement)
-                connection.execute(sql["migrated"], {"version": number, "now": time.time()})
-        connection.execute("commit")
-
-    def _version(self, connection: sqlite3.Connection) -> int:
-        """The version of the schema, 0 for a new file.
-
-        Raises:
-            StoreError: it is newer than what is known here.
-        """
-        sql = statements()
-        (known,) = connection.execute(sql["has_migrations"]).fetchone()
-        if not known:
-            return 0
-        version: int
-        (version,) = connection.execute(sql["version"]).fetchone()
-        newest = migrations()[-1][0]
-        if version > newest:
-            raise StoreError(
-                f"the SQLite file {str(self.path)!r} has version {version} of the schema, and this "
-                f"Plait knows versions up to {newest}: update Plait, or choose another file"
-            )
-        return version
 
 
 def _patiently(action: Callable[[], T], deadline: float) -> T:

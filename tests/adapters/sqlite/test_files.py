@@ -13,7 +13,7 @@ import pytest
 
 from plait.errors import StoreError, StoreUnavailable
 from plait_adapters.sqlite import SQLiteBackend
-from plait_adapters.sqlite.file import DatabaseFile, migrations, statements
+from plait_adapters.sqlite.file import JOURNALS, DatabaseFile, statements
 from tests.adapters.sqlite.files import finish, lease, names, opened, positions, records, start
 
 
@@ -190,14 +190,19 @@ async def test_every_statement_fits_the_schema_and_none_reads_a_whole_table(
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:
-    assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
+    assert [number for number, _ in JOURNALS.migrations] == list(
+        range(1, len(JOURNALS.migrations) + 1)
+    )
 
 
 async def test_a_migration_that_fails_leaves_the_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = (*migrations(), (2, "create table plait_more (x);\ninsert into nowhere values (1);\n"))
-    monkeypatch.setattr("plait_adapters.sqlite.file.migrations", lambda: broken)
+    broken = (
+        *JOURNALS.migrations,
+        (2, "create table plait_more (x);\ninsert into nowhere values (1);\n"),
+    )
+    monkeypatch.setattr("plait_adapters.sqlite.file.migrations_of", lambda _: broken)
     assert "nowhere" in await refusal(tmp_path / "rows.db")
     monkeypatch.undo()
     async with opened(tmp_path / "rows.db") as backend:
@@ -213,8 +218,8 @@ async def test_a_file_gets_the_migrations_that_it_lacks(
     path = tmp_path / "rows.db"
     async with opened(path) as backend:
         await backend.append(records(await lease(backend), 1))
-    more = (*migrations(), (2, "create table plait_more (x);\n"))
-    monkeypatch.setattr("plait_adapters.sqlite.file.migrations", lambda: more)
+    more = (*JOURNALS.migrations, (2, "create table plait_more (x);\n"))
+    monkeypatch.setattr("plait_adapters.sqlite.file.migrations_of", lambda _: more)
     async with opened(path) as backend:
         assert await positions(backend) == [1]
     with closing(sqlite3.connect(path)) as connection:

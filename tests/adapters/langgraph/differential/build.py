@@ -33,6 +33,8 @@ class Library:
         self.root = root
 
     def __getattr__(self, name: str) -> ModuleType:
+        if name.startswith("__"):  # somebody looks whether it is something else
+            raise AttributeError(name)
         return importlib.import_module(f"{self.root}.{name.replace('__', '.')}")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
+from plait_adapters.langgraph._support import missing
+
 __all__ = ["ERROR", "INTERRUPT", "RESUME", "SCHEDULED", "TASKS", "ChannelProtocol", "SendProtocol"]
 
 ERROR: Final = "__error__"
@@ -30,12 +32,12 @@ class ChannelProtocol(Protocol[Value, Update, C]):
     """What a saver may ask of a channel."""
 
     @property
-    def ValueType(self) -> Any:  # noqa: N802 - LangGraph's name
+    def ValueType(self) -> Any:
         """The type of its value."""
         ...
 
     @property
-    def UpdateType(self) -> Any:  # noqa: N802 - LangGraph's name
+    def UpdateType(self) -> Any:
         """The type of what is written to it."""
         ...
 
@@ -72,3 +74,6 @@ class SendProtocol(Protocol):
     def __repr__(self) -> str: ...
 
     def __eq__(self, value: object) -> bool: ...
+
+
+__getattr__ = missing(__name__)

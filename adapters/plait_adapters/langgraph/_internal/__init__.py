@@ -1,0 +1,1 @@
+"""How the public modules work. Nothing in here is promised to anybody."""

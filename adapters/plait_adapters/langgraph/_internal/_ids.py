@@ -1,0 +1,68 @@
+"""Ids of checkpoints, tasks and interrupts."""
+
+from __future__ import annotations
+
+import random
+import time
+from hashlib import blake2b
+from typing import Any
+
+from ._constants import NS_SEP
+
+_NODE = random.getrandbits(48)
+_last = 0
+
+
+def checkpoint_id(clock_seq: int) -> str:
+    """A UUID of version 6, whose text sorts by time: later ids of a process are larger.
+
+    Format: RFC 9562, section 5.6; the time counts 100 ns steps since 15 October 1582.
+    """
+    global _last  # noqa: PLW0603 - one clock for the process
+    now = time.time_ns() // 100 + 0x01B21DD213814000
+    now = _last = max(now, _last + 1)
+    return checkpoint_id_of(now, clock_seq)
+
+
+def checkpoint_id_of(ticks: int, clock_seq: int) -> str:
+    """The UUID of a time, in steps of 100 ns since 15 October 1582."""
+    text = f"{ticks:015x}"
+    sequence = 0x8000 | (clock_seq & 0x3FFF)
+    return f"{text[:8]}-{text[8:12]}-6{text[12:]}-{sequence:04x}-{_NODE:012x}"
+
+
+def digest(*parts: str) -> str:
+    """32 hexadecimal digits that stand for the parts."""
+    return blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def digest_bytes(data: bytes) -> str:
+    """32 hexadecimal digits that stand for some bytes."""
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def task_id(*parts: str) -> str:
+    """The id of the task that the parts describe, written as a UUID."""
+    text = digest(*parts)
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def interrupt_id(namespace: str, answered: int) -> str:
+    """The id of a task's question, of which ``answered`` questions have been answered before.
+
+    A question is known by the number of answers that its task has, not by the order of calls, which
+    differs from run to run where a task asks in parallel.
+    """
+    return digest(f"{namespace}{NS_SEP}{answered}" if answered else namespace)
+
+
+def is_interrupt_id(value: Any) -> bool:
+    """Whether a key of a mapping of answers may be an interrupt's id."""
+    return isinstance(value, str) and len(value) == 32 and not value.strip("0123456789abcdef")
+
+
+def path_key(path: Any) -> str:
+    """A task's path as text that sorts as the writes of a step are applied."""
+    if isinstance(path, (tuple, list)):
+        return f"~{', '.join(map(path_key, path))}"
+    return f"{path:010d}" if isinstance(path, int) else str(path)

@@ -1,0 +1,200 @@
+"""Checkpoints on their way to a saver, in order, while the run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import anyio
+
+_IN_MEMORY = frozenset(
+    ("plait_adapters.langgraph.checkpoint.memory", "langgraph.checkpoint.memory")
+)
+
+
+def keeps_in_memory(saver: Any) -> bool:
+    """Whether a saver never waits, so that it may be called from anywhere.
+
+    Only by its exact class: a subclass may do more.
+    """
+    cls = type(saver)
+    return cls.__module__ in _IN_MEMORY and cls.__name__ in ("InMemorySaver", "MemorySaver")
+
+
+class Saves:
+    """A saver as a run uses it.
+
+    What is put is carried out in order, in the background unless ``durability`` is ``"sync"``; an
+    error is raised by the next :meth:`settle`.
+
+    Args:
+        saver: anything with the interface of ``BaseCheckpointSaver``.
+        blocking: call its synchronous methods, and block; else await its asynchronous ones.
+    """
+
+    def __init__(self, saver: Any, *, blocking: bool) -> None:
+        self.saver: Any = saver
+        self.blocking: bool = blocking
+        self._direct = keeps_in_memory(saver)
+        self._waiting: deque[tuple[Any, ...]] = deque()
+        self._error: BaseException | None = None
+        self._worker: asyncio.Task[None] | Future[None] | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        put_writes = saver.put_writes if blocking or self._direct else saver.aput_writes
+        self._put_writes: Callable[..., Any] = put_writes
+        self._takes_path = "task_path" in inspect.signature(put_writes).parameters
+
+    # -- reading ------------------------------------------------------------------------------
+
+    async def find(self, config: Mapping[str, Any]) -> Any:
+        """The checkpoint that a configuration names, or the latest; ``None`` if there is none."""
+        if self.blocking or self._direct:
+            return self.saver.get_tuple(config)
+        return await self.saver.aget_tuple(config)
+
+    async def list(
+        self,
+        config: Mapping[str, Any],
+        *,
+        filter: Mapping[str, Any] | None = None,
+        before: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> list[Any]:
+        """Checkpoints of a thread, the newest first."""
+        if self.blocking or self._direct:
+            return list(self.saver.list(config, filter=filter, before=before, limit=limit))
+        found = self.saver.alist(config, filter=filter, before=before, limit=limit)
+        return [each async for each in found]
+
+    async def history(
+        self, config: Mapping[str, Any], channels: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """For each ``DeltaChannel``, the writes since its last snapshot, and that."""
+        if self.blocking or self._direct:
+            history = self.saver.get_delta_channel_history(config=config, channels=channels)
+        else:
+            history = await self.saver.aget_delta_channel_history(config=config, channels=channels)
+        return history  # type: ignore[no-any-return]
+
+    # -- writing now --------------------------------------------------------------------------
+
+    async def put_now(self, config: Any, checkpoint: Any, metadata: Any, versions: Any) -> Any:
+        """Store a checkpoint, and return the configuration that names it."""
+        if self.blocking or self._direct:
+            return self.saver.put(config, checkpoint, metadata, versions)
+        return await self.saver.aput(config, checkpoint, metadata, versions)
+
+    async def put_writes_now(
+        self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, path: str = ""
+    ) -> None:
+        """Store writes of a task with a checkpoint."""
+        more = (path,) if self._takes_path and path else ()
+        result = self._put_writes(config, writes, task_id, *more)
+        if not (self.blocking or self._direct):
+            await result
+
+    # -- writing in the background ------------------------------------------------------------
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, versions: Any) -> None:
+        """Store a checkpoint, soon."""
+        if self._direct:
+            self.saver.put(config, checkpoint, metadata, versions)
+        else:
+            put = self.saver.put if self.blocking else self.saver.aput
+            self._later(put, config, checkpoint, metadata, versions)
+
+    def put_writes(
+        self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, path: str
+    ) -> None:
+        """Store writes of a task with a checkpoint, soon."""
+        more = (path,) if self._takes_path else ()
+        if self._direct:
+            self._put_writes(config, writes, task_id, *more)
+        else:
+            self._later(self._put_writes, config, writes, task_id, *more)
+
+    def later(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call something else in the background, in its turn; with its asynchronous form if not
+        blocking."""
+        self._later(function, *args)
+
+    def _later(self, *operation: Any) -> None:
+        self._waiting.append(operation)
+        if self._worker is None or self._worker.done():
+            if self.blocking:
+                if self._pool is None:
+                    self._pool = ThreadPoolExecutor(1, thread_name_prefix="plait-saves")
+                self._worker = self._pool.submit(self._work_here)
+            else:
+                assert self._group is not None
+                self._worker = self._group.create_task(self._work())
+
+    def _work_here(self) -> None:
+        while self._waiting and self._error is None:
+            function, *args = self._waiting.popleft()
+            try:
+                function(*args)
+            except BaseException as error:
+                self._error = error
+
+    async def _work(self) -> None:
+        while self._waiting and self._error is None:
+            function, *args = self._waiting.popleft()
+            try:
+                result: Awaitable[Any] = function(*args)
+                await result
+            except Exception as error:
+                self._error = error
+
+    async def settle(self) -> None:
+        """Wait until all that was put is stored.
+
+        Raises:
+            Exception: what the saver raised.
+        """
+        while self._worker is not None and (self._waiting or not self._worker.done()):
+            if self._error is not None:
+                break
+            if isinstance(self._worker, Future):
+                self._worker.result()
+                if self._waiting and self._error is None:
+                    assert self._pool is not None
+                    self._worker = self._pool.submit(self._work_here)
+            else:
+                await asyncio.wait([self._worker])
+        if self._error is not None:
+            error, self._error = self._error, None
+            self._waiting.clear()
+            raise error
+
+    async def open(self) -> None:
+        """Make ready for what is put in the background."""
+        if not (self.blocking or self._direct):
+            self._group = asyncio.TaskGroup()
+            await self._group.__aenter__()
+
+    async def close(self) -> None:
+        """Wait until all is stored, even if the run is being cancelled."""
+        try:
+            if self._worker is not None:
+                with (
+                    anyio.CancelScope(shield=not self.blocking) if not self.blocking else _Nothing()
+                ):
+                    await self.settle()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+            if self._group is not None:
+                group, self._group = self._group, None
+                await group.__aexit__(None, None, None)
+
+
+class _Nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...

@@ -1,0 +1,542 @@
+"""Savers whose checkpoints are rows in a database: values to rows and back.
+
+A checkpoint is a row without the values of its channels; these are rows of their own, one for each
+version, so that what a step has not changed is not written again, and a delta channel is stored as
+what was written to it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+from plait_adapters.langgraph.checkpoint._bridge import finish, run
+from plait_adapters.langgraph.checkpoint._configs import (
+    config_of,
+    matches,
+    next_version,
+    place_of,
+    without_values,
+)
+from plait_adapters.langgraph.checkpoint._pruning import check_strategy
+from plait_adapters.langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    Config,
+    DeltaChannelHistory,
+    PendingWrite,
+    SerializerProtocol,
+    get_serializable_checkpoint_metadata,
+)
+
+__all__ = [
+    "Ancestor",
+    "Cursor",
+    "NewCheckpoint",
+    "NewWrite",
+    "Query",
+    "Rows",
+    "StoredCheckpoint",
+    "StoredSaver",
+    "StoredValue",
+    "StoredWrite",
+]
+
+T = TypeVar("T")
+
+_PAGE = 50
+"""How many checkpoints are fetched at a time: they have all their values with them."""
+
+
+class StoredValue(NamedTuple):
+    """The value of a channel."""
+
+    channel: str
+    encoding: str
+    data: bytes
+
+
+class StoredWrite(NamedTuple):
+    """What a task has written to a channel."""
+
+    task_id: str
+    channel: str
+    encoding: str
+    data: bytes
+
+
+class NewWrite(NamedTuple):
+    """What is to be stored of a write."""
+
+    place: int
+    """Where it is among those of the task; negative where there is one at most of its kind, which a
+    later one replaces."""
+    channel: str
+    encoding: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint and what belongs to it."""
+
+    thread_id: str
+    namespace: str
+    checkpoint_id: str
+    parent_id: str | None
+    encoding: str
+    data: bytes
+    """The checkpoint without the values of its channels, and its metadata."""
+    values: Sequence[StoredValue]
+    writes: Sequence[StoredWrite]
+    """In the order in which they are applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCheckpoint:
+    """What is to be stored of a checkpoint."""
+
+    thread_id: str
+    namespace: str
+    checkpoint_id: str
+    parent_id: str | None
+    run_id: str | None
+    """Of the run that made it."""
+    versions: dict[str, str]
+    """By channel."""
+    delta: list[str]
+    """Its delta channels."""
+    metadata: dict[str, Any]
+    """To be filtered by."""
+    encoding: str
+    data: bytes
+    values: list[tuple[str, str, str, bytes]]
+    """Of the channels that have changed: channel, version, encoding, data."""
+
+
+class Cursor(NamedTuple):
+    """Behind which checkpoint a page begins."""
+
+    checkpoint_id: str
+    thread_id: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which checkpoints are wanted, the latest first."""
+
+    thread_id: str | None = None
+    namespace: str | None = None
+    checkpoint_id: str | None = None
+    before: str | None = None
+    """Only those with a smaller id."""
+    wanted: Mapping[str, Any] | None = None
+    """What their metadata has to have."""
+    accept: Callable[[str, bytes], bool] | None = None
+    """Whether a checkpoint has it, by its encoding and data; for where the rows cannot tell."""
+    after: Cursor | None = None
+    left: int | None = None
+    """How many more at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A checkpoint on the way to another one, and what of it is needed for delta channels."""
+
+    writes: Sequence[StoredWrite]
+    """In the order in which they are applied."""
+    seeds: Sequence[StoredValue]
+    """Whole values that it has."""
+
+
+class Rows(Protocol):
+    """Where the rows are. Each method is one transaction, and can be repeated."""
+
+    async def find(
+        self, thread_id: str, namespace: str, checkpoint_id: str | None
+    ) -> StoredCheckpoint | None:
+        """A checkpoint; the latest where no id is given."""
+        ...
+
+    async def page(self, query: Query, size: int) -> Sequence[StoredCheckpoint]:
+        """So many of those that are wanted; fewer if there are no more."""
+        ...
+
+    async def ancestors(
+        self, thread_id: str, namespace: str, checkpoint_id: str | None, channels: Sequence[str]
+    ) -> Sequence[Ancestor]:
+        """Those before a checkpoint, the nearest first, as far back as is needed to find a whole
+        value of each channel; of each, only what belongs to channels not found nearer."""
+        ...
+
+    async def save(self, checkpoint: NewCheckpoint) -> None:
+        """Store a checkpoint; one with its id is replaced."""
+        ...
+
+    async def save_writes(
+        self,
+        thread_id: str,
+        namespace: str,
+        checkpoint_id: str,
+        task_id: str,
+        task_path: str,
+        writes: Sequence[NewWrite],
+    ) -> None:
+        """Store what a task has written."""
+        ...
+
+    async def delete_threads(self, thread_ids: Sequence[str]) -> None:
+        """Remove all that belongs to threads."""
+        ...
+
+    async def delete_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove what runs have made. Raises ``StoreError`` if what stays is built on it."""
+        ...
+
+    async def copy(self, source: str, target: str) -> None:
+        """Make a thread that is the same as another one. Raises ``ThreadExists``."""
+        ...
+
+    async def prune(self, thread_ids: Sequence[str]) -> None:
+        """Remove all but the latest checkpoints of threads, and what those are built on."""
+        ...
+
+
+class StoredSaver(BaseCheckpointSaver[str]):
+    """A saver over rows. Each method is there for asynchronous and for synchronous callers.
+
+    Args:
+        serde: makes bytes of values. One that learns types as it meets them does not here, unless
+            that was asked for: another process could not read them.
+    """
+
+    def __init__(self, *, serde: SerializerProtocol | None = None) -> None:
+        super().__init__(serde=serde)
+        for_storage = getattr(self.serde, "for_storage", None)
+        if for_storage is not None:
+            self.serde = for_storage()
+
+    @property
+    @abstractmethod
+    def _rows(self) -> Rows:
+        """The rows, for the event loop that runs."""
+
+    @property
+    def _rows_here(self) -> Rows | None:
+        """The rows in such a way that no method ever suspends; ``None``: there is none."""
+        return None
+
+    def _now(self, method: Callable[..., Any], *args: Any) -> Any:
+        """Call an async method of the saver from where there is no event loop."""
+        rows = self._rows_here
+        if rows is not None:
+            return finish(method(rows, *args))
+        return run(self._there, method, *args)
+
+    async def _there(self, method: Callable[..., Any], *args: Any) -> Any:
+        return await method(self._rows, *args)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    async def aget_tuple(self, config: Config) -> CheckpointTuple | None:
+        """The checkpoint that a config names with all that belongs to it, or ``None``."""
+        return await self._get(self._rows, config)
+
+    def get_tuple(self, config: Config) -> CheckpointTuple | None:
+        """As :meth:`aget_tuple`."""
+        return cast("CheckpointTuple | None", self._now(self._get, config))
+
+    async def _get(self, rows: Rows, config: Config) -> CheckpointTuple | None:
+        found = await rows.find(*place_of(config))
+        return self._load(found) if found is not None else None
+
+    async def alist(
+        self,
+        config: Config | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Checkpoints, the latest first; see :meth:`BaseCheckpointSaver.list`."""
+        query: Query | None = self._query(config, filter, before, limit)
+        while query is not None:
+            page, query = await self._page(self._rows, query)
+            for found in page:
+                yield found
+
+    def list(
+        self,
+        config: Config | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """As :meth:`alist`."""
+        query: Query | None = self._query(config, filter, before, limit)
+        while query is not None:
+            page, query = self._now(self._page, query)
+            yield from page
+
+    def _query(
+        self,
+        config: Config | None,
+        wanted: dict[str, Any] | None,
+        before: Config | None,
+        limit: int | None,
+    ) -> Query:
+        thread_id = checkpoint_id = namespace = None
+        if config:
+            thread_id, _, checkpoint_id = place_of(config)
+            namespace = config["configurable"].get("checkpoint_ns")
+        bound = ((before or {}).get("configurable") or {}).get("checkpoint_id")
+        accept = self._accepting(wanted) if wanted else None
+        return Query(thread_id, namespace, checkpoint_id, bound, wanted, accept, left=limit)
+
+    def _accepting(self, wanted: Mapping[str, Any]) -> Callable[[str, bytes], bool]:
+        return lambda how, data: matches(self.serde.loads_typed((how, data))[1], wanted)
+
+    async def _page(
+        self, rows: Rows, query: Query
+    ) -> tuple[Sequence[CheckpointTuple], Query | None]:
+        """A page, and what asks for the next one."""
+        size = _PAGE if query.left is None else min(_PAGE, query.left)
+        found = await rows.page(query, size) if size > 0 else ()
+        page = [self._load(one) for one in found]
+        if len(found) < size or size <= 0:
+            return page, None
+        last = found[-1]
+        return page, replace(
+            query,
+            after=Cursor(last.checkpoint_id, last.thread_id, last.namespace),
+            left=None if query.left is None else query.left - size,
+        )
+
+    def _load(self, found: StoredCheckpoint) -> CheckpointTuple:
+        loads = self.serde.loads_typed
+        checkpoint, metadata = loads((found.encoding, found.data))
+        values = {channel: loads((how, data)) for channel, how, data in found.values}
+        thread_id, namespace, parent_id = found.thread_id, found.namespace, found.parent_id
+        return CheckpointTuple(
+            config=config_of(thread_id, namespace, found.checkpoint_id),
+            checkpoint=cast("Checkpoint", checkpoint | {"channel_values": values}),
+            metadata=metadata,
+            parent_config=config_of(thread_id, namespace, parent_id) if parent_id else None,
+            pending_writes=[
+                (task_id, channel, loads((how, data)))
+                for task_id, channel, how, data in found.writes
+            ],
+        )
+
+    async def aget_delta_channel_history(
+        self, *, config: Config, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """What delta channels are made of at the checkpoint that a config names."""
+        return await self._history(self._rows, config, channels)
+
+    def get_delta_channel_history(
+        self, *, config: Config, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """As :meth:`aget_delta_channel_history`."""
+        history: Mapping[str, DeltaChannelHistory] = self._now(self._history, config, channels)
+        return history
+
+    async def _history(
+        self, rows: Rows, config: Config, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        if not channels:
+            return {}
+        loads = self.serde.loads_typed
+        writes: dict[str, list[PendingWrite]] = {channel: [] for channel in channels}
+        history: dict[str, DeltaChannelHistory] = {
+            channel: {"writes": writes[channel]} for channel in channels
+        }
+        ancestors = await rows.ancestors(*place_of(config), tuple(writes))
+        for ancestor in reversed(ancestors):
+            for task_id, channel, how, data in ancestor.writes:
+                writes[channel].append((task_id, channel, loads((how, data))))
+            for channel, how, data in ancestor.seeds:
+                history[channel]["seed"] = loads((how, data))
+        return history
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    async def aput(
+        self,
+        config: Config,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Config:
+        """Store a checkpoint, and the values of those channels that ``new_versions`` names.
+
+        Raises:
+            EncodingError: some part of it cannot be stored.
+        """
+        return await self._put(self._rows, config, checkpoint, metadata, new_versions)
+
+    def put(
+        self,
+        config: Config,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Config:
+        """As :meth:`aput`."""
+        return self._now(self._put, config, checkpoint, metadata, new_versions)
+
+    async def _put(
+        self,
+        rows: Rows,
+        config: Config,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Config:
+        thread_id, namespace, parent_id = place_of(config)
+        known: dict[str, Any] = dict(get_serializable_checkpoint_metadata(config, metadata))
+        values = checkpoint["channel_values"]
+        encoding, data = self.serde.dumps_typed([without_values(checkpoint), known])
+        run_id = known.get("run_id")
+        await rows.save(
+            NewCheckpoint(
+                thread_id,
+                namespace,
+                checkpoint["id"],
+                parent_id,
+                str(run_id) if run_id is not None else None,
+                {name: str(version) for name, version in checkpoint["channel_versions"].items()},
+                [*(known.get("counters_since_delta_snapshot") or ())],
+                known,
+                encoding,
+                data,
+                [
+                    (name, str(version), *self.serde.dumps_typed(values[name]))
+                    for name, version in new_versions.items()
+                    if name in values
+                ],
+            )
+        )
+        return config_of(thread_id, namespace, checkpoint["id"])
+
+    async def aput_writes(
+        self,
+        config: Config,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Store what a task has written for the checkpoint it started from.
+
+        Raises:
+            EncodingError: some part of it cannot be stored.
+        """
+        await self._put_writes(self._rows, config, writes, task_id, task_path)
+
+    def put_writes(
+        self,
+        config: Config,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """As :meth:`aput_writes`."""
+        self._now(self._put_writes, config, writes, task_id, task_path)
+
+    async def _put_writes(
+        self,
+        rows: Rows,
+        config: Config,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str,
+    ) -> None:
+        thread_id, namespace, checkpoint_id = place_of(config)
+        if checkpoint_id is None:
+            raise ValueError("the config names no checkpoint to which the writes would belong")
+        # Of several of one special kind the last one counts.
+        encoded = {
+            index: NewWrite(index, channel, *self.serde.dumps_typed(value))
+            for number, (channel, value) in enumerate(writes)
+            for index in (WRITES_IDX_MAP.get(channel, number),)
+        }
+        if encoded:
+            place = (thread_id, namespace, checkpoint_id)
+            await rows.save_writes(*place, task_id, task_path, [*encoded.values()])
+
+    # -- removing and copying ---------------------------------------------------------------------
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Remove all that belongs to a thread."""
+        await self._rows.delete_threads([str(thread_id)])
+
+    def delete_thread(self, thread_id: str) -> None:
+        """As :meth:`adelete_thread`."""
+        self._now(_delete_threads, [str(thread_id)])
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove the checkpoints that runs have made, and the writes that belong to them.
+
+        Raises:
+            StoreError: a delta channel of a later checkpoint is built on one of them.
+        """
+        await self._rows.delete_runs([*map(str, run_ids)])
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """As :meth:`adelete_for_runs`."""
+        self._now(_delete_runs, [*map(str, run_ids)])
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Make a thread with all that belongs to another one.
+
+        Raises:
+            ThreadExists: there is one of that name already.
+        """
+        await self._rows.copy(str(source_thread_id), str(target_thread_id))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """As :meth:`acopy_thread`."""
+        self._now(_copy, str(source_thread_id), str(target_thread_id))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Give up what is old in threads; see :meth:`BaseCheckpointSaver.prune`."""
+        await _prune(self._rows, thread_ids, strategy)
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """As :meth:`aprune`."""
+        self._now(_prune, thread_ids, strategy)
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        """The version of a channel that follows another one."""
+        return next_version(current)
+
+
+async def _delete_threads(rows: Rows, thread_ids: Sequence[str]) -> None:
+    await rows.delete_threads(thread_ids)
+
+
+async def _delete_runs(rows: Rows, run_ids: Sequence[str]) -> None:
+    await rows.delete_runs(run_ids)
+
+
+async def _copy(rows: Rows, source: str, target: str) -> None:
+    await rows.copy(source, target)
+
+
+async def _prune(rows: Rows, thread_ids: Sequence[str], strategy: str) -> None:
+    check_strategy(strategy)
+    if isinstance(thread_ids, str):
+        raise TypeError(f"thread_ids={thread_ids!r} must be a list of ids")
+    ids = [*map(str, thread_ids)]
+    if strategy == "delete":
+        await rows.delete_threads(ids)
+    else:
+        await rows.prune(ids)

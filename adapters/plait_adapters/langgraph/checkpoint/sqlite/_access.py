@@ -1,0 +1,182 @@
+"""How a SQLite file is reached: in a thread of its own, or by a connection of the user's."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import anyio.to_thread
+
+from plait.errors import StoreError
+from plait_adapters.sqlite.file import DatabaseFile, Synchronous, Tables
+from plait_adapters.sqlite.worker import Action, Worker
+
+__all__ = ["Access", "AioConnection", "Direct", "InThread", "OwnFile"]
+
+T = TypeVar("T")
+
+
+class Access(Protocol):
+    """Carries out actions on a connection, each in a transaction."""
+
+    async def read(self, action: Action[T]) -> T:
+        """Carry out an action that changes nothing."""
+        ...
+
+    async def write(self, action: Action[T]) -> T:
+        """Carry out an action, all of it or nothing."""
+        ...
+
+
+class OwnFile:
+    """A file, read by one thread of execution and written by another, with group commit.
+
+    Args:
+        path: of the file.
+        tables: what is to be in it.
+        timeout: seconds to wait for another process that writes.
+        synchronous: how long a commit waits for the disk.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tables: Tables,
+        *,
+        timeout: float,
+        synchronous: Synchronous,
+    ) -> None:
+        file = DatabaseFile(Path(path).absolute(), timeout, synchronous, tables)
+        self._timeout = timeout
+        self._reader = Worker("plait checkpoints reader", file, writes=False)
+        self._writer = Worker("plait checkpoints writer", file, writes=True)
+
+    async def read(self, action: Action[T]) -> T:
+        """Carry out an action that changes nothing."""
+        return await self._reader.do(action)
+
+    async def write(self, action: Action[T]) -> T:
+        """Carry out an action with others that wait, in one transaction."""
+        return await self._writer.do(action)
+
+    def close(self) -> None:
+        """Finish what is under way, and give the file back. Blocks for that long."""
+        for worker in (self._reader, self._writer):
+            worker.end()
+        deadline = time.monotonic() + 2 * self._timeout
+        for worker in (self._reader, self._writer):
+            worker.join(deadline)
+
+
+class Direct:
+    """A connection of sqlite3's, used where the caller is, by one at a time.
+
+    Its methods never suspend.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, tables: Tables) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._lock = threading.Lock()
+        self._is_ready = False
+
+    async def read(self, action: Action[T]) -> T:
+        """Carry out an action that changes nothing."""
+        return self.do(action, writes=False)
+
+    async def write(self, action: Action[T]) -> T:
+        """Carry out an action in a transaction, which begins and ends here."""
+        return self.do(action, writes=True)
+
+    def do(self, action: Action[T], *, writes: bool) -> T:
+        """Carry out an action.
+
+        Raises:
+            StoreError: SQLite refuses.
+        """
+        with self._lock:
+            try:
+                if not self._is_ready:
+                    in_transaction(self._connection, self._migrate)
+                    self._is_ready = True
+                return (
+                    in_transaction(self._connection, action) if writes else action(self._connection)
+                )
+            except sqlite3.ProgrammingError as error:
+                raise StoreError(
+                    f"the SQLite connection cannot be used: {error}. A saver is called from "
+                    "several threads of execution: connect with check_same_thread=False, and "
+                    "close it last"
+                ) from error
+            except sqlite3.Error as error:
+                raise StoreError(
+                    f"the SQLite connection cannot be used: {type(error).__name__}: {error}"
+                ) from error
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if self._tables.version(connection, _PLACE) < self._tables.migrations[-1][0]:
+            self._tables.migrate(connection, _PLACE)
+
+
+_PLACE = "the SQLite database of the connection"
+
+
+def in_transaction(connection: sqlite3.Connection, action: Action[T]) -> T:
+    """Carry out an action in a transaction of its own, all or nothing."""
+    if connection.in_transaction:  # the user's own, as LangGraph's saver commits it
+        connection.commit()
+    connection.execute("begin immediate")
+    try:
+        result = action(connection)
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+    return result
+
+
+class InThread:
+    """A connection of sqlite3's, used in worker threads, so that no event loop waits for it."""
+
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
+
+    async def read(self, action: Action[T]) -> T:
+        """Carry out an action that changes nothing."""
+        return await anyio.to_thread.run_sync(lambda: self._direct.do(action, writes=False))
+
+    async def write(self, action: Action[T]) -> T:
+        """Carry out an action in a transaction, which begins and ends here."""
+        return await anyio.to_thread.run_sync(lambda: self._direct.do(action, writes=True))
+
+
+class AioConnection:
+    """A connection of aiosqlite's, used in the thread of execution that it has."""
+
+    def __init__(self, connection: Any, tables: Tables) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._direct: Direct | None = None
+
+    async def read(self, action: Action[T]) -> T:
+        """Carry out an action that changes nothing."""
+        return await self._do(action, writes=False)
+
+    async def write(self, action: Action[T]) -> T:
+        """Carry out an action in a transaction, which begins and ends here."""
+        return await self._do(action, writes=True)
+
+    async def _do(self, action: Action[T], *, writes: bool) -> T:
+        # aiosqlite has no public way to do several things at once with nothing in between.
+        connection = self._connection
+        if connection._connection is None:
+            await connection
+        direct = self._direct
+        if direct is None:
+            direct = self._direct = Direct(connection._conn, self._tables)
+        result: T = await connection._execute(direct.do, action, writes=writes)
+        return result

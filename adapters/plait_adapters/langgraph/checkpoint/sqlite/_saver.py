@@ -1,0 +1,99 @@
+"""What the savers in SQLite have in common."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from types import TracebackType
+from typing import Any, Self
+
+from plait_adapters.langgraph.checkpoint._stored import Rows, StoredSaver
+from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
+from plait_adapters.langgraph.checkpoint.sqlite._access import (
+    AioConnection,
+    Direct,
+    InThread,
+    OwnFile,
+)
+from plait_adapters.langgraph.checkpoint.sqlite._rows import TABLES, SqliteRows
+from plait_adapters.sqlite.file import Synchronous
+
+__all__ = ["SavesInSqlite", "connect"]
+
+
+class SavesInSqlite(StoredSaver):
+    """A saver in SQLite.
+
+    Its tables are made when it is first used, or brought up to date.
+
+    Args:
+        conn: a connection of sqlite3's, made with ``check_same_thread=False``, or of aiosqlite's;
+            or the path of a file, which is then read by one thread of execution and written by
+            another.
+        serde: makes bytes of values.
+        timeout: seconds to wait for another process that writes. Not with a connection.
+        synchronous: ``"FULL"``: what was stored survives a loss of power; ``"NORMAL"``: the last of
+            it may not. Not with a connection.
+    """
+
+    def __init__(
+        self,
+        conn: Any,
+        *,
+        serde: SerializerProtocol | None = None,
+        timeout: float = 10.0,
+        synchronous: Synchronous = "FULL",
+    ) -> None:
+        super().__init__(serde=serde)
+        self.conn: Any = conn
+        self._file: OwnFile | None = None
+        self._here: SqliteRows | None = None
+        if isinstance(conn, (str, os.PathLike)):
+            self._file = OwnFile(conn, TABLES, timeout=timeout, synchronous=synchronous)
+            self._sqlite = SqliteRows(self._file)
+        elif isinstance(conn, sqlite3.Connection):
+            direct = Direct(conn, TABLES)
+            self._here = SqliteRows(direct)
+            self._sqlite = SqliteRows(InThread(direct))
+        elif hasattr(conn, "execute_fetchall"):
+            self._sqlite = SqliteRows(AioConnection(conn, TABLES))
+        else:
+            raise TypeError(
+                f"conn={conn!r:.80} must be a connection of sqlite3's or aiosqlite's, or a path"
+            )
+
+    @property
+    def _rows(self) -> Rows:
+        return self._sqlite
+
+    @property
+    def _rows_here(self) -> Rows | None:
+        return self._here
+
+    def close(self) -> None:
+        """Give the file back; a connection that was given stays as it is."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """A connection for several threads of execution, one at a time."""
+    connection = sqlite3.connect(path, check_same_thread=False)
+    try:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma trusted_schema = off")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,46 @@
+"""The names of a graph's beginning and end, and the tags that hide something."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from ._internal import _constants
+from ._internal._constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINTER,
+    END,
+    START,
+    TAG_HIDDEN,
+    TAG_NOSTREAM,
+    TASKS,
+)
+from .warnings import LangGraphDeprecatedSinceV10
+
+__all__ = (
+    "CONF",
+    "CONFIG_KEY_CHECKPOINTER",
+    "END",
+    "START",
+    "TAG_HIDDEN",
+    "TAG_NOSTREAM",
+    "TASKS",
+)
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name in ("Send", "Interrupt"):
+        from . import types
+
+        value, advice = getattr(types, name), f"use 'from langgraph.types import {name}' instead."
+    elif not name.startswith("_") and hasattr(_constants, name):
+        value, advice = getattr(_constants, name), "it is private."
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"Importing {name} from langgraph.constants is deprecated: {advice}",
+        LangGraphDeprecatedSinceV10,
+        stacklevel=2,
+    )
+    return value

@@ -1,0 +1,35 @@
+"""How many steps a run has left."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from .base import ManagedValue, Progress
+
+__all__ = ("IsLastStep", "IsLastStepManager", "RemainingSteps", "RemainingStepsManager")
+
+
+class IsLastStepManager(ManagedValue[bool]):
+    """Whether the step is the last one that the recursion limit allows."""
+
+    @staticmethod
+    def get(scratchpad: Progress) -> bool:
+        """Compare the step with the limit."""
+        return scratchpad.step == scratchpad.stop - 1
+
+
+IsLastStep = Annotated[bool, IsLastStepManager]
+"""Whether the step is the last one that the recursion limit allows."""
+
+
+class RemainingStepsManager(ManagedValue[int]):
+    """How many steps the recursion limit still allows, this one included."""
+
+    @staticmethod
+    def get(scratchpad: Progress) -> int:
+        """Count from the step to the limit."""
+        return scratchpad.stop - scratchpad.step
+
+
+RemainingSteps = Annotated[int, RemainingStepsManager]
+"""How many steps the recursion limit still allows, this one included."""

@@ -1,0 +1,53 @@
+"""Nodes and agents made of langchain-core's models and tools (the extra `plait[langgraph]`).
+
+A name is imported from its module when it is first asked for, and langchain-core with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from plait_adapters.langgraph._support import absent
+
+if TYPE_CHECKING:
+    from plait_adapters.langgraph.prebuilt.chat_agent_executor import create_react_agent
+    from plait_adapters.langgraph.prebuilt.tool_node import (
+        InjectedState,
+        InjectedStore,
+        ToolNode,
+        ToolRuntime,
+        tools_condition,
+    )
+    from plait_adapters.langgraph.prebuilt.tool_validator import ValidationNode
+
+__all__ = [
+    "InjectedState",
+    "InjectedStore",
+    "ToolNode",
+    "ToolRuntime",
+    "ValidationNode",
+    "create_react_agent",
+    "tools_condition",
+]
+
+_HOME = dict.fromkeys(__all__, "tool_node") | {
+    "ValidationNode": "tool_validator",
+    "create_react_agent": "chat_agent_executor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise absent(__name__, name)
+    try:
+        found = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "langchain_core":
+            raise
+        raise ImportError(
+            f"{__name__}.{name} needs langchain-core: pip install 'plait[langgraph]'"
+        ) from error
+    globals()[name] = found
+    return found

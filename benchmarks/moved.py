@@ -1,0 +1,276 @@
+"""W11: LangGraph programs with nothing but their imports changed, on both engines.
+
+Each program is built from the modules of one root, and run without a checkpointer, with the one in
+memory and with the one for PostgreSQL, that of the same root. Every run has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from .bodies import ADD_ONE, State, Work
+from .contenders.base import CannotExpressError, Contender, Run
+from .contenders.langgraph import LangGraph
+from .contenders.langgraph_facade import Facade
+from .measure import Result, Settings, measure_case, median
+from .report import markdown
+from .workloads.base import Case, expect
+
+SAVERS = ("no checkpointer", "memory", "PostgreSQL")
+CHAIN, LOOP, RUNS, RUN_OF = 100, 1_000, 200, 10
+FANS = (10, 100, 1_000, 10_000)
+BRANCHES, DEPTH = 50, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One program."""
+
+    key: str
+    title: str
+    units: int
+    unit: str
+    build: Callable[[Any], Any]
+    """The builder, from the modules of a contender."""
+    given: State
+    check: Callable[[State], None]
+    runs: int = 1
+    """How many at once."""
+    goal: float = 5.0
+    """How many times as fast as LangGraph it is to be."""
+
+
+def _chain(nodes: int) -> Callable[[Any], Any]:
+    def build(engine: LangGraph) -> Any:
+        builder = engine.graphs.StateGraph(Work)
+        before = engine.graphs.START
+        for i in range(nodes):
+            builder.add_node(f"n{i}", ADD_ONE.on_mapping)
+            builder.add_edge(before, f"n{i}")
+            before = f"n{i}"
+        builder.add_edge(before, engine.graphs.END)
+        return builder
+
+    return build
+
+
+def _loop(engine: LangGraph) -> Any:
+    end = engine.graphs.END
+    builder = engine.graphs.StateGraph(Work)
+    builder.add_node("turn", ADD_ONE.on_mapping)
+    builder.add_edge(engine.graphs.START, "turn")
+    builder.add_conditional_edges(
+        "turn", lambda state: "turn" if state["n"] < LOOP else end, ["turn", end]
+    )
+    return builder
+
+
+async def _item(number: int) -> dict[str, Any]:
+    return {"items": [number]}
+
+
+def _fan(size: int) -> Callable[[Any], Any]:
+    def build(engine: LangGraph) -> Any:
+        send = engine.types.Send
+        builder = engine.graphs.StateGraph(Work)
+        builder.add_node("branch", _item)
+        builder.add_conditional_edges(
+            engine.graphs.START, lambda state: [send("branch", i) for i in range(size)], ["branch"]
+        )
+        builder.add_edge("branch", engine.graphs.END)
+        return builder
+
+    return build
+
+
+def _lines(engine: LangGraph) -> Any:
+    builder = engine.graphs.StateGraph(Work)
+
+    def body(number: int) -> Any:
+        async def write(state: State) -> State:
+            return {"items": [number]}
+
+        return write
+
+    for b in range(BRANCHES):
+        before = engine.graphs.START
+        for level in range(DEPTH):
+            builder.add_node(f"n{b:02}_{level}", body(b))
+            builder.add_edge(before, f"n{b:02}_{level}")
+            before = f"n{b:02}_{level}"
+        builder.add_edge(before, engine.graphs.END)
+    return builder
+
+
+def jobs(*, quick: bool = False) -> list[Job]:
+    """The programs; fewer and smaller ones if it is to be quick."""
+    fans = FANS[:3] if quick else FANS
+    return [
+        Job(
+            "chain",
+            f"chain of {CHAIN}",
+            CHAIN,
+            "node",
+            _chain(CHAIN),
+            {"n": 0},
+            expect("n", CHAIN),
+            goal=8.0,
+        ),
+        Job(
+            "loop", f"loop of {LOOP:,}", LOOP, "turn", _loop, {"n": 0}, expect("n", LOOP), goal=8.0
+        ),
+        *(
+            Job(
+                f"fan-{size}",
+                f"Send fan of {size:,}",
+                size,
+                "branch",
+                _fan(size),
+                {"n": 0},
+                expect("items", list(range(size))),
+            )
+            for size in fans
+        ),
+        Job(
+            "lines",
+            f"{BRANCHES} branches of {DEPTH}",
+            BRANCHES * DEPTH,
+            "node",
+            _lines,
+            {"n": 0},
+            expect("items", [b for _ in range(DEPTH) for b in range(BRANCHES)]),
+        ),
+        Job(
+            "runs",
+            f"{RUNS} runs of {RUN_OF} at once",
+            RUNS,
+            "run",
+            _chain(RUN_OF),
+            {"n": 0},
+            expect("n", RUN_OF),
+            runs=RUNS,
+        ),
+    ]
+
+
+def _case(job: Job, saver: str, savers: dict[tuple[str, str], Any], numbers: Any) -> Case:
+    def build(contender: Contender) -> Run:
+        assert isinstance(contender, LangGraph)
+        if isinstance(savers[contender.name, saver], Exception):
+            raise CannotExpressError(str(savers[contender.name, saver]))
+        graph = job.build(contender).compile(checkpointer=savers[contender.name, saver])
+
+        async def one() -> State:
+            config = {
+                "recursion_limit": LOOP + 10,
+                "configurable": {"thread_id": f"{contender.name}-{next(numbers)}"},
+            }
+            state: State = await graph.ainvoke(job.given, config)
+            return state
+
+        async def run() -> State:
+            if job.runs == 1:
+                return await one()
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one()) for _ in range(job.runs)]
+            for task in tasks:
+                job.check(task.result())
+            return tasks[0].result()
+
+        return run
+
+    key, title = f"{job.key}, {saver}", f"{job.title}, {saver}"
+    memory = saver != "PostgreSQL"
+    return Case("W11", key, title, job.units, job.unit, build, job.check, memory=memory)
+
+
+async def _savers(
+    engines: Sequence[LangGraph], url: str | None, stack: AsyncExitStack
+) -> dict[tuple[str, str], Any]:
+    """The checkpointers of each engine; why there is none, where it cannot be opened."""
+    found: dict[tuple[str, str], Any] = {}
+    for engine in engines:
+        found[engine.name, SAVERS[0]] = None
+        memory: Any = importlib.import_module(f"{engine.root}.checkpoint.memory")
+        found[engine.name, SAVERS[1]] = memory.InMemorySaver()
+        if url is None:
+            continue
+        try:
+            module: Any = importlib.import_module(f"{engine.root}.checkpoint.postgres.aio")
+            opened = module.AsyncPostgresSaver.from_conn_string(url)
+            saver = await stack.enter_async_context(opened)
+            await saver.setup()
+        except ImportError as error:
+            saver = error
+        found[engine.name, SAVERS[2]] = saver
+    return found
+
+
+async def measure(
+    settings: Settings,
+    url: str | None,
+    progress: Callable[[Result], None] = lambda result: None,
+    *,
+    quick: bool = False,
+    programs: Sequence[Job] | None = None,
+) -> list[Result]:
+    """Run every program with every checkpointer on both engines, interleaved.
+
+    Args:
+        settings: how thoroughly.
+        url: of a PostgreSQL server; None leaves that checkpointer out.
+        progress: is called with each result.
+        quick: without the largest fan, and with PostgreSQL the chain and the runs alone.
+        programs: which; by default all of them.
+    """
+    engines = [LangGraph(), Facade()]
+    results = []
+    numbers = itertools.count()
+    async with AsyncExitStack() as stack:
+        savers = await _savers(engines, url, stack)
+        for saver in SAVERS if url is not None else SAVERS[:2]:
+            for job in programs or jobs(quick=quick):
+                kept = saver == "PostgreSQL"
+                if kept and (
+                    job.key == "fan-10000" or (quick and job.key not in {"chain", "runs"})
+                ):
+                    continue
+                case = _case(job, saver, savers, numbers)
+                result = await measure_case(case, engines, settings)
+                progress(result)
+                results.append(result)
+    return results
+
+
+def table(results: Sequence[Result]) -> str:
+    """W11 in one Markdown table: how many times LangGraph takes what the facade takes."""
+    goals = {job.key: job.goal for job in jobs()}
+    heads = ["program", "LangGraph CPU µs", "facade CPU µs", "a", "times as fast", "goal", "memory"]
+    rows = []
+    for result in results:
+        there, here = result.series[LangGraph.name], result.series[Facade.name]
+        if not (there.cpu and here.cpu):
+            reason = there.reason or here.reason or ""
+            rows.append([result.case.title, "", "", "", reason, "", ""])
+            continue
+        ratio = median(result.ratios(LangGraph.name, Facade.name))
+        memory = f"{here.peak / there.peak:.2f}" if here.peak and there.peak else ""
+        goal = goals[result.case.key.partition(",")[0]]
+        rows.append(
+            [
+                result.case.title,
+                f"{1e6 * median(there.cpu):.1f}",
+                f"{1e6 * median(here.cpu):.1f}",
+                result.case.unit,
+                f"{ratio:.1f}",
+                f"{goal:.0f}" if ", no checkpointer" in result.case.title else "",
+                memory,
+            ]
+        )
+    return f"### W11: the same program, its imports changed\n\n{markdown(heads, rows)}\n"

@@ -1,0 +1,225 @@
+"""LangGraph's public names, which of them are here, and the table that says so.
+
+    python -m tests.adapters.langgraph.names    # writes the table anew
+
+A name is public if its module lists it in `__all__`, or binds it itself at its top level (a class,
+a function, a constant) without a leading underscore; type variables and loggers are not. What a
+module merely imports for its own use can be imported from it as well; those are counted apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from plait_adapters.langgraph._support import REASONS
+
+ROOT = Path(__file__).parents[3]
+TABLE = ROOT / "adapters" / "plait_adapters" / "langgraph" / "SUPPORT.md"
+
+DISTRIBUTIONS = ("langgraph", "langgraph-checkpoint", "langgraph-prebuilt")
+NEWLINE = "\n"
+
+MODULES = (
+    "graph",
+    "graph.state",
+    "graph.message",
+    "graph.ui",
+    "types",
+    "constants",
+    "errors",
+    "func",
+    "runtime",
+    "config",
+    "managed",
+    "managed.base",
+    "managed.is_last_step",
+    "callbacks",
+    "typing",
+    "warnings",
+    "version",
+    "channels",
+    "channels.base",
+    "channels.any_value",
+    "channels.binop",
+    "channels.delta",
+    "channels.ephemeral_value",
+    "channels.last_value",
+    "channels.named_barrier_value",
+    "channels.topic",
+    "channels.untracked_value",
+    "pregel",
+    "pregel.protocol",
+    "pregel.types",
+    "pregel.debug",
+    "pregel.remote",
+    "checkpoint.base",
+    "checkpoint.memory",
+    "checkpoint.sqlite",
+    "checkpoint.sqlite.aio",
+    "checkpoint.postgres",
+    "checkpoint.postgres.aio",
+    "checkpoint.serde.base",
+    "checkpoint.serde.jsonplus",
+    "checkpoint.serde.encrypted",
+    "checkpoint.serde.types",
+    "store.base",
+    "store.base.batch",
+    "store.base.embed",
+    "store.memory",
+    "store.postgres",
+    "store.postgres.aio",
+    "store.postgres.base",
+    "store.sqlite",
+    "cache.base",
+    "cache.memory",
+    "cache.sqlite",
+    "cache.redis",
+    "prebuilt",
+    "prebuilt.tool_node",
+    "prebuilt.chat_agent_executor",
+    "prebuilt.tool_validator",
+    "prebuilt.interrupt",
+    "stream",
+)
+"""The public modules of LangGraph 1.2, below its root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one module."""
+
+    module: str
+    own: tuple[str, ...]
+    """Public ones."""
+    passing: tuple[str, ...]
+    """LangGraph's own, which the module only imports."""
+
+
+def names_of(module: str) -> Names:
+    """The names of one of LangGraph's modules."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = importlib.import_module(f"langgraph.{module}")
+    source = Path(str(found.__file__)).read_text(encoding="utf-8")
+    own = set(getattr(found, "__all__", ()))
+    own |= {
+        name
+        for name in _bound(ast.parse(source).body)
+        if not isinstance(
+            getattr(found, name, None), (TypeVar, ParamSpec, logging.Logger, type(None))
+        )
+    }
+    own = {name for name in own if not name.startswith("_")} | ({"__version__"} & set(dir(found)))
+    passing = {
+        name
+        for name, value in vars(found).items()
+        if not (name.startswith("_") or name in own or inspect.ismodule(value))
+        and str(getattr(value, "__module__", "")).startswith("langgraph.")
+    }
+    return Names(module, tuple(sorted(own)), tuple(sorted(passing)))
+
+
+def _bound(statements: list[ast.stmt]) -> Iterator[str]:
+    """The names that a module's own statements bind, imports aside."""
+    for statement in statements:
+        match statement:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                yield name
+            case ast.Assign(targets=targets):
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                pass
+            case ast.If(body=body, orelse=other):
+                yield from _bound([*body, *other])
+            case ast.Try(body=body, handlers=handlers):
+                yield from _bound(body)
+                for handler in handlers:
+                    yield from _bound(handler.body)
+            case ast.With(body=body):
+                yield from _bound(body)
+            case _:
+                pass
+
+
+def is_here(module: str, name: str) -> bool:
+    """Whether the facade has a name."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return hasattr(importlib.import_module(f"plait_adapters.langgraph.{module}"), name)
+    except ImportError:
+        return False
+
+
+def reason_for(module: str, name: str) -> str | None:
+    """Why a name is not here."""
+    return REASONS.get(f"{module}.{name}") or REASONS.get(module)
+
+
+def lacking() -> list[tuple[str, str]]:
+    """Every public name that is not here, with its module."""
+    return [
+        (module, name)
+        for module in MODULES
+        for name in names_of(module).own
+        if not is_here(module, name)
+    ]
+
+
+def table() -> str:
+    """The table, as Markdown."""
+    rows, here, total, passing_here, passing_total = [], 0, 0, 0, 0
+    absent: list[str] = []
+    for module in MODULES:
+        names = names_of(module)
+        found = [name for name in names.own if is_here(module, name)]
+        here, total = here + len(found), total + len(names.own)
+        passing_total += len(names.passing)
+        passing_here += sum(is_here(module, name) for name in names.passing)
+        lists = ", ".join(f"`{name}`" for name in found) or "(none)"
+        rows.append(f"| `{module}` | {len(found)} of {len(names.own)} | {lists} |")
+        absent += [
+            f"| `{module}.{name}` | {reason_for(module, name) or 'no reason is known'} |"
+            for name in names.own
+            if name not in found
+        ]
+    versions = ", ".join(f"{each} {version(each)}" for each in DISTRIBUTIONS)
+    share = f"**{here} of {total} public names ({100 * here / total:.1f}%)** are here"
+    return f"""# What of LangGraph is here
+
+Computed from {versions}
+by `python -m tests.adapters.langgraph.names`; a test keeps it true. A name is public if its module
+lists it in `__all__` or binds it itself at its top level, without a leading underscore; type
+variables and loggers aside.
+
+{share}, and {passing_here} of the
+{passing_total} others that can be imported from a module because it imports them for its own use.
+
+| module | names | which |
+| --- | ---: | --- |
+{NEWLINE.join(rows)}
+
+## What is not here, and why
+
+Asking for one of these is an error that leads to this page.
+
+| name | why |
+| --- | --- |
+{NEWLINE.join(absent)}
+"""
+
+
+if __name__ == "__main__":
+    TABLE.write_text(table(), encoding="utf-8")
+    print(f"{TABLE.relative_to(ROOT)} written")
