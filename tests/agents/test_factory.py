@@ -221,8 +221,9 @@ def test_resources_are_given_back_when_the_agent_is_cancelled_or_fails() -> None
     async def body() -> None:
         pool = ResourcePool(cpu=1)
         makers = factory(pool, resource_requirements=HELD)
+        agent = await makers.generate_agent_for_task(RESEARCH, {"seconds": 9})
         with anyio.move_on_after(1):
-            async with await makers.generate_agent_for_task(RESEARCH, {"seconds": 9}) as agent:
+            async with agent:
                 await agent.run(task())
         assert agent.records[0].outcome == "cancelled"
         assert makers.performance["worker"].tasks == 0  # which was not its fault

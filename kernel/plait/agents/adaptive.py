@@ -131,7 +131,7 @@ class AdaptiveOrchestrator:
         self.factory = factory
         self.rounds = rounds
         self.context = context
-        self.channels = (tasks, report, performance)
+        self.channels: tuple[str, str, str | None] = (tasks, report, performance)
         self.flow: Flow[_Round] = _build()
 
     async def __call__(self, state: Any, ctx: NodeContext) -> dict[str, Any]:

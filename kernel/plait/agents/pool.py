@@ -30,13 +30,13 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from plait.agents.errors import ReservationDeadlock, ResourceUnavailableError, listed
-from plait.agents.units import SCALE, Meter, Unit, meter_of, quanta, unit_of
+from plait.agents.units import SCALE, Kind, Meter, Unit, meter_of, quanta, unit_of
 from plait.policy import is_number
 
 __all__ = ["Reservation", "Reserving", "ResourcePool", "UnitStatistics"]
@@ -46,7 +46,7 @@ __all__ = ["Reservation", "Reserving", "ResourcePool", "UnitStatistics"]
 class UnitStatistics:
     """One unit of a pool at one moment; amounts are in what the unit is counted in."""
 
-    kind: Literal["capacity", "rate", "budget"]
+    kind: Kind
     """What becomes of it: given back, refilled by the clock, or spent."""
     capacity: float
     """The most that can be taken at once."""
@@ -84,7 +84,7 @@ class Reservation:
         self.handing_back = handing_back
         self.since = since
         self.units: dict[str, float] = {name: n / SCALE for name, n in amounts.items()}
-        self.open = True
+        self.open: bool = True
         self.taken: dict[str, int] = dict(amounts)
         """Billionths that it has of each unit, as settled."""
         self.parents = parents
@@ -163,13 +163,15 @@ class Request:
         self.pool = pool
         self.amounts = amounts
         self.parents = parents
-        self.holders = dict.fromkeys(each for one in parents for each in one.ancestors())
+        self.holders: dict[Reservation, None] = dict.fromkeys(
+            each for one in parents for each in one.ancestors()
+        )
         self.handing_back = handing_back
         rank = _HANDING_BACK if handing_back else _NESTED if self.holders else _ORDINARY
-        self.place = (rank, number)
-        self.since = anyio.current_time()
-        self.wake_at = math.inf
-        self.event = anyio.Event()
+        self.place: tuple[int, int] = (rank, number)
+        self.since: float = anyio.current_time()
+        self.wake_at: float = math.inf
+        self.event: anyio.Event = anyio.Event()
         self.granted: Reservation | None = None
         self.refused: ResourceUnavailableError | None = None
 
