@@ -250,7 +250,7 @@ class BareGroupCommit(Keeper):
         self._connection = await asyncpg.connect(place)
         stack.push_async_callback(self._connection.close)
         await self._connection.execute(
-            "create table bare_group "
+            "create table if not exists bare_group "
             "(thread text, position int, data bytea, primary key (thread, position))"
         )
         self._insert = (
@@ -502,9 +502,13 @@ async def measure(
             else:
                 keepers[id(shown)] = keeper
         measured = [each for each in found if each.reason is None]
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         for _ in range(repeats):
             for shown in chance.sample(measured, len(measured)):
                 for job in JOBS:
+                    gc.collect()  # what others have left behind
                     before = await count_commits()
                     elapsed, cpu = await _run(keepers[id(shown)], job, f"t-{next(numbers)}")
                     shown.seconds.setdefault(job.key, []).append(elapsed)
@@ -569,7 +573,6 @@ async def _commits_of(stack: AsyncExitStack, postgres: str) -> Callable[[], Awai
 
 async def _run(keeper: Keeper, job: Job, thread: str) -> tuple[float, float]:
     """Seconds by the clock, and of CPU."""
-    gc.collect()
     begun, cpu_begun = time.perf_counter(), time.process_time()
     if job.key == "chain":
         items, expected = await keeper.chain(thread, CHAIN), CHAIN

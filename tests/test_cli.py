@@ -362,6 +362,19 @@ def test_the_report_can_go_to_a_file(brief: Path, capsys: pytest.CaptureFixture[
     assert report.read_text(encoding="utf-8").startswith("# Small")
 
 
+def test_a_picture_is_drawn_beside_the_report_which_shows_it(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = brief.parent
+    (folder / "pictures").mkdir()
+    output, picture = folder / "report.md", folder / "pictures" / "run.svg"
+    arguments = ["orchestrate", str(brief), "--quiet", "-o", str(output), "--picture", str(picture)]
+    assert cli.main(arguments) == 0
+    assert "](<pictures/run.svg>)" in output.read_text()
+    assert ">waits</text>" in picture.read_text()
+    assert f"The picture is in {picture}" in capsys.readouterr().err
+
+
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     brief: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -172,6 +172,23 @@ async def test_of_a_request_that_broke_off_the_estimate_counts(
     assert used["dollars"] > 10
 
 
+async def test_a_request_that_never_came_there_takes_nothing() -> None:
+    pool = full_pool()
+    async with model_server() as server:
+        pass
+    with pytest.raises(ModelUnavailableError):
+        await run(made(ModelAgent, server, pool))
+    assert set(taken(pool).values()) == {0}
+
+
+async def test_a_refusal_that_the_model_wrote_counts_as_written() -> None:
+    pool = full_pool()
+    async with model_server(Say("", refusal="I will not")) as server:
+        with pytest.raises(ModelRefusedError):
+            await run(made(ModelAgent, server, pool, max_tokens=1_000))
+    assert taken(pool)["tokens_per_minute"] > 1_000
+
+
 async def test_a_cancelled_request_counts_and_is_given_back() -> None:
     pool = ResourcePool(slots=1, tokens_per_minute=100_000)
     async with model_server(Hang()) as server:

@@ -168,7 +168,7 @@ async def test_the_command_line_has_a_report_written_up_by_an_endpoint(tmp_path:
         ("model", "ftp://x", "begins with http"),
         ("model", "http://k@x", "give it as `key`"),
         ("model", "none.gguf", "is no file"),
-        ("other", "local", "no installed package"),
+        ("dynamic", "local", "add --agents model"),
     ],
 )
 async def test_a_command_that_makes_no_sense_is_refused(

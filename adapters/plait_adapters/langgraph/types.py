@@ -25,11 +25,11 @@ from typing import (
 
 from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
-from ._internal._constants import CONF, CONFIG_KEY_TASK, INTERRUPT, MISSING, OVERWRITE
+from ._internal._constants import CONF, CONFIG_KEY_TASK, INTERRUPT, OVERWRITE
 from ._internal._fields import annotated_keys, updates_of
 from ._internal._ids import digest, interrupt_id
 from ._internal._retries import default_retry_on
-from .errors import GraphInterrupt, mark_invalid_resume
+from .errors import mark_invalid_resume
 from .warnings import LangGraphDeprecatedSinceV10, LangGraphDeprecatedSinceV11
 
 if TYPE_CHECKING:
@@ -658,11 +658,10 @@ def interrupt(value: Any, *, response_schema: dict[str, Any] | type[Any] | None 
         from pydantic import TypeAdapter
 
         adapter = TypeAdapter(response_schema)
-    answer = task.answer(lambda given: given if adapter is None else _validate(adapter, given))
-    if answer is not MISSING:
-        return answer
-    schema = response_schema if adapter is None else adapter.json_schema()
-    raise GraphInterrupt((Interrupt(value, task.next_interrupt_id(), response_schema=schema),))
+    shown = response_schema if adapter is None else adapter.json_schema()
+    return task.ask(
+        value, lambda given: given if adapter is None else _validate(adapter, given), shown
+    )
 
 
 def _validate(adapter: Any, value: Any) -> Any:

@@ -108,7 +108,7 @@ class ModelAgent:
                 "its specialization says not how a model is asked: register it with "
                 "specialization=ModelSpecialization",
             )
-        self.aims = specification.specialization
+        self.aims: ModelSpecialization = specification.specialization
         self._resources = resources
         given = self.aims.endpoint or _given_in(resources.context)
         if given is None:

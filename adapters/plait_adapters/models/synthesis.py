@@ -1,9 +1,9 @@
 """One text of many findings, which cites them by number: what is asked for, and how it is judged.
 
 A model is asked for sentences with the numbers of the findings that they rest on. Nothing that it
-says of itself counts. What can be measured is: whether each number of a finding names one, whether
-a sentence has its words and its figures from what it cites, whether the text repeats itself, how
-long it is, and how many of the findings it uses.
+says of itself counts. What can be measured is: whether each number names a finding, whether a
+sentence has its words and its figures from what it cites, whether the text repeats itself, how long
+it is, and how many of the findings it uses.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 | `plait orchestrate [BRIEF]` | carries out a brief in a new thread, and reports |
 | `plait draw [BRIEF]` | draws its graph, as Mermaid |
 | `plait runs` | lists threads, the last updated first |
-| `plait show THREAD` | where a thread stands, or stood `--at` a position; its `--history` |
+| `plait show THREAD` | where a thread stands, or stood `--at` a position; its `--history`; its |
+|   | `--times`: what happened when, and what the last run's time was spent on |
 | `plait resume THREAD` | goes on with a thread, with an `--answer` if it asks something |
 | `plait fork THREAD AT NEW` | begins a thread with what another one was at a position |
 | `plait blame THREAD CHANNEL` | who wrote to a channel, and what became of it |
@@ -139,6 +140,10 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
     show = add("show", "say where a thread stands", _in_loop(threads.show), *_ONE_THREAD, "json")
     _add_arguments(show, "at")
     show.add_argument("--history", action="store_true", help="every event of its journal, too")
+    show.add_argument(
+        "--times", action="store_true", help="what happened when, and the critical path, too"
+    )
+    _add_arguments(show, "picture")
     resume = add("resume", "go on with a thread", resume_thread, *_ONE_THREAD, "report")
     resume.add_argument(
         "--answer",
@@ -211,8 +216,13 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
             command.add_argument("--at", type=_count, metavar="N", help="up to this position")
         case "json":
             command.add_argument("--json", action="store_true", help="write JSON, in full")
+        case "picture":
+            command.add_argument(
+                "--picture", type=Path, metavar="FILE", help="draw what happened when, as SVG"
+            )
         case "report":
             command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE")
+            _add_arguments(command, "picture")
             _add_arguments(command, "json")
             command.add_argument("--quiet", action="store_true", help="show no progress")
 

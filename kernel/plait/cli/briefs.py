@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import re
 import sys
 import uuid
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from plait.cli.files import check_output, write_file
 from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
 from plait.cli.stores import NotKept, Place, find_flow, open_place, wait_until_free
 from plait.cli.telling import as_json, warn, write
@@ -39,6 +41,7 @@ from plait.orchestration import (
     resume,
     to_json,
     to_markdown,
+    to_svg,
 )
 from plait.store import MemoryStore
 
@@ -66,7 +69,8 @@ async def draw(options: argparse.Namespace) -> int:
 def orchestrate_brief(options: argparse.Namespace) -> int:
     """Carry out a brief, and report."""
     brief = _load(options.brief)
-    _check_output(options.output)
+    check_output(options.output)
+    check_output(options.picture)
     folder = options.brief.absolute().parent
     thread_id = options.thread or _name_for(options.brief)
 
@@ -94,7 +98,8 @@ def orchestrate_brief(options: argparse.Namespace) -> int:
 
 def resume_thread(options: argparse.Namespace) -> int:
     """Go on with a thread: with a report if it is one of a brief, else with its state."""
-    _check_output(options.output)
+    check_output(options.output)
+    check_output(options.picture)
 
     async def job(run: _Run) -> None:
         async with open_writer(options) as write, opened(options) as place:
@@ -128,11 +133,6 @@ def _load(path: Path) -> Brief:
         return load_brief(path)
     except BriefError as error:  # which has a line for each fault
         raise Refused(str(error)) from error
-
-
-def _check_output(output: Path | None) -> None:
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise Refused(f"{output} cannot be written: no such folder, or it is one")
 
 
 def _name_for(brief: Path) -> str:
@@ -221,11 +221,16 @@ def _history(words: str) -> str:
 
 
 def _deliver(report: Report, written: Written | None, options: argparse.Namespace) -> None:
+    picture = _draw_picture(report, options)
+    link = None
+    if picture is not None and options.output is not None:
+        link = os.path.relpath(picture, options.output.parent)
     if options.json:
         more = {} if written is None else {"written": written.to_json()}
         text = as_json(to_json(report) | more)
     else:
-        text = to_markdown(report) + ("" if written is None else f"\n{written.to_markdown()}")
+        more_text = "" if written is None else f"\n{written.to_markdown()}"
+        text = to_markdown(report, link) + more_text
     drawn = options.output is None and not options.json and sys.stdout.isatty()
     if drawn and _has_rich():
         _show(text)
@@ -233,14 +238,23 @@ def _deliver(report: Report, written: Written | None, options: argparse.Namespac
         _put(text, options.output)
 
 
+def _draw_picture(report: Report, options: argparse.Namespace) -> Path | None:
+    """Draw what happened when, if that is wanted and known; gives where the picture is."""
+    picture: Path | None = options.picture
+    if picture is None or report.timeline is None:
+        if picture is not None:
+            warn("There is no picture: it is drawn of a run that has gone to its end.")
+        return None
+    write_file(picture, to_svg(report.timeline, report.title))
+    warn(f"The picture is in {picture}")
+    return picture
+
+
 def _put(text: str, output: Path | None) -> None:
     if output is None:
         write(text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Refused(f"{output} cannot be written: {error.strerror or error}") from error
+    write_file(output, text)
     warn(f"The report is in {output}")
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "DeadlineError",
     "MissingSourceError",
     "ResearchError",
+    "ReviewError",
     "SpecialistError",
     "TableError",
     "ThrottledError",
@@ -37,6 +38,10 @@ class BriefError(PlaitError):
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         lines = "".join(f"\n  {fault}" for fault in self.faults)
         super().__init__(f"{path} has {count}:{lines}")
+
+
+class ReviewError(PlaitError):
+    """What a person said of a run cannot be understood; the message says what can be said."""
 
 
 class SpecialistError(PlaitError):

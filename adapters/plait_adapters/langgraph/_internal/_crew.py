@@ -175,13 +175,16 @@ class Crew:
         async with asyncio.TaskGroup() as group:
             worker = group.create_task(_outcome(self.work()))
             worker.add_done_callback(lambda _: reader.wake())
+            left: BaseException | None = None
             try:
                 while not worker.done():
                     await reader.wait()
                     yield
-            except BaseException:
+            except BaseException as signal:  # nobody reads any more
                 worker.cancel()
-                raise
+                left = signal
+        if left is not None:
+            raise left
         error = worker.result()
         if error is not None:
             raise error
@@ -507,7 +510,7 @@ class Crew:
             chosen = context.run(path.function, *args, **kwargs)
             path.is_quick = perf_counter() - begun < _SLOW
         else:
-            chosen, took = await _in_thread(context, _timed, (path.function, args, kwargs), {})
+            chosen, took = await call_in_thread(context, _timed, (path.function, args, kwargs), {})
             path.is_quick = took < _QUICK
         if is_runnable(chosen) or is_graph(chosen):
             return await self.call_bound(task, chosen, value)
@@ -534,7 +537,7 @@ class Crew:
             elif self.blocking:
                 output = context.run(bound.function, *args, **kwargs)
             else:
-                output = await _in_thread(context, bound.function, args, kwargs)
+                output = await call_in_thread(context, bound.function, args, kwargs)
             if is_runnable(output) or is_graph(output):
                 return await self.call_bound(task, output, input)
             return output
@@ -556,7 +559,7 @@ async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> BaseException | None:
     return None
 
 
-async def _in_thread(context: Context, function: Any, args: Any, kwargs: Any) -> Any:
+async def call_in_thread(context: Context, function: Any, args: Any, kwargs: Any) -> Any:
     """Call a function in the event loop's own pool of threads, in a context."""
     call = functools.partial(context.run, _no_stop_iteration, function, args, kwargs)
     return await asyncio.get_running_loop().run_in_executor(None, call)

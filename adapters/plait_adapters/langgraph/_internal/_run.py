@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid5
 
@@ -259,8 +260,9 @@ class Run:
                 if waiting:
                     crew = self._crew = Crew(self, waiting)
                     if reader is not None and (self.eager or len(waiting) > 1):
-                        async for _ in crew.watched(reader):
-                            yield
+                        async with aclosing(crew.watched(reader)) as looks:
+                            async for _ in looks:
+                                yield
                     else:
                         await crew.work()
                 self._finish_step()

@@ -9,8 +9,9 @@ from contextvars import Context, copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from plait_adapters.langgraph.errors import NodeError
+from plait_adapters.langgraph.errors import GraphInterrupt, NodeError
 from plait_adapters.langgraph.runtime import ExecutionInfo, Runtime
+from plait_adapters.langgraph.types import Interrupt
 
 from ._config import DEFAULT_RECURSION_LIMIT, LazyConfig, current_task
 from ._constants import (
@@ -340,6 +341,17 @@ class Task:
         answers.append(given)
         self.write([(RESUME, answers)])
         return accepted
+
+    def ask(self, value: Any, accept: Callable[[Any], Any], schema: Any) -> Any:
+        """Ask somebody outside the run, and return the answer.
+
+        Raises:
+            GraphInterrupt: there is none yet.
+        """
+        answer = self.answer(accept)
+        if answer is not MISSING:
+            return answer
+        raise GraphInterrupt((Interrupt(value, self.next_interrupt_id(), response_schema=schema),))
 
     def general_answer(self, *, consume: bool) -> Any:
         """The answer that was given to whoever asks, here or in a graph around; ``None`` for none.

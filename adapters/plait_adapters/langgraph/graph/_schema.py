@@ -107,7 +107,7 @@ def json_schema(
     if is_pydantic_type(schema):
         return cast("dict[str, Any]", schema.model_json_schema())
     if is_typeddict(schema):
-        return cast("dict[str, Any]", TypeAdapter(schema).json_schema())
+        return TypeAdapter(schema).json_schema()
     from plait_adapters.langgraph._internal._models import make_model
 
     if list(fields) == [ROOT]:

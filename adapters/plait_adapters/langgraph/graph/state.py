@@ -23,6 +23,7 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
+    overload,
 )
 
 from plait_adapters.langgraph._internal._callables import coerce
@@ -38,6 +39,7 @@ from plait_adapters.langgraph._internal._constants import (
 )
 from plait_adapters.langgraph._internal._fields import annotated_keys, is_pydantic_type, updates_of
 from plait_adapters.langgraph._internal._langchain import is_runnable
+from plait_adapters.langgraph._internal._unsupported import unsupported
 from plait_adapters.langgraph.channels.base import BaseChannel
 from plait_adapters.langgraph.channels.ephemeral_value import EphemeralValue
 from plait_adapters.langgraph.channels.last_value import LastValue, LastValueAfterFinish
@@ -78,6 +80,8 @@ from ._schema import ROOT, Field, fields_of, json_schema, warn_of_odd_schema
 
 if TYPE_CHECKING:
     from plait_adapters.langgraph._internal._task import Task
+
+    from .branches import BranchGraph
 
 __all__ = ("CompiledStateGraph", "StateGraph")
 
@@ -136,6 +140,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         edges: pairs of names.
         waiting_edges: edges that wait for all of several nodes.
         branches: by node, the conditions behind it by name.
+        sync_points: by name, the policy of a barrier, and the fork whose branches it gathers.
+        edges_in_order: the edges as they were added.
+        waiting_edges_in_order: the waiting edges as they were added.
         channels: the channels of all schemas by key.
         managed: the managed values of all schemas by key.
         schemas: what each schema consists of.
@@ -161,6 +168,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         self.nodes: dict[str, StateNodeSpec[Any, ContextT]] = {}
         self.edges: set[tuple[str, str]] = set()
         self.branches: defaultdict[str, dict[str, BranchSpec]] = defaultdict(dict)
+        self.sync_points: dict[str, tuple[Any, str | None]] = {}
+        self.edges_in_order: list[tuple[str, str]] = []
+        self.waiting_edges_in_order: list[tuple[tuple[str, ...], str]] = []
         self.schemas: dict[Any, dict[str, Field]] = {}
         self.channels: dict[str, BaseChannel[Any, Any, Any]] = {}
         self.managed: dict[str, ManagedValueSpec] = {}
@@ -314,7 +324,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         return self
 
     def _check_name(self, name: str) -> None:
-        if name in self.nodes:
+        if name in self.nodes or name in self.sync_points:
             raise ValueError(f"Node `{name}` already present.")
         if name in (START, END):
             raise ValueError(f"Node `{name}` is reserved.")
@@ -384,11 +394,33 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if end_key == START:
             raise ValueError("START cannot be an end node")
         if not waits:
+            if (starts[0], end_key) not in self.edges:
+                self.edges_in_order.append((starts[0], end_key))
             self.edges.add((starts[0], end_key))
             return self
         if end_key != END and end_key not in self.nodes:
             raise ValueError(f"Need to add_node `{end_key}` first")
+        if (tuple(starts), end_key) not in self.waiting_edges:
+            self.waiting_edges_in_order.append((tuple(starts), end_key))
         self.waiting_edges.add((tuple(starts), end_key))
+        return self
+
+    def add_sync_point(self, name: str, join: Any = None, *, fork: str | None = None) -> Self:
+        """Add a named barrier, with a policy of Plait's; LangGraph has none.
+
+        Edges to it and from it are edges as any. Such a graph runs with
+        ``compile(mode="branches")``.
+
+        Args:
+            name: its name.
+            join: a ``plait.Join``; by default, it waits for all.
+            fork: the node whose branches it gathers; by default, the last one before it that forks.
+
+        Raises:
+            ValueError: the name is taken or reserved.
+        """
+        self._check_name(name)
+        self.sync_points[name] = (join, fork)
         return self
 
     def add_conditional_edges(
@@ -474,6 +506,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         self.compiled = True
         return self
 
+    @overload
     def compile(
         self,
         checkpointer: Checkpointer = None,
@@ -485,7 +518,33 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         debug: bool = False,
         name: str | None = None,
         transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
-    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
+        mode: Literal["steps"] = "steps",
+    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]: ...
+    @overload
+    def compile(
+        self,
+        checkpointer: Any = None,
+        *,
+        store: Any = None,
+        interrupt_before: All | list[str] | None = None,
+        interrupt_after: All | list[str] | None = None,
+        debug: bool = False,
+        name: str | None = None,
+        mode: Literal["branches"],
+    ) -> BranchGraph[StateT, ContextT, InputT, OutputT]: ...
+    def compile(
+        self,
+        checkpointer: Any = None,
+        *,
+        cache: Any = None,
+        store: Any = None,
+        interrupt_before: All | list[str] | None = None,
+        interrupt_after: All | list[str] | None = None,
+        debug: bool = False,
+        name: str | None = None,
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        mode: Literal["steps", "branches"] = "steps",
+    ) -> Any:
         """A graph that can run.
 
         Args:
@@ -498,17 +557,23 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             debug: print what happens.
             name: what tracers call it.
             transformers: refused: the third version of the stream of events is not supported.
+            mode: ``"steps"``, as LangGraph runs a graph; or ``"branches"``, on Plait's own machine.
+                Then ``checkpointer`` is where Plait keeps its threads: a store of Plait's or its
+                URL.
 
         Raises:
             ValueError: the graph is not sound.
             TypeError: the checkpointer has not the methods of one.
         """
-        checkpointer = ensure_valid_checkpointer(checkpointer)
         if transformers:
-            from plait_adapters.langgraph._internal._unsupported import unsupported
-
             raise unsupported("compile(transformers=...)")
         before, after = interrupt_before or [], interrupt_after or []
+        if mode == "branches":
+            return self._compile_branches(checkpointer, cache, store, before, after, debug, name)
+        checkpointer = ensure_valid_checkpointer(checkpointer)
+        if self.sync_points:
+            names = ", ".join(map(repr, self.sync_points))
+            raise ValueError(f"the sync points {names} need compile(mode='branches')")
         named: list[str] = []
         if after != "*":
             named = [*(() if before == "*" else before), *after]
@@ -555,6 +620,40 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if checkpointer is not None and not isinstance(checkpointer, bool):
             self._register_types(checkpointer)
         return compiled.validate()
+
+    def _compile_branches(
+        self,
+        journal: Any,
+        cache: Any,
+        store: Any,
+        before: Any,
+        after: Any,
+        debug: bool,
+        name: str | None,
+    ) -> BranchGraph[StateT, ContextT, InputT, OutputT]:
+        from .branches import BranchGraph
+
+        if cache is not None:
+            raise unsupported("compile(cache=..., mode='branches')")
+        if hasattr(journal, "put_writes") or isinstance(journal, bool):
+            raise unsupported(
+                "a LangGraph checkpointer with compile(mode='branches'), which keeps threads in "
+                "a store "
+                "of Plait's or at its URL,"
+            )
+        self._apply_defaults()
+        everything = list(self.nodes)
+        graph: BranchGraph[StateT, ContextT, InputT, OutputT] = BranchGraph(
+            self,
+            journal=journal,
+            store=store,
+            before=everything if before == "*" else before,
+            after=everything if after == "*" else after,
+            debug=debug,
+            name=name or "LangGraph",
+        )
+        self.compiled = True
+        return graph
 
     def _register_types(self, checkpointer: Any) -> None:
         """Have the savers of this package know the types that the state may hold."""
@@ -669,13 +768,14 @@ class StateWriter(Writer):
                 if item[0] in keys:
                     writes.append(item)
         elif output is not None:
-            writes.extend(self._updates(output))
+            writes.extend(self.updates_of(output))
             writes.extend(_ways(output))
         writes.extend(self.always)
         if task.progress is not None:
             task.progress()
 
-    def _updates(self, output: Any) -> list[tuple[str, Any]]:
+    def updates_of(self, output: Any) -> list[tuple[str, Any]]:
+        """The updates of the state in what a node returned."""
         keys = self.keys
         if isinstance(output, Command):
             if output.graph == Command.PARENT:
@@ -685,7 +785,7 @@ class StateWriter(Writer):
         if isinstance(output, (list, tuple)) and any(isinstance(each, Command) for each in output):
             found: list[tuple[str, Any]] = []
             for each in output:
-                found.extend(() if each is None else self._updates(each))
+                found.extend(() if each is None else self.updates_of(each))
             return found
         if self.is_root:
             return [(ROOT, output)]

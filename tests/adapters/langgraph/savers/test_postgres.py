@@ -13,6 +13,11 @@ from plait_adapters.langgraph.checkpoint.base import empty_checkpoint
 from plait_adapters.langgraph.checkpoint.postgres import PostgresSaver
 from plait_adapters.langgraph.checkpoint.postgres._address import database_of
 from plait_adapters.langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from plait_adapters.langgraph.checkpoint.postgres.shallow import (
+    AsyncShallowPostgresSaver,
+    ShallowPostgresSaver,
+)
+from tests.adapters.langgraph.savers.programs import deltas, questions
 from tests.postgres.server import Server, database, fresh_schema
 
 CONFIG: Any = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
@@ -131,3 +136,21 @@ def test_a_pipeline_is_refused() -> None:
     pipe: Any = object()
     with pytest.raises(ValueError, match="pipe"):
         PostgresSaver(database(), pipe)
+
+
+async def test_a_shallow_saver_keeps_the_latest_checkpoint_only() -> None:
+    async with AsyncShallowPostgresSaver.from_conn_string(
+        database(), schema=fresh_schema()
+    ) as saver:
+        *_, done, history = await questions(saver)
+        assert done["log"] == ["left: l", "right: r"]
+        assert len(history) == 1
+    async with AsyncShallowPostgresSaver.from_conn_string(
+        database(), schema=fresh_schema()
+    ) as saver:
+        _, second, history = await deltas(saver)
+        assert len(second["log"]) == 1 + 24
+    with ShallowPostgresSaver.from_conn_string(database(), schema=fresh_schema()) as other:
+        for step in range(3):
+            other.put(CONFIG, empty_checkpoint(), {"step": step}, {})
+        assert [found.metadata["step"] for found in other.list(CONFIG)] == [2]

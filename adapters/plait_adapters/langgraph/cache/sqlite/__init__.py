@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
 from plait_adapters.langgraph.checkpoint._bridge import finish
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
@@ -123,3 +124,6 @@ class SqliteCache(BaseCache[ValueT]):
 
 def _text(namespace: Namespace) -> str:
     return json.dumps([*namespace])
+
+
+__getattr__ = missing(__name__)

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run
 
 from ._address import Conn
-from .base import BasePostgresSaver
+from .base import BasePostgresSaver, KeepsLatest
 
-__all__ = ["BasePostgresSaver", "Conn", "PostgresSaver"]
+__all__ = ["BasePostgresSaver", "Conn", "PostgresSaver", "ShallowPostgresSaver"]
 
 
 class PostgresSaver(BasePostgresSaver):
@@ -45,3 +46,10 @@ class PostgresSaver(BasePostgresSaver):
             StoreError: the role may not.
         """
         run(self._upgrade)
+
+
+class ShallowPostgresSaver(KeepsLatest, PostgresSaver):
+    """As :class:`PostgresSaver`; keeps the latest checkpoint of each namespace only."""
+
+
+__getattr__ = missing(__name__)

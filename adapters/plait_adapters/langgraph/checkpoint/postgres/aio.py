@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from ._address import Conn
-from .base import BasePostgresSaver
+from plait_adapters.langgraph._support import missing
 
-__all__ = ["AsyncPostgresSaver", "Conn"]
+from ._address import Conn
+from .base import BasePostgresSaver, KeepsLatest
+
+__all__ = ["AsyncPostgresSaver", "AsyncShallowPostgresSaver", "Conn"]
 
 
 class AsyncPostgresSaver(BasePostgresSaver):
@@ -43,3 +45,10 @@ class AsyncPostgresSaver(BasePostgresSaver):
             StoreError: the role may not.
         """
         await self._upgrade()
+
+
+class AsyncShallowPostgresSaver(KeepsLatest, AsyncPostgresSaver):
+    """As :class:`AsyncPostgresSaver`; keeps the latest checkpoint of each namespace only."""
+
+
+__getattr__ = missing(__name__)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run
+from plait_adapters.langgraph.checkpoint._configs import place_of
 from plait_adapters.langgraph.checkpoint._stored import Rows, StoredSaver
+from plait_adapters.langgraph.checkpoint.base import Config
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ._address import Conn, database_of
 from ._rows import PostgresRows
 
-__all__ = ["BasePostgresSaver"]
+__all__ = ["BasePostgresSaver", "KeepsLatest"]
 
 
 class BasePostgresSaver(StoredSaver):
@@ -78,3 +81,16 @@ class BasePostgresSaver(StoredSaver):
 
     async def _upgrade(self) -> Sequence[str]:
         return await self._database.upgrade()
+
+
+class KeepsLatest(BasePostgresSaver):
+    """A saver that keeps the latest checkpoint of each namespace, and what that is built on: there
+    is no time travel, and a thread takes no more room than its state."""
+
+    async def _put(self, rows: Rows, config: Config, *rest: Any) -> Config:
+        stored = await super()._put(rows, config, *rest)
+        await rows.prune([place_of(stored).thread_id])
+        return stored
+
+
+__getattr__ = missing(__name__)

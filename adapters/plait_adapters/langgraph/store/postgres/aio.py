@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.postgres._address import Conn
 from plait_adapters.langgraph.store.base import Op, Result, TTLConfig
 from plait_adapters.langgraph.store.base.batch import AsyncBatchedBaseStore
@@ -115,3 +116,6 @@ class AsyncPostgresStore(BasePostgresStore, AsyncBatchedBaseStore):
 
 async def _nothing() -> None:
     """There is nothing to sweep."""
+
+
+__getattr__ = missing(__name__)

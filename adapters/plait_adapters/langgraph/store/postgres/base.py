@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypedDict
 import structlog
 
 from plait.errors import StoreError
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run, start
 from plait_adapters.langgraph.checkpoint.postgres._address import Conn, database_of
 from plait_adapters.langgraph.store._index import Index
@@ -241,3 +242,6 @@ def pool_options(config: PoolConfig | None) -> dict[str, Any]:
     """What a pool's configuration asks for, as an argument of a store."""
     most = (config or {}).get("max_size")
     return {} if most is None else {"pool_size": max(2, most)}
+
+
+__getattr__ = missing(__name__)
