@@ -239,7 +239,7 @@ async def test_a_report_survives_in_a_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_cancelled_at_any_turn_of_the_loop_everything_is_given_back(times: int) -> None:
-    for turns in range(0, 90, 3):
+    for turns in range(30):  # it ends by itself before that
         pool = ResourcePool(slots=2, calls_per_minute=9000)
         needed = ResourceRequirements(held={"slots": 1}, per_call={"calls_per_minute": 1})
         factory = makers(pool, resource_requirements=needed)
