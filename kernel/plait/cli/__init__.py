@@ -132,6 +132,7 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
 
     run = add("orchestrate", "carry out a brief, and report", orchestrate_brief, "brief", "store")
     run.add_argument("--thread", metavar="ID", help="the id of the new thread")
+    _add_arguments(run, "review")
     _add_arguments(run, "agents")
     _add_arguments(run, "report")
     add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
@@ -153,6 +154,7 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
         help="answer an interrupt; VALUE is JSON, or else text",
     )
     _add_arguments(resume, "writer")
+    _add_arguments(resume, "review")
     resume.add_argument(
         "--migrate", action="store_true", help="go on although the graph has changed"
     )
@@ -216,6 +218,12 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
             command.add_argument("--at", type=_count, metavar="N", help="up to this position")
         case "json":
             command.add_argument("--json", action="store_true", help="write JSON, in full")
+        case "review":
+            command.add_argument(
+                "--review",
+                action="store_true",
+                help="a person approves, revises or rejects what was gathered, and the whole",
+            )
         case "picture":
             command.add_argument(
                 "--picture", type=Path, metavar="FILE", help="draw what happened when, as SVG"

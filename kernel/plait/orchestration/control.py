@@ -26,6 +26,7 @@ from plait.orchestration.performance import BranchRecord, NodeRecord, wall_time
 from plait.orchestration.report import make_report
 from plait.orchestration.resources import Machine, memory_of_process
 from plait.orchestration.review import Review, last_review, obey
+from plait.orchestration.sections import sections_of
 from plait.orchestration.settings import Settings
 from plait.orchestration.sizes import sizes_of
 from plait.orchestration.state import (
@@ -383,6 +384,7 @@ class Control:
             gatherings=state.gatherings,
             status="failed" if failed else "completed",
             reason=state.verdict.reason,
+            sections=sections_of(state),
         )
         self.crew.forget(ctx.thread_id)
         return {"report": report}
