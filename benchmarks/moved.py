@@ -218,6 +218,7 @@ async def measure(
     progress: Callable[[Result], None] = lambda result: None,
     *,
     quick: bool = False,
+    programs: Sequence[Job] | None = None,
 ) -> list[Result]:
     """Run every program with every checkpointer on both engines, interleaved.
 
@@ -226,6 +227,7 @@ async def measure(
         url: of a PostgreSQL server; None leaves that checkpointer out.
         progress: is called with each result.
         quick: without the largest fan, and with PostgreSQL the chain and the runs alone.
+        programs: which; by default all of them.
     """
     engines = [LangGraph(), Facade()]
     results = []
@@ -233,7 +235,7 @@ async def measure(
     async with AsyncExitStack() as stack:
         savers = await _savers(engines, url, stack)
         for saver in SAVERS if url is not None else SAVERS[:2]:
-            for job in jobs(quick=quick):
+            for job in programs or jobs(quick=quick):
                 kept = saver == "PostgreSQL"
                 if kept and (
                     job.key == "fan-10000" or (quick and job.key not in {"chain", "runs"})

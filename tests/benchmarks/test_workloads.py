@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contenders, measure, plots, report
+from benchmarks import contenders, measure, moved, plots, report
 from benchmarks.contenders.base import CannotExpressError, Contender
 from benchmarks.workloads import (
     building,
@@ -70,3 +70,16 @@ async def test_growth_is_fitted_and_drawn(tmp_path: Path) -> None:
 
 def test_the_exponent_of_a_power_is_that_power() -> None:
     assert growth.exponent([1, 10, 100], [5, 500, 50_000]) == pytest.approx(2.0)
+
+
+async def test_a_moved_program_does_the_work_on_both_engines() -> None:
+    pytest.importorskip("langgraph")
+    settings = measure.Settings(repeats=1, sample=0.0, longest_traced=0.0)
+    tiny = [job for job in moved.jobs() if job.key in {"chain", "fan-10", "lines"}]
+    results = await moved.measure(settings, None, programs=tiny)
+    assert [result.case.key for result in results[:2]] == [
+        "chain, no checkpointer",
+        "fan-10, no checkpointer",
+    ]
+    assert all(series.reason is None for each in results for series in each.series.values())
+    assert "| chain of 100, memory" in moved.table(results)

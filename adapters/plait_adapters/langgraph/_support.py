@@ -3,31 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NoReturn
 
 TABLE = "adapters/plait_adapters/langgraph/SUPPORT.md"
 """Where every public name of LangGraph stands, with what became of it here."""
 
-REASONS: dict[str, str] = {}
+_EVENTS = (
+    "the streaming protocol of `stream_events(version='v3')` is experimental in LangGraph 1.2; use "
+    "`stream` and `astream`, which have every stream mode"
+)
+_REMOTE = "it speaks to a LangGraph server, which is another product"
+_PRINTING = "it prints and takes apart LangGraph's own internal records"
+
+_FORMAT = (
+    "it is a part of the format of LangGraph's serializer, which imports by name what it loads; "
+    "the serializer here knows types that were registered"
+)
+_TABLES = (
+    "it is a part of how LangGraph lays out its tables and vector indices; the store here compares "
+    "vectors without an extension of the server"
+)
+
+REASONS: dict[str, str] = {
+    "stream": _EVENTS,
+    "prebuilt.ToolCallTransformer": f"it is a part of that: {_EVENTS}",
+    "pregel.remote": _REMOTE,
+    "pregel.debug": _PRINTING,
+    "types.ToolOutputMixin": "it is langchain-core's, and imported from there by LangGraph",
+    "checkpoint.memory.PersistentDict": (
+        "it pickles, which stored bytes could use to run code; use checkpoint.sqlite"
+    ),
+    "cache.redis": "there is no Redis adapter; use cache.sqlite",
+    "store.sqlite": "there is no store in SQLite yet; use store.postgres, or store.memory",
+    **dict.fromkeys(
+        (
+            f"checkpoint.serde.jsonplus.{name}"
+            for name in (
+                "EMPTY_BYTES",
+                "EXT_CONSTRUCTOR_KW_ARGS",
+                "EXT_CONSTRUCTOR_POS_ARGS",
+                "EXT_CONSTRUCTOR_SINGLE_ARG",
+                "EXT_DELTA_SNAPSHOT",
+                "EXT_METHOD_SINGLE_ARG",
+                "EXT_NUMPY_ARRAY",
+                "EXT_PYDANTIC_V1",
+                "EXT_PYDANTIC_V2",
+                "InvalidModuleError",
+                "LC_REVIVER",
+            )
+        ),
+        _FORMAT,
+    ),
+}
 """Why a name is not here, by ``module.name`` below the root; or by ``module``, if none is."""
 
 
-def absent(module: str, name: str) -> AttributeError:
-    """The error for a name that a module lacks; ``from ... import`` makes it an ImportError."""
+def _reason(module: str, name: str) -> str | None:
     below = module.partition("plait_adapters.langgraph.")[2]
-    reason = REASONS.get(f"{below}.{name}") or REASONS.get(below)
-    because = f": {reason}" if reason else ""
-    return AttributeError(
-        f"module {module!r} has no attribute {name!r}{because}. What of LangGraph is here, and "
-        f"what is not, is listed in {TABLE}",
-        name=name,
+    return REASONS.get(f"{below}.{name}") or REASONS.get(below)
+
+
+def absent(module: str, name: str) -> AttributeError | ImportError:
+    """The error for a name that a module lacks.
+
+    A name that LangGraph has is an ImportError, since ``from ... import`` would lose what an
+    AttributeError says.
+    """
+    reason = _reason(module, name)
+    said = (
+        f"{module!r} has no {name!r}{': ' if reason else ''}{reason or ''}. What of LangGraph is "
+        f"here, and what is not, is listed in {TABLE}"
     )
+    if reason and not name.startswith("_"):
+        return ImportError(said, name=module)
+    return AttributeError(said, name=name)
 
 
-def missing(module: str) -> Callable[[str], Any]:
+def missing(module: str) -> Callable[[str], NoReturn]:
     """A ``__getattr__`` for a module all of whose names are there already."""
 
-    def look(name: str) -> Any:
+    def look(name: str) -> NoReturn:
         raise absent(module, name)
 
     return look

@@ -3,8 +3,8 @@
     python -m tests.adapters.langgraph.names    # writes the table anew
 
 A name is public if its module lists it in `__all__`, or binds it itself at its top level (a class,
-a function, a constant) without a leading underscore. What a module merely imports for its own use
-can be imported from it as well; those names are counted apart.
+a function, a constant) without a leading underscore; type variables and loggers are not. What a
+module merely imports for its own use can be imported from it as well; those are counted apart.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from plait_adapters.langgraph._support import REASONS
 
@@ -109,7 +111,13 @@ def names_of(module: str) -> Names:
         found = importlib.import_module(f"langgraph.{module}")
     source = Path(str(found.__file__)).read_text(encoding="utf-8")
     own = set(getattr(found, "__all__", ()))
-    own |= {name for name in _bound(ast.parse(source).body) if hasattr(found, name)}
+    own |= {
+        name
+        for name in _bound(ast.parse(source).body)
+        if not isinstance(
+            getattr(found, name, None), (TypeVar, ParamSpec, logging.Logger, type(None))
+        )
+    }
     own = {name for name in own if not name.startswith("_")} | ({"__version__"} & set(dir(found)))
     passing = {
         name
@@ -150,9 +158,7 @@ def is_here(module: str, name: str) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return hasattr(importlib.import_module(f"plait_adapters.langgraph.{module}"), name)
-    except ModuleNotFoundError as error:
-        if not str(error.name).startswith("plait_adapters"):
-            raise
+    except ImportError:
         return False
 
 
@@ -194,7 +200,8 @@ def table() -> str:
 
 Computed from {versions}
 by `python -m tests.adapters.langgraph.names`; a test keeps it true. A name is public if its module
-lists it in `__all__` or binds it itself at its top level, without a leading underscore.
+lists it in `__all__` or binds it itself at its top level, without a leading underscore; type
+variables and loggers aside.
 
 {share}, and {passing_here} of the
 {passing_total} others that can be imported from a module because it imports them for its own use.

@@ -93,8 +93,8 @@ def test_writes_to_a_delta_channel_are_merged_likewise(first: Any, more: Any) ->
 
 def test_without_messages_it_is_the_reducer_of_a_format() -> None:
     image = {"type": "image", "source_type": "url", "url": "http://localhost/a.png"}
-    merge = add_messages(format="langchain-openai")
-    (message,) = merge([], [HumanMessage([image])])  # type: ignore[list-item,misc]
+    merge: Any = add_messages(format="langchain-openai")
+    (message,) = merge([], [HumanMessage([image])])
     assert message.content == [{"type": "image_url", "image_url": {"url": image["url"]}}]
 
 

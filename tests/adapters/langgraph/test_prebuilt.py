@@ -338,6 +338,29 @@ def a_tool_may_ask_a_person(library: Any) -> Any:
 
 
 @scenario
+def tools_can_be_streamed(library: Any) -> Any:
+    runtime_type = library.prebuilt.ToolRuntime
+
+    def slow(text: str, runtime: runtime_type) -> str:  # type: ignore[valid-type]
+        """Says it word by word."""
+        seen: Any = runtime
+        for word in text.split():
+            seen.emit_output_delta(word)
+        return text
+
+    node = library.prebuilt.ToolNode([slow, divide], handle_tool_errors=True)
+    graph = node_graph(library, node)
+    found = []
+    for calls in ({"slow": {"text": "a b"}}, {"divide": {"a": 1, "b": 0}}):
+        given = {"messages": [asking(1, **calls)]}
+        events = [chunk for _, chunk in graph.stream(given, stream_mode=["tools", "tools"])]
+        for event in events:  # what was injected has no form of its own
+            event.get("input", {}).pop("runtime", None)
+        found.append([plain(event) for event in events])
+    return found
+
+
+@scenario
 def a_condition_routes_to_tools_or_to_the_end(library: Any) -> Any:
     condition = library.prebuilt.tools_condition
     asks, says = asking(1, add={"a": 1}), AIMessage("done")

@@ -76,11 +76,11 @@ def add_messages(left: Any = None, right: Any = None, *, format: str | None = No
         if message.id is None:
             message.id = str(uuid.uuid4())
     removal = core.RemoveMessage
-    for place in range(len(coming) - 1, -1, -1):
-        if coming[place].id == REMOVE_ALL_MESSAGES and isinstance(coming[place], removal):
-            return coming[place + 1 :]
+    for last in range(len(coming) - 1, -1, -1):
+        if coming[last].id == REMOVE_ALL_MESSAGES and isinstance(coming[last], removal):
+            return coming[last + 1 :]
     merged = list(merged)
-    places = {message.id: place for place, message in enumerate(merged)}
+    places = {message.id: index for index, message in enumerate(merged)}
     gone: set[str | None] = set()
     for message in coming:
         place = places.get(message.id)
@@ -161,7 +161,7 @@ def push_message(
     from plait_adapters.langgraph.config import get_config
 
     core = importlib.import_module("langchain_core.messages")
-    (whole,) = core.convert_to_messages([message])
+    whole: AnyMessage = core.convert_to_messages([message])[0]
     if whole.id is None:
         raise ValueError("Message ID is required")
     config = get_config()
@@ -174,7 +174,7 @@ def push_message(
 def _stream(config: Any, message: Any) -> None:
     from plait_adapters.langgraph.pregel._messages import push
 
-    push(config, message)
+    push(message, config)
 
 
 def __getattr__(name: str) -> Any:
@@ -188,19 +188,20 @@ def __getattr__(name: str) -> Any:
     return made
 
 
-def _any_message() -> Any:
-    """The type of a message, or Any where langchain-core is not installed."""
+def _channel() -> Any:
+    """The annotation of a list of messages; of anything where langchain-core is not installed."""
     try:
-        return importlib.import_module("langchain_core.messages").AnyMessage
+        message: Any = importlib.import_module("langchain_core.messages").AnyMessage
     except ModuleNotFoundError:
-        return Any
+        message = Any
+    return Annotated[list[message], add_messages]
 
 
 def _messages_state() -> Any:
     from typing_extensions import TypedDict
 
-    hint: Any = Annotated[list[_any_message()], add_messages]  # type: ignore[misc]
-    made: Any = TypedDict("MessagesState", {"messages": hint})  # type: ignore[operator]
+    make: Any = TypedDict
+    made: Any = make("MessagesState", {"messages": _channel()})
     made.__module__ = __name__
     made.__doc__ = "A state with a list of messages, merged by `add_messages`."
     return made
@@ -210,7 +211,7 @@ def _message_graph() -> Any:
     from plait_adapters.langgraph.graph.state import StateGraph
     from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 
-    class MessageGraph(StateGraph):
+    class MessageGraph(StateGraph[Any, Any, Any, Any]):
         """A graph whose whole state is one list of messages; deprecated."""
 
         def __init__(self) -> None:
@@ -220,7 +221,7 @@ def _message_graph() -> Any:
                 category=LangGraphDeprecatedSinceV10,
                 stacklevel=2,
             )
-            super().__init__(Annotated[list[_any_message()], add_messages])
+            super().__init__(_channel())
 
     MessageGraph.__module__, MessageGraph.__qualname__ = __name__, "MessageGraph"
     return MessageGraph
@@ -233,7 +234,7 @@ if TYPE_CHECKING:
 
         messages: Annotated[list[AnyMessage], add_messages]
 
-    class MessageGraph(StateGraph):
+    class MessageGraph(StateGraph[Any, Any, Any, Any]):
         """A graph whose whole state is one list of messages; deprecated."""
 
         def __init__(self) -> None: ...

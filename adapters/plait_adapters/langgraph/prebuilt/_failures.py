@@ -68,14 +68,14 @@ class ToolInvocationError(ToolException):
 
 def faults_of_the_model(error: ValidationError, injected: frozenset[str]) -> list[Any]:
     """The faults of arguments that the model chose, without what was injected beside them."""
-    faults = []
+    faults: list[Any] = []
     for fault in error.errors():
         if not fault["loc"] or fault["loc"][0] in injected:
             continue
-        given = fault.get("input")
+        given = fault["input"]
         if isinstance(given, dict):
             given = {name: value for name, value in given.items() if name not in injected}
-        faults.append({**fault, "input": given} if "input" in fault else dict(fault))
+        faults.append({**fault, "input": given})
     return faults
 
 

@@ -15,6 +15,7 @@ from langchain_core.tools.base import (
 )
 from typing_extensions import TypeVar
 
+from plait_adapters.langgraph.pregel._tools import tool_call_writer
 from plait_adapters.langgraph.runtime import ExecutionInfo, ServerInfo
 from plait_adapters.langgraph.store.base import BaseStore
 from plait_adapters.langgraph.types import StreamWriter
@@ -58,9 +59,7 @@ class ToolRuntime(_DirectlyInjectedToolArg, Generic[ContextT, StateT]):
     server_info: ServerInfo | None = None
 
     def emit_output_delta(self, delta: Any) -> None:
-        """Send a part of the output to the `tools` stream; nothing happens if nobody reads it."""
-        from plait_adapters.langgraph.pregel._tools import tool_call_writer
-
+        """Send a part of the output to the `tools` stream, if somebody reads it."""
         write = tool_call_writer.get()
         if write is not None:
             write(delta)

@@ -73,7 +73,7 @@ with warnings.catch_warnings():
         """The state of an agent, as a model."""
 
         messages: Annotated[Sequence[BaseMessage], add_messages]
-        remaining_steps: RemainingSteps = 25  # type: ignore[assignment]
+        remaining_steps: RemainingSteps = 25
 
     @deprecated(
         "AgentStateWithStructuredResponse has been deprecated in favor of AgentState in "

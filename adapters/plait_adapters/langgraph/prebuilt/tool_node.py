@@ -299,7 +299,7 @@ class ToolNode(TwoWays):
             if not self._handle_tool_errors or _is_invalid_resume(error):
                 raise
             return self._failed(call, error)
-        return await execute(request)
+        return await self._carry_out(request, kind, config, way)
 
     async def _carry_out(
         self, request: ToolCallRequest, kind: InputKind, config: RunnableConfig, way: Way
@@ -500,9 +500,8 @@ def tools_condition(state: Any, messages_key: str = "messages") -> Literal["tool
     Raises:
         ValueError: there are no messages.
     """
-    if isinstance(state, list):
-        messages = state
-    else:
+    messages: Any = state
+    if not isinstance(state, list):
         messages = state.get(messages_key, []) if isinstance(state, dict) else None
         messages = messages or getattr(state, messages_key, [])
     if not messages:

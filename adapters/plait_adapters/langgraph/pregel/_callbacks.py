@@ -29,6 +29,12 @@ async def listen(run: Run, modes: Any, *, subgraphs: bool, version: str) -> None
             raise unsupported("the second version of the stream of messages")
         assert run.reader is not None
         own.append(StreamMessagesHandler(run.reader.put, subgraphs, parent_ns=run.path))
+    if "tools" in modes:
+        need("langchain_core.callbacks.manager", "stream_mode='tools'")
+        from ._tools import StreamToolCallHandler
+
+        assert run.reader is not None
+        own.append(StreamToolCallHandler(run.reader.put, subgraphs, parent_ns=run.path))
     manager = manager_for(run.config, blocking=run.blocking)
     if manager is None:
         return
@@ -53,5 +59,7 @@ async def listen(run: Run, modes: Any, *, subgraphs: bool, version: str) -> None
 
 def _is_of_one_graph(handler: Any) -> bool:
     from ._messages import StreamMessagesHandler
+    from ._tools import StreamToolCallHandler
 
-    return isinstance(handler, StreamMessagesHandler) and not handler.subgraphs
+    kinds = (StreamMessagesHandler, StreamToolCallHandler)
+    return isinstance(handler, kinds) and not handler.subgraphs

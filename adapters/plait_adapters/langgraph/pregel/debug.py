@@ -1,0 +1,7 @@
+"""Printing for debugging: not here, and every name says why."""
+
+from __future__ import annotations
+
+from plait_adapters.langgraph._support import missing
+
+__getattr__ = missing(__name__)

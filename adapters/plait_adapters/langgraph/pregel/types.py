@@ -1,0 +1,39 @@
+"""Where the types were before they moved to ``types``."""
+
+from __future__ import annotations
+
+import warnings
+
+from plait_adapters.langgraph.types import (
+    All,
+    CachePolicy,
+    PregelExecutableTask,
+    PregelTask,
+    RetryPolicy,
+    StateSnapshot,
+    StateUpdate,
+    StreamMode,
+    StreamWriter,
+    default_retry_on,
+)
+from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
+
+__all__ = [
+    "All",
+    "CachePolicy",
+    "PregelExecutableTask",
+    "PregelTask",
+    "RetryPolicy",
+    "StateSnapshot",
+    "StateUpdate",
+    "StreamMode",
+    "StreamWriter",
+    "default_retry_on",
+]
+
+warnings.warn(
+    "Importing from langgraph.pregel.types is deprecated. Please use 'from langgraph.types import "
+    "...' instead.",
+    LangGraphDeprecatedSinceV10,
+    stacklevel=2,
+)
