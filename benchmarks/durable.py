@@ -2,7 +2,8 @@
 
 Every contender keeps the same work on the same PostgreSQL server, or in an SQLite file on the same
 disk, both of which wait for the disk at every commit. The floors do the least that makes each
-completion durable by itself: one INSERT and one COMMIT for each, with the driver alone.
+completion durable by itself: one INSERT and one COMMIT for each, with the driver alone. The group
+commit does the least with which runs side by side can share a commit.
 
 The server is the one in ``PLAIT_BENCH_POSTGRES``, else one that is started for the occasion.
 """
@@ -10,6 +11,7 @@ The server is the one in ``PLAIT_BENCH_POSTGRES``, else one that is started for 
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import itertools
 import operator
@@ -65,6 +67,10 @@ class Durability:
     """``"floor"``, ``"plait"`` or ``"peer"``."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """By job: one figure for each repeat."""
+    cpu: dict[str, list[float]] = field(default_factory=dict)
+    """By job: seconds of this process, user and system; what the server does is not in it."""
+    commits: dict[str, list[int]] = field(default_factory=dict)
+    """By job: transactions of the server that wrote something. PostgreSQL only."""
     stored: dict[int, int] = field(default_factory=dict)
     """By steps of 1 kB: bytes that the thread takes in the store."""
     reason: str | None = None
@@ -230,6 +236,64 @@ class BareAsyncpg(Keeper):
                 data = kilobyte(position).encode()
                 await connection.execute(self._insert, thread, position, data)
         return steps
+
+
+class BareGroupCommit(Keeper):
+    """One INSERT and COMMIT for all completions that have come about while the last was made."""
+
+    name = "bare asyncpg, group commit"
+    system = "PostgreSQL"
+    kind = "floor"
+
+    async def open(self, stack: AsyncExitStack, place: str) -> None:
+        asyncpg: Any = importlib.import_module("asyncpg")
+        self._connection = await asyncpg.connect(place)
+        stack.push_async_callback(self._connection.close)
+        await self._connection.execute(
+            "create table if not exists bare_group "
+            "(thread text, position int, data bytea, primary key (thread, position))"
+        )
+        self._insert = (
+            "insert into bare_group select * from unnest($1::text[], $2::int[], $3::bytea[])"
+        )
+        self._batch = _Batch()
+        self._turn = asyncio.Lock()
+
+    async def _put(self, thread: str, position: int, data: bytes) -> None:
+        batch = self._batch
+        batch.rows.append((thread, position, data))
+        if len(batch.rows) > 1:
+            await batch.stored
+            return
+        async with self._turn:
+            await asyncio.sleep(0)
+            self._batch = _Batch()
+            await self._connection.execute(self._insert, *zip(*batch.rows, strict=True))
+        batch.stored.set_result(None)
+
+    async def chain(self, thread: str, nodes: int) -> int:
+        for position in range(nodes + 1):
+            await self._put(thread, position, bytes(60))
+        return nodes
+
+    async def fork(self, thread: str, branches: int) -> int:
+        await self._put(thread, 0, bytes(60))
+        await asyncio.gather(*[self._put(thread, 1 + i, bytes(60)) for i in range(branches)])
+        await self._put(thread, 1 + branches, bytes(60))
+        return branches
+
+    async def grow(self, thread: str, steps: int) -> int:
+        for position in range(steps):
+            await self._put(thread, position, kilobyte(position).encode())
+        return steps
+
+
+class _Batch:
+    """Rows that are stored by one statement, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, int, bytes]] = []
+        self.stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class BareSQLite(Keeper):
@@ -398,7 +462,7 @@ class DBOSKeeper(Keeper):
 
 
 def _keepers(peers: Sequence[str]) -> list[Keeper]:
-    found: list[Keeper] = [BareAsyncpg(1), BareAsyncpg(10), BareSQLite()]
+    found: list[Keeper] = [BareAsyncpg(1), BareAsyncpg(10), BareGroupCommit(), BareSQLite()]
     for system in ("PostgreSQL", "SQLite"):
         found += [PlaitKeeper(system, durability) for durability in ("sync", "async", "exit")]
         if "LangGraph" in peers:
@@ -423,6 +487,7 @@ async def measure(
     keepers: dict[int, Keeper] = {}
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
+        count_commits = await _commits_of(stack, postgres)
         for keeper in _keepers(() if quick else peers):
             shown = Durability(keeper.name, keeper.system, keeper.kind)
             found.append(shown)
@@ -437,19 +502,28 @@ async def measure(
             else:
                 keepers[id(shown)] = keeper
         measured = [each for each in found if each.reason is None]
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         for _ in range(repeats):
             for shown in chance.sample(measured, len(measured)):
                 for job in JOBS:
-                    elapsed = await _run(keepers[id(shown)], job, f"t-{next(numbers)}")
+                    gc.collect()  # what others have left behind
+                    before = await count_commits()
+                    elapsed, cpu = await _run(keepers[id(shown)], job, f"t-{next(numbers)}")
                     shown.seconds.setdefault(job.key, []).append(elapsed)
+                    shown.cpu.setdefault(job.key, []).append(cpu)
+                    if shown.system == "PostgreSQL":
+                        commits = await count_commits() - before
+                        shown.commits.setdefault(job.key, []).append(commits)
         for shown in measured:
             for steps in STEPS[: 2 if quick else None]:
-                before = await _disk_bytes(shown.system, folder, postgres)
+                stored = await _disk_bytes(shown.system, folder, postgres)
                 items = await keepers[id(shown)].grow(f"grow-{next(numbers)}", steps)
                 if items != steps:
                     raise WrongResultError(f"{shown.contender}: {items} of {steps} steps")
                 after = await _disk_bytes(shown.system, folder, postgres)
-                shown.stored[steps] = after - before
+                shown.stored[steps] = after - stored
     return found
 
 
@@ -482,8 +556,24 @@ async def _disk_bytes(system: str, folder: str, postgres: str) -> int:
     return found
 
 
-async def _run(keeper: Keeper, job: Job, thread: str) -> float:
-    begun = time.perf_counter()
+async def _commits_of(stack: AsyncExitStack, postgres: str) -> Callable[[], Awaitable[int]]:
+    """What says how many transactions have written something on a server, ever."""
+    asyncpg: Any = importlib.import_module("asyncpg")
+    connection = await asyncpg.connect(postgres)
+    stack.push_async_callback(connection.close)
+
+    async def count() -> int:
+        # Each has taken one number; to look at the next one takes none.
+        query = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+        found: int = await connection.fetchval(query)
+        return found
+
+    return count
+
+
+async def _run(keeper: Keeper, job: Job, thread: str) -> tuple[float, float]:
+    """Seconds by the clock, and of CPU."""
+    begun, cpu_begun = time.perf_counter(), time.process_time()
     if job.key == "chain":
         items, expected = await keeper.chain(thread, CHAIN), CHAIN
     elif job.key == "fork":
@@ -492,7 +582,7 @@ async def _run(keeper: Keeper, job: Job, thread: str) -> float:
         threads = [f"{thread}-{number}" for number in range(RUNS)]
         counts = await asyncio.gather(*[keeper.chain(each, RUN_OF) for each in threads])
         items, expected = sum(counts), RUNS * RUN_OF
-    elapsed = time.perf_counter() - begun
+    elapsed, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
     if items != expected:
         raise WrongResultError(f"{keeper.name}: {job.title} gave {items} items, not {expected}")
-    return elapsed
+    return elapsed, cpu

@@ -81,42 +81,64 @@ def footprint_table(footprints: Sequence[Footprint]) -> str:
 
 
 def durable_tables(found: Sequence[Durability]) -> str:
-    """W6 as Markdown tables: completions a second, and how the stored bytes grow."""
-    heads = [
-        "",
-        "kept in",
-        *[f"{job.title}, per s" for job in JOBS],
-        "chain ÷ floor",
-        "runs ÷ floor",
-    ]
-    floors = {"PostgreSQL": "bare asyncpg", "SQLite": "bare sqlite3"}
-    by_name = {(each.system, each.contender): each for each in found}
-    rows, blank, growing = [], [], []
+    """W6 as Markdown tables: completions a second, what they cost, and how the bytes grow."""
+    rates, costs, growing, blank = [], [], [], []
     for each in found:
         if each.reason is not None:
-            blank.append(f"- {each.contender} ({each.system}) is left blank: {each.reason}")
+            blank.append(f"- {each.contender} ({each.system}) is left blank: {each.reason}\n")
             continue
-        row = [each.contender, each.system]
-        row += [_number(job.completions / median(each.seconds[job.key])) for job in JOBS]
-        floor = by_name[each.system, floors[each.system]]
-        for key in ("chain", "runs"):
-            pairs = zip(floor.seconds[key], each.seconds[key], strict=True)
-            row.append(f"{median([theirs / mine for theirs, mine in pairs]):.2f}")
-        rows.append(row)
+        speeds = [_number(job.completions / median(each.seconds[job.key])) for job in JOBS]
+        ratios = [_faster(found, each, key) for key in ("chain", "runs")]
+        rates.append([each.contender, each.system, *speeds, *ratios])
+        cells = []
+        for job in JOBS:
+            cells.append(_number(1e6 * median(each.cpu[job.key]) / job.completions))
+            commits = each.commits.get(job.key)
+            cells.append(_number(median(commits)) if commits else "")
+        costs.append([each.contender, each.system, *cells, *_dearer(found, each)])
         sizes = sorted(each.stored)
-        cells = [f"{each.stored[size] / 1e3:,.0f}" for size in sizes]
+        kilobytes = [f"{each.stored[size] / 1e3:,.0f}" for size in sizes]
         payload = f"{each.stored[sizes[-1]] / (sizes[-1] * STEP_BYTES):.2f}"
         power = growth.exponent(sizes, [each.stored[size] for size in sizes])
-        growing.append([each.contender, each.system, *cells, payload, f"{power:.2f}"])
+        growing.append([each.contender, each.system, *kilobytes, payload, f"{power:.2f}"])
+    names = [job.title for job in JOBS]
+    speeds = ["", "kept in", *[f"{name}, per s" for name in names], "chain ÷ floor", "runs ÷ floor"]
+    prices = ["", "kept in"]
+    for name in names:
+        prices += [f"{name}, CPU µs", "commits"]
+    prices += ["chain ÷ floor", "runs ÷ group commit"]
     sizes = sorted(next(each.stored for each in found if each.stored))
-    titles = [f"{size} steps, kB" for size in sizes]
-    notes = "".join(f"{line}\n" for line in blank)
+    bytes_ = ["", "kept in", *[f"{size} steps, kB" for size in sizes], "÷ payload", "exponent"]
     return (
-        f"### W6: durable: completed nodes a second\n\n{markdown(heads, rows)}\n"
+        f"### W6: durable: completed nodes a second\n\n{markdown(speeds, rates)}\n"
         "\nThe floor commits each completion by itself on one connection.\n"
-        f"{notes}\n### W6: what steps of 1 kB take on the disk, tables and indices\n\n"
-        f"{markdown(['', 'kept in', *titles, '÷ payload', 'exponent'], growing)}\n"
+        f"{''.join(blank)}\n### W6: what a completed node costs\n\n{markdown(prices, costs)}\n"
+        "\nCPU time is that of the process, the server's not counted; the ratios are of it.\n"
+        "\n### W6: what steps of 1 kB take on the disk, tables and indices\n\n"
+        f"{markdown(bytes_, growing)}\n"
     )
+
+
+def _named(found: Sequence[Durability], contender: str) -> Durability:
+    return next(each for each in found if each.contender == contender)
+
+
+def _faster(found: Sequence[Durability], each: Durability, key: str) -> str:
+    """How many times faster than the floor of its system, by the clock."""
+    floor = _named(found, {"PostgreSQL": "bare asyncpg", "SQLite": "bare sqlite3"}[each.system])
+    pairs = zip(floor.seconds[key], each.seconds[key], strict=True)
+    return f"{median([theirs / mine for theirs, mine in pairs]):.2f}"
+
+
+def _dearer(found: Sequence[Durability], each: Durability) -> list[str]:
+    """How much more CPU than the least: for a chain, and for runs that share commits."""
+    if each.system != "PostgreSQL":
+        return ["", ""]
+    cells = []
+    for key, name in (("chain", "bare asyncpg"), ("runs", "bare asyncpg, group commit")):
+        pairs = zip(each.cpu[key], _named(found, name).cpu[key], strict=True)
+        cells.append(f"{median([mine / theirs for mine, theirs in pairs]):.2f}")
+    return cells
 
 
 def series_over_size(

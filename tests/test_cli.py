@@ -362,6 +362,19 @@ def test_the_report_can_go_to_a_file(brief: Path, capsys: pytest.CaptureFixture[
     assert report.read_text(encoding="utf-8").startswith("# Small")
 
 
+def test_a_picture_is_drawn_beside_the_report_which_shows_it(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = brief.parent
+    (folder / "pictures").mkdir()
+    output, picture = folder / "report.md", folder / "pictures" / "run.svg"
+    arguments = ["orchestrate", str(brief), "--quiet", "-o", str(output), "--picture", str(picture)]
+    assert cli.main(arguments) == 0
+    assert "](<pictures/run.svg>)" in output.read_text()
+    assert ">waits</text>" in picture.read_text()
+    assert f"The picture is in {picture}" in capsys.readouterr().err
+
+
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     brief: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -395,6 +408,26 @@ def test_json_in_this_process(brief: Path, capsys: pytest.CaptureFixture[str]) -
     code, out, err = in_process(capsys, "orchestrate", brief, "--json", "--quiet")
     assert (code, err) == (0, "")
     assert json.loads(out)["title"] == "Small"
+
+
+def test_agents_are_made_for_the_tasks_and_the_next_run_knows_how_they_did(
+    brief: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for measured in ("nothing measured yet", "over 1 tasks"):
+        code, out, _ = in_process(capsys, "orchestrate", brief, "--agents", "dynamic")
+        assert code == 0
+        assert re.search(rf"Done by agent research-passages-\w{{32}}\..*{measured}", out)
+
+
+def test_a_resumed_run_makes_its_agents_as_the_command_said_that_began_it(brief: Path) -> None:
+    write(brief.parent, BRIEF + SLOW)
+    going = Going("orchestrate", brief, "--agents", "dynamic")
+    going.wait_for("Thread", "waits: done", "slow: begins")
+    going.stop(signal.SIGKILL)
+    hurry(brief.parent)
+    words = going.told[0].partition("if it is cut off: ")[2]
+    report = json.loads(plait(*shlex.split(words)[1:], "--json").stdout)
+    assert all("Done by agent" in result["notes"][-1] for result in report["results"])
 
 
 def test_draw_gives_the_graph_of_a_brief(brief: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -536,3 +536,24 @@ def test_json_has_what_it_can_of_any_value() -> None:
 
 def test_a_table_moves_no_cursor() -> None:
     assert as_table([("a\x1b[2J", "b")]) == "a\N{REPLACEMENT CHARACTER}[2J  b\n"
+
+
+# -- what happened when
+
+
+@pytest.mark.usefixtures("begun")
+def test_what_happened_when_is_told_of_anybodys_thread(command: Command, folder: Path) -> None:
+    assert plait("resume", "t", "--answer", "0:2:0=yes", *IN_ITS_STORE).returncode == 3
+    code, out, err = command("show", "t", "--times", "--picture", "t.svg", *IN_THE_FILE)
+    assert (code, err) == (0, "The picture is in t.svg\n")
+    _, _, told = out.partition("what happened when\n")
+    assert "run" in told
+    path = told.partition("the critical path\n")[2].splitlines()
+    assert any(line.endswith("run  waiting for a person at ask") for line in path)
+    assert (folder / "t.svg").read_text().startswith("<svg ")
+
+
+@pytest.mark.usefixtures("begun")
+def test_what_happened_when_is_in_the_json(command: Command) -> None:
+    timeline = json.loads(command("show", "t", "--times", "--json", *IN_THE_FILE)[1])["timeline"]
+    assert [span["kind"] for span in timeline["rows"][0]["spans"]][-1] == "node"

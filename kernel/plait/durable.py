@@ -408,9 +408,9 @@ class _DurableJournal:
         self._commit = store.committer
         self._held = anyio.Event()
         self._acquiring = False
-        self._acquired = anyio.Event()
-        self._held_until = 0.0  # by _time(): when the lease expires, unless it is renewed
-        self._time = _clock()
+        self._acquired: anyio.Event
+        self._held_until = 0.0  # by time(): when the lease expires, unless it is renewed
+        self.time: Callable[[], float] = _clock()
         self._wake = anyio.Event()
         self._scope: anyio.CancelScope | None = None
         self._renewal = anyio.CancelScope(shield=True)
@@ -658,7 +658,7 @@ class _DurableJournal:
 
         async def attempt() -> Grant:
             nonlocal unknown, began
-            began = self._time()
+            began = self.time()
             with anyio.CancelScope(shield=True):  # else nobody would know to give it back
                 try:
                     return await backend.acquire(self.thread_id, holder, ttl, graph)
@@ -708,7 +708,7 @@ class _DurableJournal:
                     self.fail(_as_plait_error(error))
 
     async def _hold(self) -> None:
-        epoch, began = self.epoch, self._time()
+        epoch, began = self.epoch, self.time()
         ttl = self._store.lease_ttl
         lost = await self._store.backend.renew([(self.thread_id, epoch)], ttl)
         if not lost:
@@ -731,10 +731,10 @@ class _DurableJournal:
     def check_lease(self) -> Awaitable[None] | None:
         # The record of what a node returned is fenced by the epoch. But a process that was stopped
         # for a while finds nodes that are ready, and somebody else may have called them already.
-        return None if self._time() < self._held_until else self._make_certain()
+        return None if self.time() < self._held_until else self._make_certain()
 
     async def _make_certain(self) -> None:
-        while self._time() >= self._held_until or self.failure is not None:
+        while self.time() >= self._held_until or self.failure is not None:
             if self.failure is not None:
                 raise self.failure
             if self._acquiring:
@@ -800,7 +800,7 @@ class _Committer:
     async def wait_until(self, journal: _DurableJournal, position: int) -> None:
         """Return when the journal is durable up to a position; raise why it will not be."""
         if journal.waits_since is None and journal.durable < position:
-            journal.waits_since = anyio.current_time()
+            journal.waits_since = journal.time()
         while True:
             if journal.failure is not None:  # also where this much is durable: nothing begins
                 raise journal.failure

@@ -62,7 +62,8 @@ class Step:
     """The forks and openings of sync points that the event brought about."""
 
 
-_Judged: TypeAlias = tuple[BranchPath, int, NodeName]
+_Judged: TypeAlias = tuple[BranchPath, int, NodeName, int]
+"""A quorum that was asked: owner, generation, sync point, and of how many arrivals."""
 
 
 class Tracer:
@@ -91,8 +92,11 @@ class Tracer:
                     self._at_branch[branch] = self._position
                 case StartTimer(timer=timer):
                     self._at_timer[timer] = self._position
-                case JudgeQuorum(branch=branch, generation=generation, sync_point=name):
-                    self._at_judge.setdefault((branch, generation, name), self._position)
+                case JudgeQuorum(branch, generation, name, arrivals):
+                    # Several may be asked of one sync point before the first has answered, and one
+                    # of them again; the first time is when the answer could come.
+                    asked = branch, generation, name, len(arrivals)
+                    self._at_judge.setdefault(asked, self._position)
                 case _:
                     pass
         if isinstance(event, NodeRetried):
@@ -122,8 +126,8 @@ class Tracer:
                 return self._at_branch.get(branch)
             case TimerFired(timer=timer):
                 return self._at_timer.get(timer)
-            case QuorumJudged(branch=branch, generation=generation, sync_point=name):
-                return self._at_judge.pop((branch, generation, name), None)
+            case QuorumJudged(_, branch, generation, name, arrivals):
+                return self._at_judge.get((branch, generation, name, arrivals))
             case InterruptsAnswered(answers=answers):
                 # It could not come before the last of the questions that it answers.
                 asked = [self._asked[name] for name, _ in answers if name in self._asked]

@@ -6,10 +6,12 @@ import os
 import time
 from pathlib import Path
 
+import anyio
 import asyncpg
 import pytest
 
 from tests.faults.processes.chaos import SCHEMA, Supervisor
+from tests.faults.processes.shapes import KINDS, SHAPES
 from tests.postgres.server import Server
 
 pytestmark = pytest.mark.slow
@@ -25,6 +27,35 @@ async def test_whatever_is_ended_every_run_comes_to_its_end(tmp_path: Path) -> N
     assert found.runs > SECONDS
     assert found.restarts
     assert found.kills
+    assert not found.faults
+
+
+class Cutter(Supervisor):
+    """Has runs that pay, and cuts the connections on which they do."""
+
+    async def _give_work(self) -> None:
+        paying = [number for number in range(SHAPES) if KINDS[number % len(KINDS)] == "payments"]
+        while True:
+            self._number += 1
+            self.register.add(f"run-{self._number}", self._chance.choice(paying), 0)
+            await anyio.sleep(0.25)
+
+    async def _disturb_server(self) -> None:
+        async with asyncpg.create_pool(self.server.url, min_size=1, max_size=1) as pool:
+            while True:
+                await anyio.sleep(0.03)
+                await pool.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where "
+                    f"pid <> pg_backend_pid() and query like 'insert into {SCHEMA}.payments%'"
+                )
+
+
+async def test_a_node_whose_own_statement_is_cut_is_called_again_and_pays_once(
+    tmp_path: Path,
+) -> None:
+    with Server() as server:
+        found = await Cutter(tmp_path, server, rate=4, seed=3, pause=(50, 60)).run(8)
+    assert any(name.startswith("NodeError") for name in found.met)
     assert not found.faults
 
 

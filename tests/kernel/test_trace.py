@@ -15,8 +15,10 @@ from plait.events import (
     JournalEvent,
     NodeCompleted,
     NodeRetried,
+    QuorumJudged,
     RunStarted,
     SyncPointOpened,
+    Target,
     TimerFired,
 )
 from plait.machine import Machine
@@ -86,6 +88,19 @@ def test_each_attempt_followed_from_the_one_before() -> None:
     steps = traced(graph.add_edge("__start__", "flaky").add_edge("flaky", "__end__"))
     assert [step.cause for step in steps] == [None, 1, 2, 3]
     assert isinstance(steps[1].event, NodeRetried)
+
+
+def test_each_verdict_of_a_quorum_followed_from_the_arrival_that_it_is_about() -> None:
+    arrivals = [
+        NodeCompleted(1.0, (0, i), name, 1, (), (Target("gather"),), 0.0)
+        for i, name in enumerate("abc")
+    ]
+    journal: list[JournalEvent] = [RunStarted(0.0, (0,), ()), *arrivals]
+    journal += [QuorumJudged(1.0, (0,), 0, "gather", seen, seen == 3) for seen in (1, 2, 3)]
+    join = Join(quorum=lambda arrived: len(arrived) > 2)
+    ways = [f"START {name} gather END" for name in "abcd"]
+    flow: Flow[Any] = build(*ways, gather=join).compile()
+    assert [step.cause for step in steps_of(flow.plan, journal)][4:] == [2, 3, 4]
 
 
 def test_an_answer_followed_from_its_question() -> None:

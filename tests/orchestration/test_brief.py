@@ -56,7 +56,8 @@ def test_the_bundled_brief_is_what_it_promises() -> None:
     assert {task.type for task in brief.tasks} == {"research", "analysis"}
     assert any(task.depends_on for task in brief.tasks)
     assert isinstance(brief.join.quorum, float)
-    assert brief.join.grace is not None and brief.join.grace > 0
+    assert brief.join.grace is not None
+    assert brief.join.grace > 0
 
 
 def test_one_error_lists_every_fault_with_its_place_and_line() -> None:

@@ -9,9 +9,15 @@ from plait.agents import Reservation, ResourcePool
 from plait_adapters.models.accounting import UNITS, Usage, units_of
 from plait_adapters.models.client import Completion, ModelClient, Request, Told
 from plait_adapters.models.endpoint import Prices
-from plait_adapters.models.errors import ModelBusyError, ModelRefusedError
+from plait_adapters.models.errors import (
+    ModelBusyError,
+    ModelRefusedError,
+    ModelUnavailableError,
+)
 
 __all__ = ["Account"]
+
+_OK = 200
 
 
 class Account:
@@ -43,7 +49,7 @@ class Account:
         self._per_call = per_call
         self._known = frozenset(pool.units if pool is not None else ()) & frozenset(UNITS)
         self._whole = self._known & frozenset(per_call.units if per_call is not None else ())
-        self.usage = Usage()
+        self.usage: Usage = Usage()
 
     @property
     def cost(self) -> float:
@@ -57,8 +63,9 @@ class Account:
     ) -> Completion:
         """Ask once, within the pool; arguments and errors are those of `ModelClient.complete`.
 
-        A request that was refused took nothing but itself. Of one that broke off nobody knows what
-        it took, so the estimate counts. One that is to come back later holds back the whole pool.
+        A request that never reached the endpoint took nothing, and one that was turned away took
+        nothing but itself. Of one that broke off nobody knows, so the estimate counts. One that is
+        to come back later holds back the whole pool.
 
         Raises:
             ResourceUnavailableError: the pool cannot give what it may take.
@@ -67,14 +74,10 @@ class Account:
         async with self._reserved(estimate) as reservation:
             try:
                 completion = await client.complete(request, told)
-            except (ModelBusyError, ModelRefusedError) as error:
-                self._settle(reservation, Usage(requests=1))
+            except BaseException as error:
+                self._settle(reservation, _taken_by(error, estimate))
                 if isinstance(error, ModelBusyError):
                     self._hold_back(error.retry_after)
-                raise
-            except BaseException:
-                self.usage += estimate
-                self._settle_whole()
                 raise
             self._settle(reservation, completion.usage)
             return completion
@@ -85,7 +88,7 @@ class Account:
         async with AsyncExitStack() as stack:
             reservation = None
             if self._pool is not None and units:
-                reserving = self._pool.reserve(within=self._within, **units)  # type: ignore[arg-type]
+                reserving = self._pool.reserve(units, within=self._within)
                 reservation = await stack.enter_async_context(reserving)
             yield reservation
 
@@ -106,3 +109,16 @@ class Account:
         for unit in UNITS:
             if unit in statistics and statistics[unit].kind == "rate":
                 self._pool.hold_back(unit, seconds)
+
+
+def _taken_by(error: BaseException, estimate: Usage) -> Usage:
+    """What a request took that brought no answer."""
+    match error:
+        case ModelUnavailableError(reached=False) | ModelRefusedError(status=None):
+            return Usage()
+        case ModelBusyError():
+            return Usage(requests=1)
+        case ModelRefusedError(status=status) if status != _OK:  # else the model wrote a refusal
+            return Usage(requests=1)
+        case _:
+            return estimate

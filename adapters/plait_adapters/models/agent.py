@@ -22,8 +22,9 @@ instance of that model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -45,6 +46,9 @@ from plait_adapters.models.endpoint import Endpoint
 from plait_adapters.models.errors import ModelAnswerError, ModelRefusedError
 
 __all__ = ["RETRY", "ModelAgent", "ModelSpecialization", "Piece"]
+
+
+T = TypeVar("T")
 
 
 def _may_be_repeated(error: Exception) -> bool:
@@ -104,7 +108,7 @@ class ModelAgent:
                 "its specialization says not how a model is asked: register it with "
                 "specialization=ModelSpecialization",
             )
-        self.aims = specification.specialization
+        self.aims: ModelSpecialization = specification.specialization
         self._resources = resources
         given = self.aims.endpoint or _given_in(resources.context)
         if given is None:
@@ -135,6 +139,7 @@ class ModelAgent:
             how=how,
             tokens=account.usage.tokens,
             cost=account.cost,
+            wanting=self.wanting(content, task),
             notes=self.notes(account, content),
         )
 
@@ -147,11 +152,21 @@ class ModelAgent:
             )
         return self.asking(task.payload)
 
-    def asking(self, *said: str) -> Request:
-        """A request with the agent's instructions and settings, and what is said to the model."""
-        schema = self.answer.model_json_schema() if self.answer is not None else None
+    def asking(
+        self, *said: str, schema: Mapping[str, Any] | None = None, schema_name: str | None = None
+    ) -> Request:
+        """A request with the agent's instructions and settings.
+
+        Args:
+            said: what is said to the model, turn by turn.
+            schema: the JSON schema of the answer; by default that of `answer`.
+            schema_name: what it is called; by default the name of `answer`.
+        """
+        if schema is None and self.answer is not None:
+            schema = self.answer.model_json_schema()
+        name = schema_name or (self.answer.__name__ if self.answer is not None else "answer")
         told = [self.instructions] if self.instructions else []
-        if schema is not None:
+        if schema is not None and self.client.endpoint.structure != "schema":
             told.append(told_in_words(schema))
         system = [Message("system", "\n\n".join(told))] if told else []
         return Request(
@@ -159,7 +174,7 @@ class ModelAgent:
             max_tokens=self.aims.max_tokens,
             temperature=self.aims.temperature,
             schema=schema,
-            schema_name=self.answer.__name__ if self.answer is not None else "answer",
+            schema_name=name,
         )
 
     def read(self, completion: Completion, task: AgentTask) -> Any:
@@ -186,6 +201,10 @@ class ModelAgent:
         Raises ``error``, unless it is overridden."""
         raise error
 
+    def wanting(self, content: Any, task: AgentTask) -> tuple[str, ...]:
+        """What would make it better: the model is told, should it be asked again."""
+        return ()
+
     def notes(self, account: Account, content: Any) -> tuple[str, ...]:
         """What a reader must know."""
         if account.usage.estimated:
@@ -200,7 +219,26 @@ class ModelAgent:
         )
 
     async def ask(self, task: AgentTask, context: AgentContext, account: Account) -> Answer[Any]:
-        """Ask until the answer fits, within the pool, and streamed if that is wanted."""
+        """Ask what the task says, until the answer fits."""
+        request = self.request(task, context)
+        if context.previous is not None and context.previous.wanting:
+            wanting = "\n".join(f"- {each}" for each in context.previous.wanting)
+            said = Message("user", f"An earlier answer was wanting:\n{wanting}")
+            request = replace(request, messages=(*request.messages, said))
+        return await self.ask_for(
+            request, lambda completion: self.read(completion, task), task, context, account
+        )
+
+    async def ask_for(
+        self,
+        request: Request,
+        read: Callable[[Completion], T],
+        task: AgentTask,
+        context: AgentContext,
+        account: Account,
+    ) -> Answer[T]:
+        """Make one request until the answer fits, within the pool, and streamed if that is
+        wanted."""
 
         async def told(piece: str) -> None:
             await context.emit(Piece(agent=context.agent_id, task=task.id, text=piece))
@@ -211,11 +249,7 @@ class ModelAgent:
             )
 
         return await ask_until_it_fits(
-            once,
-            self.request(task, context),
-            lambda completion: self.read(completion, task),
-            repairs=self.aims.repairs,
-            endpoint=self.client.endpoint.url,
+            once, request, read, repairs=self.aims.repairs, endpoint=self.client.endpoint.url
         )
 
     async def close(self) -> None:

@@ -84,19 +84,18 @@ async def ask_until_it_fits(
                 )
             if rounds > repairs:
                 raise ModelAnswerError(endpoint, completion.text, faults, rounds) from fault
-        request = replace(request, messages=(*request.messages, *_correction(completion, faults)))
+        correction = _correction(completion, faults, request.schema)
+        request = replace(request, messages=(*request.messages, *correction))
 
 
-def _correction(completion: Completion, faults: Sequence[str]) -> tuple[Message, Message]:
-    listed = "\n".join(f"- {fault}" for fault in faults)
-    return (
-        Message("assistant", completion.text),
-        Message(
-            "user",
-            f"That answer cannot be used:\n{listed}\nAnswer again, in the same form, and with "
-            "nothing but the answer.",
-        ),
-    )
+def _correction(
+    completion: Completion, faults: Sequence[str], schema: Mapping[str, Any] | None
+) -> tuple[Message, Message]:
+    lines = ["That answer cannot be used:", *(f"- {fault}" for fault in faults), "Answer again."]
+    if schema is not None:
+        # It may have been told to the server alone, which did not heed it.
+        lines.append(told_in_words(schema))
+    return Message("assistant", completion.text), Message("user", "\n".join(lines))
 
 
 def parse(kind: type[ModelT], text: str, *, context: Mapping[str, Any] | None = None) -> ModelT:

@@ -179,7 +179,7 @@ class ModelClient:
         if len(names) != 1:
             shown = ", ".join(names[:10]) or "none"
             raise ModelRefusedError(
-                self.endpoint.url, 200, f"it must be said which model is meant; there are {shown}"
+                self.endpoint.url, None, f"it must be said which model is meant; there are {shown}"
             )
         return names[0]
 
@@ -310,7 +310,8 @@ class ModelClient:
         except (openai.APIConnectionError, httpx2.RequestError) as error:
             why = error.__cause__ or error
             problem = f"the connection failed: {type(why).__name__}: {why}"
-            raise ModelUnavailableError(url, problem) from error
+            reached = not isinstance(why, httpx2.ConnectError)
+            raise ModelUnavailableError(url, problem, reached=reached) from error
         except ValueError as error:  # what should be JSON is not
             raise ModelProtocolError(url, f"no JSON: {error}") from error
 

@@ -49,10 +49,11 @@ class ModelRefusedError(ModelError):
     """The endpoint will not answer this request, however often it is asked.
 
     Attributes:
-        status: the HTTP status, such as 401 for a key that is not known.
+        status: the HTTP status, such as 401 for a key that is not known; 200 if it is the model
+            that refuses; ``None`` if the request was not made.
     """
 
-    def __init__(self, endpoint: str, status: int, problem: str) -> None:
+    def __init__(self, endpoint: str, status: int | None, problem: str) -> None:
         self.status = status
         super().__init__(endpoint, problem)
 
@@ -62,10 +63,14 @@ class ModelUnavailableError(ModelError):
 
     Attributes:
         status: the HTTP status, if there was one.
+        reached: whether the request may have come to it.
     """
 
-    def __init__(self, endpoint: str, problem: str, status: int | None = None) -> None:
+    def __init__(
+        self, endpoint: str, problem: str, status: int | None = None, *, reached: bool = True
+    ) -> None:
         self.status = status
+        self.reached = reached
         super().__init__(endpoint, problem)
 
 

@@ -2,14 +2,14 @@
 
 A model is asked for sentences with the numbers of the findings that they rest on. Nothing that it
 says of itself counts. What can be measured is: whether each number names a finding, whether a
-sentence has words of what it cites, whether the text repeats itself, how long it is, and how many
-of the findings it uses.
+sentence has its words and its figures from what it cites, whether the text repeats itself, how long
+it is, and how many of the findings it uses.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from plait.orchestration.terms import terms
 
 __all__ = [
+    "Assembled",
     "CitedSentence",
     "Draft",
     "FindingText",
@@ -27,15 +28,20 @@ __all__ = [
     "faults_of",
     "judge",
     "prompt",
+    "prompt_for_one",
     "schema_of",
 ]
 
 SUPPORT = 0.5
 """The least share of a sentence's terms that what it cites must have, for it to rest on that."""
 
+CARRIES = 0.25
+"""The least share of a sentence's terms that a single finding must have, to be rightly cited."""
+
 _WORDS_PER_SENTENCE = 12
 _LONGEST_SENTENCE = 400
 _TOO_LONG = 1.5
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -81,6 +87,15 @@ class Draft(BaseModel):
     """The text."""
 
 
+class Assembled(Draft):
+    """A draft that was asked for sentence by sentence."""
+
+    failed: tuple[str, ...] = ()
+    """The checks that sentences failed which were left out."""
+    rejected: tuple[str, ...] = ()
+    """These sentences."""
+
+
 class WrittenSynthesis(_Record):
     """A synthesis, whoever wrote it in the end."""
 
@@ -95,9 +110,9 @@ class WrittenSynthesis(_Record):
     by_model: bool
     """Whether the text is the model's; else it was extracted from the findings."""
     failed_checks: tuple[str, ...] = ()
-    """Why the model's text was not taken, a sentence for each check that it failed."""
+    """Why what the model wrote was not taken, or not all of it: the checks that it failed."""
     rejected: str = ""
-    """The text that was not taken, as the model wrote it."""
+    """What was not taken, as the model wrote it."""
     style: Literal["prose", "bullets"] = "prose"
     """Sentences one after the other, or one to a line."""
     citations: Literal["numbers", "names", "none"] = "numbers"
@@ -130,18 +145,20 @@ class Judgement(_Record):
 def schema_of(task: SynthesisTask, length: int) -> dict[str, Any]:
     """The JSON schema of a draft for these findings, of about so many words."""
     schema = Draft.model_json_schema()
-    sentence = schema["$defs"]["CitedSentence"]
-    sentence["properties"]["cites"]["items"].update(minimum=1, maximum=len(task.findings))
-    sentence["properties"]["cites"].update(minItems=1, maxItems=3)
-    sentence["properties"]["cites"].pop("default")
-    sentence["required"] = ["text", "cites"]
     schema["additionalProperties"] = False
     schema["properties"]["sentences"]["maxItems"] = max(1, length // _WORDS_PER_SENTENCE)
+    sentence = schema["$defs"]["CitedSentence"]
+    sentence["required"] = ["text", "cites"]
+    cites = sentence["properties"]["cites"]
+    cites.pop("default")
+    cites.update(minItems=1, maxItems=3)
+    cites["items"].update(minimum=1, maximum=len(task.findings))
     return schema
 
 
 def prompt(task: SynthesisTask, length: int, audience: str) -> str:
-    """What a model is asked."""
+    """What a model is asked: a text of at most so many words, for an ``expert`` or ``general``
+    audience."""
     numbered = "\n".join(
         f"[{number}] {' '.join(finding.text.split())} ({finding.source})"
         for number, finding in enumerate(task.findings, start=1)
@@ -153,6 +170,11 @@ def prompt(task: SynthesisTask, length: int, audience: str) -> str:
         "together. Use nothing but the findings. Each sentence comes with the numbers of the "
         "findings that it rests on."
     )
+
+
+def prompt_for_one(finding: FindingText) -> str:
+    """What a model is asked that can do no more than to say one sentence in its own words."""
+    return f"Rewrite this sentence: {' '.join(finding.text.split())}"
 
 
 def faults_of(draft: Draft, task: SynthesisTask, length: int) -> list[str]:
@@ -167,11 +189,8 @@ def faults_of(draft: Draft, task: SynthesisTask, length: int) -> list[str]:
         ]
         if not sentence.cites:
             faults.append(f"sentence {place} cites nothing")
-        elif not _rests_on(sentence, task) and all(number in known for number in sentence.cites):
-            faults.append(
-                f"sentence {place} has fewer than half of its words from what it cites, "
-                f"{_numbers(sentence.cites)}"
-            )
+        elif all(number in known for number in sentence.cites):
+            faults += _faults_against_what_it_cites(place, sentence, task)
     if repeated := _repeated(draft):
         faults.append(f"it says the same twice: “{repeated}”")
     words = sum(len(sentence.text.split()) for sentence in draft.sentences)
@@ -180,18 +199,39 @@ def faults_of(draft: Draft, task: SynthesisTask, length: int) -> list[str]:
     return faults
 
 
+def _faults_against_what_it_cites(
+    place: int, sentence: CitedSentence, task: SynthesisTask
+) -> Iterator[str]:
+    cites = ", ".join(map(str, sentence.cites))
+    if not _rests_on(sentence, task):
+        yield f"sentence {place} has fewer than half of its words from what it cites, {cites}"
+    cited = " ".join(task.findings[number - 1].text for number in sentence.cites)
+    strange = [n for n in _NUMBER.findall(sentence.text) if n not in _NUMBER.findall(cited)]
+    if strange:
+        yield f"sentence {place} says {', '.join(strange)}, which is not in what it cites, {cites}"
+
+
 def judge(sentences: Sequence[CitedSentence], task: SynthesisTask) -> Judgement:
-    """The quality of a text: the mean of two shares, of the sentences that rest on what they cite,
-    and of the findings that are cited."""
+    """The quality of a text: the mean of three shares.
+
+    Of the sentences: those that have at least half of their terms from all that they cite. Of the
+    citations: those that carry, since the one finding has at least a quarter of the sentence's
+    terms; so citing everything everywhere gains nothing. Of the findings: those that are cited by a
+    citation that carries.
+    """
     held = sum(_rests_on(sentence, task) for sentence in sentences)
-    known = range(1, len(task.findings) + 1)
-    cited = {number for sentence in sentences for number in sentence.cites if number in known}
-    sentence_share = held / len(sentences) if sentences else 0.0
-    finding_share = len(cited) / len(task.findings)
+    citations = [(one, number) for one in sentences for number in dict.fromkeys(one.cites)]
+    carrying = [number for one, number in citations if _share(one, [number], task) >= CARRIES]
+    shares = (
+        _part(held, len(sentences)),
+        _part(len(carrying), len(citations)),
+        _part(len(set(carrying)), len(task.findings)),
+    )
     return Judgement(
-        quality=(sentence_share + finding_share) / 2,
-        how=f"mean of {held} of {len(sentences)} sentences that have at least half of their terms "
-        f"from what they cite, and {len(cited)} of {len(task.findings)} findings cited",
+        quality=sum(shares) / len(shares),
+        how=f"mean of: {held} of {len(sentences)} sentences have half of their terms from what "
+        f"they cite; {len(carrying)} of {len(citations)} citations have a quarter of them alone; "
+        f"{len(set(carrying))} of {len(task.findings)} findings are cited by such",
     )
 
 
@@ -212,14 +252,23 @@ def extract(task: SynthesisTask, length: int) -> tuple[CitedSentence, ...]:
 
 def _rests_on(sentence: CitedSentence, task: SynthesisTask) -> bool:
     """Whether what a sentence cites has at least half of its terms."""
+    return _share(sentence, sentence.cites, task) >= SUPPORT
+
+
+def _share(sentence: CitedSentence, cites: Iterable[int], task: SynthesisTask) -> float:
+    """The share of a sentence's terms that findings have; 0 for a sentence without terms."""
     cited = " ".join(
         f"{task.findings[number - 1].text} {task.findings[number - 1].source}"
-        for number in sentence.cites
+        for number in cites
         if 0 < number <= len(task.findings)
     )
     said = terms(sentence.text)
     there = frozenset(terms(cited))
-    return bool(said) and sum(term in there for term in said) >= SUPPORT * len(said)
+    return _part(sum(term in there for term in said), len(said))
+
+
+def _part(count: int, whole: int) -> float:
+    return count / whole if whole else 0.0
 
 
 def _repeated(draft: Draft) -> str | None:
@@ -232,7 +281,3 @@ def _repeated(draft: Draft) -> str | None:
                 return part
             seen.add(words)
     return None
-
-
-def _numbers(cites: Iterable[int]) -> str:
-    return ", ".join(map(str, cites))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
+
+from pydantic import ValidationError
 
 from plait.agents import AgentContext, AgentTask, SynthesisSpecialization
 from plait_adapters.models.account import Account
 from plait_adapters.models.agent import ModelAgent, ModelSpecialization
-from plait_adapters.models.answers import Answer, Fault, parse, told_in_words
+from plait_adapters.models.answers import Answer, Fault, parse
 from plait_adapters.models.client import Completion, Message, Request
 from plait_adapters.models.errors import ModelAnswerError
 from plait_adapters.models.synthesis import (
+    Assembled,
+    CitedSentence,
     Draft,
     SynthesisTask,
     WrittenSynthesis,
@@ -18,6 +24,7 @@ from plait_adapters.models.synthesis import (
     faults_of,
     judge,
     prompt,
+    prompt_for_one,
     schema_of,
 )
 
@@ -26,6 +33,10 @@ __all__ = ["ModelSynthesisSpecialization", "ModelSynthesizer"]
 
 class ModelSynthesisSpecialization(ModelSpecialization, SynthesisSpecialization):
     """How a model is asked, and for what kind of text."""
+
+    simple: bool = False
+    """Whether the model is so small that it can do no more than to say a sentence in its own words.
+    It is then asked for one sentence at a time, each for one finding."""
 
 
 class ModelSynthesizer(ModelAgent):
@@ -42,17 +53,10 @@ class ModelSynthesizer(ModelAgent):
 
     def request(self, task: AgentTask, context: AgentContext) -> Request:
         """The findings, numbered, and the form of the answer."""
-        findings = _findings_of(task)
-        schema = schema_of(findings, self.aims.length)
-        asked = prompt(findings, self.aims.length, self.aims.audience)
-        return Request(
-            (
-                Message("system", f"{self.instructions}\n\n{told_in_words(schema)}"),
-                Message("user", asked),
-            ),
-            max_tokens=self.aims.max_tokens,
-            temperature=self.aims.temperature,
-            schema=schema,
+        findings, aims = _findings_of(task), self.aims
+        return self.asking(
+            prompt(findings, aims.length, aims.audience),
+            schema=schema_of(findings, aims.length),
             schema_name="synthesis",
         )
 
@@ -64,6 +68,55 @@ class ModelSynthesizer(ModelAgent):
             raise Fault(*faults)
         return draft
 
+    async def ask(self, task: AgentTask, context: AgentContext, account: Account) -> Answer[Any]:
+        """Ask for the text, or for a simple model sentence by sentence."""
+        if not self.aims.simple:
+            return await super().ask(task, context, account)
+        sentences: list[CitedSentence] = []
+        errors: list[ModelAnswerError] = []
+        answer: Answer[CitedSentence] | None = None
+        findings = _findings_of(task)
+        for number, finding in enumerate(findings.findings, start=1):
+            request = Request(
+                (Message("user", prompt_for_one(finding)),),
+                max_tokens=self.aims.max_tokens,
+                temperature=self.aims.temperature,
+            )
+            read = partial(self._one, sentences, number, findings)
+            try:
+                answer = await self.ask_for(request, read, task, context, account)
+            except ModelAnswerError as error:
+                errors.append(error)
+            else:
+                sentences.append(answer.value)
+        if answer is None:
+            raise errors[-1]
+        draft = Assembled(
+            sentences=tuple(sentences),
+            failed=tuple(fault for error in errors for fault in error.faults),
+            rejected=tuple(error.text for error in errors),
+        )
+        return Answer(draft, answer.completion, answer.rounds)
+
+    def _one(
+        self,
+        before: Sequence[CitedSentence],
+        number: int,
+        findings: SynthesisTask,
+        completion: Completion,
+    ) -> CitedSentence:
+        """The sentence for one finding, if it passes every check beside those before it."""
+        try:
+            sentence = CitedSentence(text=" ".join(completion.text.split()), cites=(number,))
+        except ValidationError as error:
+            raise Fault(f"sentence {number} is empty, or far too long") from error
+        faults = faults_of(Draft(sentences=(*before, sentence)), findings, self.aims.length)
+        if completion.finished == "length":
+            faults.append(f"sentence {number} has no end")
+        if faults:
+            raise Fault(*faults)
+        return sentence
+
     def judge(self, answer: Answer[Any], task: AgentTask) -> tuple[float, str]:
         """By what can be measured of the text: `synthesis.judge`."""
         judgement = judge(answer.value.sentences, _findings_of(task))
@@ -71,13 +124,16 @@ class ModelSynthesizer(ModelAgent):
 
     def content(self, answer: Answer[Any], task: AgentTask) -> WrittenSynthesis:
         """The model's text."""
-        findings = _findings_of(task)
+        findings, draft = _findings_of(task), answer.value
+        left_out = draft if isinstance(draft, Assembled) else Assembled(sentences=draft.sentences)
         return WrittenSynthesis(
             title=findings.title,
-            sentences=answer.value.sentences,
+            sentences=draft.sentences,
             findings=findings.findings,
             model=self._model_name(),
             by_model=True,
+            failed_checks=left_out.failed,
+            rejected="\n".join(left_out.rejected),
             style=self.aims.style,
             citations=self.aims.citations,
         )
@@ -101,6 +157,12 @@ class ModelSynthesizer(ModelAgent):
             citations=self.aims.citations,
         )
         return judgement.quality, f"extracted, not written: {judgement.how}", content
+
+    def wanting(self, content: Any, task: AgentTask) -> tuple[str, ...]:
+        """Findings that are not cited."""
+        cited = {number for sentence in content.sentences for number in sentence.cites}
+        numbers = range(1, len(_findings_of(task).findings) + 1)
+        return tuple(f"finding {number} is not cited" for number in numbers if number not in cited)
 
     def notes(self, account: Account, content: Any) -> tuple[str, ...]:
         """Who wrote the text."""

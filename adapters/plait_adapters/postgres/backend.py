@@ -10,16 +10,12 @@ behind the fence of a new epoch. Leases that are taken or given back at the same
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from itertools import accumulate
-from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import parse_qs, urlsplit
-from weakref import WeakKeyDictionary
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import asyncpg
 
@@ -32,11 +28,12 @@ from plait.errors import (
     ThreadNotFound,
 )
 from plait.events import ThreadId
-from plait.store import check_seconds
 
-from .connections import Connections, GivenConnections, Link, Loan, OwnConnections
+from .connections import Connections, Link, Loan
+from .database import Database, Side
 from .faults import translated
 from .gathering import Gathering
+from .packing import as_array, packed
 from .statements import Statements
 
 __all__ = ["PostgresBackend", "PostgresTransaction"]
@@ -53,7 +50,7 @@ _ATTEMPTS: Final = 3
 """How often a method looks again when what it saw was changed under its hands."""
 
 
-class PostgresBackend:
+class PostgresBackend(Database[Statements]):
     """The rows of a durable store in PostgreSQL 14 or later, by asyncpg.
 
     Its tables are in a schema of their own. They are made, and brought up to date, when they are
@@ -90,25 +87,20 @@ class PostgresBackend:
         pool_size: int = 8,
         statement_cache_size: int | None = None,
     ) -> None:
-        check_seconds("timeout", timeout)
-        given: object = pool_size  # whatever was passed
-        if not isinstance(given, int) or given < 2:
-            raise ValueError(f"pool_size={pool_size!r} must be 2 or more")
-        given = tenant
+        super().__init__(
+            database,
+            Statements(schema),
+            timeout=timeout,
+            pool_size=pool_size,
+            statement_cache_size=statement_cache_size,
+            upgrade="run `plait db upgrade`",
+        )
+        given: object = tenant  # whatever was passed
         if not isinstance(given, str):
             raise TypeError(f"tenant={tenant!r:.80} must be a string")
         if len(tenant.encode()) > _LONGEST_TENANT or "\0" in tenant:
             raise ValueError(f"tenant={tenant[:40]!r} must have at most 512 bytes, and no NUL")
-        self._sql = Statements(schema)
-        self._database = database
         self._tenant = tenant
-        self._timeout = timeout
-        self._pool_size = pool_size
-        self._statement_cache_size = statement_cache_size
-        self._place = _place(database)
-        self._sides: WeakKeyDictionary[asyncio.AbstractEventLoop, _Side] = WeakKeyDictionary()
-        self._checked = False
-        self._closed = False
 
     @property
     def tenant(self) -> str:
@@ -138,14 +130,14 @@ class PostgresBackend:
 
         began = time.monotonic()
         asked = _Asked(thread_id, holder, float(ttl), graph)
-        grant = await self._side().acquiring.call(asked)
+        grant = await self._crowds.acquiring.call(asked)
         return grant if grant is not None else await self._do(work, since=began)
 
     async def _acquire_new(self, link: Link, asked: Sequence[_Asked]) -> Sequence[Grant | None]:
         """Take the leases of those threads that nobody knows yet."""
         ids, holders, ttls, graphs = zip(*sorted(asked), strict=True)
         rows = await link.fetch(
-            self._sql.acquire_new, self._tenant, ids, holders, _array(ttls), graphs
+            self._sql.acquire_new, self._tenant, ids, holders, as_array(ttls), graphs
         )
         taken = {(row["thread_id"], row["holder"]): row for row in rows}
 
@@ -162,7 +154,7 @@ class PostgresBackend:
         if not leases:
             return set()
         ids = [thread_id for thread_id, _ in leases]
-        epochs = _array([epoch for _, epoch in leases])
+        epochs = as_array(epoch for _, epoch in leases)
         rows = await self._do(
             lambda link: link.fetch(self._sql.renew, self._tenant, ids, epochs, float(ttl))
         )
@@ -188,13 +180,15 @@ class PostgresBackend:
             raise self._restless(thread_id)
 
         began = time.monotonic()
-        if not await self._side().releasing.call(_Returned(thread_id, epoch, status)):
+        if not await self._crowds.releasing.call(_Returned(thread_id, epoch, status)):
             await self._do(work, since=began)
 
     async def _release_all(self, link: Link, back: Sequence[_Returned]) -> Sequence[bool]:
         """Give back those leases that can be without waiting; not those of empty threads."""
         ids, epochs, statuses = zip(*sorted(back), strict=True)
-        rows = await link.fetch(self._sql.release_all, self._tenant, ids, _array(epochs), statuses)
+        rows = await link.fetch(
+            self._sql.release_all, self._tenant, ids, as_array(epochs), statuses
+        )
         done = {(row["thread_id"], row["epoch"]) for row in rows if not row["is_empty"]}
         return [(thread_id, epoch) in done for thread_id, epoch, _ in back]
 
@@ -403,22 +397,6 @@ class PostgresBackend:
 
     # -- the tables -------------------------------------------------------------------------------
 
-    async def upgrade(self, *, timeout: float = 600.0) -> Sequence[str]:
-        """Make the tables, or bring them up to date. Returns the names of what was applied.
-
-        Any number of processes may do so at once: one does it, the others wait for it, up to
-        ``timeout`` seconds. The role must be allowed to create a schema, or tables in it.
-
-        Raises:
-            StoreError: the role may not, or the tables are newer than this version of Plait.
-        """
-        side = self._side()
-        with translated(self._place):
-            async with asyncio.timeout(timeout), Loan(side.connections, timeout) as link:
-                applied = await self._migrate(link, timeout)
-        self._checked = True
-        return applied
-
     async def enforce_tenants(self) -> None:
         """Switch row-level security on: see ``sql/enforce_tenants.sql`` for what it takes then.
 
@@ -426,117 +404,18 @@ class PostgresBackend:
         """
         await self._do(lambda link: link.connection.execute(self._sql.enforce_tenants))
 
-    async def _prepare(self, side: _Side) -> None:
-        """See that the tables are there."""
-        with translated(self._place):
-            async with asyncio.timeout(self._timeout), side.preparing:
-                if not self._checked:
-                    async with Loan(side.connections, self._timeout) as link:
-                        await self._check(link)
-        self._checked = True
-
-    async def _check(self, link: Link) -> None:
-        try:
-            row = await link.first(self._sql.version)
-            version: int = row["version"]
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-            version = 0
-        latest = self._sql.migrations[-1].version
-        if version > latest:
-            raise self._newer(version)
-        if version < latest:
-            try:
-                await self._migrate(link, self._timeout)
-            except (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError) as no:
-                found = f"are those of version {version}" if version else "are missing"
-                raise StoreError(
-                    f"the tables in schema {self._sql.schema} at {self._place} {found}, version "
-                    f"{latest} is needed, and this role may not make them ({no}): run "
-                    "`plait db upgrade` with one that may"
-                ) from no
-
-    async def _migrate(self, link: Link, timeout: float) -> list[str]:
-        execute, applied = partial(link.connection.execute, timeout=timeout), list[str]()
-        async with link.transaction():
-            number = _lock_number(self._sql.schema)
-            await link.fetch(self._sql.lock_migrations, number, timeout=timeout)
-            there = await link.first(self._sql.is_installed, self._sql.schema)
-            if not there["schema"]:
-                await execute(self._sql.create_schema)
-            row = await link.first(self._sql.version) if there["migrations"] else None
-            version = row["version"] if row is not None else 0
-            if version > self._sql.migrations[-1].version:
-                raise self._newer(version)
-            for migration in self._sql.migrations[version:]:
-                await execute(migration.script)
-                await link.fetch(self._sql.record_migration, migration.version, migration.name)
-                applied.append(migration.name)
-        return applied
-
-    def _newer(self, version: int) -> StoreError:
-        return StoreError(
-            f"the tables in schema {self._sql.schema} at {self._place} are those of version "
-            f"{version}, and this version of Plait knows them up to "
-            f"{self._sql.migrations[-1].version}: use a newer one"
-        )
-
     # -- connections ------------------------------------------------------------------------------
 
-    async def close(self) -> None:
-        """End the connections, but not a pool that was given; waits for what is under way, up to
-        the timeout. Those of other event loops are ended at once."""
-        self._closed = True
-        loop = _running_loop()
-        for other, side in tuple(self._sides.items()):
-            if other is not loop and isinstance(side.connections, OwnConnections):
-                side.connections.abandon()
-        side_here = self._sides.get(loop)
-        self._sides.clear()
-        if side_here is not None:
-            await side_here.connections.close()
-
-    async def _do(self, work: Callable[[Link], Awaitable[T]], *, since: float | None = None) -> T:
-        """Do something with a connection, within twice the timeout.
-
-        Args:
-            since: when that time began, by ``time.monotonic()``; by default now.
-        """
-        side, timeout = self._side(), self._timeout
-        if not self._checked:
-            await self._prepare(side)
-        if since is not None:
-            timeout = max(0.0, timeout - (time.monotonic() - since) / 2)
-        with translated(self._place):
-            async with Loan(side.connections, timeout) as link:
-                with link.bounded(timeout):
-                    return await work(link)
-
-    def _side(self) -> _Side:
-        if self._closed:
-            raise StoreError("the store is closed: open it again")
-        loop = _running_loop()
-        side = self._sides.get(loop)
-        if side is None:
-            for other, left in tuple(self._sides.items()):
-                if other.is_closed() and isinstance(left.connections, OwnConnections):
-                    left.connections.abandon()
-                    del self._sides[other]
-            side = self._sides[loop] = _Side(
-                self._make_connections(),
-                Gathering(self._do, self._acquire_new),
-                Gathering(self._do, self._release_all),
-            )
-        return side
-
-    def _make_connections(self) -> Connections:
-        if isinstance(self._database, asyncpg.Pool):
-            return GivenConnections(self._database, timeout=self._timeout)
-        return OwnConnections(
-            self._database,
-            size=self._pool_size,
-            timeout=self._timeout,
-            statement_cache_size=self._statement_cache_size,
+    def _make_side(self, connections: Connections) -> Side:
+        return _Crowds(
+            connections,
+            Gathering(self._do, self._acquire_new),
+            Gathering(self._do, self._release_all),
         )
+
+    @property
+    def _crowds(self) -> _Crowds:
+        return cast("_Crowds", self._side())
 
     def _patience(self) -> str:
         """Milliseconds after which the server gives up a transaction whose client is silent."""
@@ -633,8 +512,8 @@ class _Returned(NamedTuple):
     status: str
 
 
-class _Side:
-    """What belongs to one event loop."""
+class _Crowds(Side):
+    """What belongs to one event loop, and those who ask for the same in it at the same time."""
 
     def __init__(
         self,
@@ -642,11 +521,9 @@ class _Side:
         acquiring: Gathering[_Asked, Grant],
         releasing: Gathering[_Returned, bool],
     ) -> None:
-        self.connections = connections
+        super().__init__(connections)
         self.acquiring = acquiring
         self.releasing = releasing
-        self.preparing = asyncio.Lock()
-        self.transactions = asyncio.Semaphore(max(1, connections.size - 1))
 
 
 class _Batch:
@@ -670,21 +547,13 @@ class _Batch:
 
     def arguments(self) -> tuple[object, ...]:
         """Those of ``append.sql``, behind the tenant."""
-        lengths = [len(data) for data in self._data.values()]
         return (
             self.threads,
-            _array(self._epochs),
-            _array([number for number, _ in self._data]),
-            _array([position for _, position in self._data]),
-            _array(accumulate(lengths[:-1], initial=1) if lengths else ()),
-            _array(lengths),
-            b"".join(self._data.values()),
+            as_array(self._epochs),
+            as_array(number for number, _ in self._data),
+            as_array(position for _, position in self._data),
+            *packed([*self._data.values()]),
         )
-
-
-def _array(numbers: Iterable[float]) -> str:
-    """An array as text: asyncpg has to ask the server before it can send one of numbers."""
-    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _thread_row(row: Any) -> ThreadRow:
@@ -729,27 +598,3 @@ def _busy(thread_id: ThreadId, row: Any) -> ThreadBusy:
         holder=row["holder"],
         expires=row["expires"],
     )
-
-
-def _place(database: Any) -> str:
-    """The address of a server, without what is secret in it."""
-    if not isinstance(database, str):
-        return "the server of the pool"
-    parts = urlsplit(database)
-    host = parts.netloc.rpartition("@")[2] or "".join(parse_qs(parts.query).get("host", ["local"]))
-    return f"{host}{parts.path}"
-
-
-def _lock_number(schema: str) -> int:
-    """A number for a schema, that nothing else locks."""
-    digest = hashlib.sha256(f"plait migrations of {schema}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise StoreError(
-            "PostgreSQL is reached by asyncpg, which needs asyncio: run on anyio's asyncio backend"
-        ) from None

@@ -6,6 +6,7 @@ take their resources from.
 
 from __future__ import annotations
 
+from plait.agents.adaptive import AdaptiveOrchestrator, AgentsReport, AgentUse
 from plait.agents.agent import (
     Agent,
     AgentClass,
@@ -26,7 +27,11 @@ from plait.agents.errors import (
     ReservationDeadlock,
     ResourceUnavailableError,
 )
+from plait.agents.factory import AgentFactory
+from plait.agents.monitoring import MonitoredAgent
+from plait.agents.performance import Performance, PerformanceThread, TaskRecord, merge_performance
 from plait.agents.pool import Reservation, ResourcePool, UnitStatistics
+from plait.agents.selection import AgentTemplate, Candidate, Selection
 from plait.agents.specialization import (
     AnalysisSpecialization,
     ResearchSpecialization,
@@ -41,29 +46,41 @@ from plait.agents.specification import (
     ResourceRequirements,
     TaskRequirements,
 )
+from plait.agents.synthesis import SynthesisAgent, SynthesisRequest
+from plait.agents.templates import register_bundled_templates
 from plait.agents.units import Budget, Capacity, Rate
+from plait.agents.validation import ValidationAgent, ValidationRequest
 
 __all__ = [
+    "AdaptiveOrchestrator",
     "Agent",
     "AgentCapability",
     "AgentClass",
     "AgentContext",
     "AgentCreationError",
     "AgentError",
+    "AgentFactory",
     "AgentOverloadedError",
     "AgentQualityError",
     "AgentResources",
     "AgentResult",
     "AgentSpecification",
     "AgentTask",
+    "AgentTemplate",
     "AgentTimeoutError",
     "AgentUnfitError",
+    "AgentUse",
+    "AgentsReport",
     "AnalysisSpecialization",
     "Budget",
+    "Candidate",
     "Capacity",
+    "MonitoredAgent",
     "Monitoring",
     "NoSuitableAgentError",
+    "Performance",
     "PerformanceTargets",
+    "PerformanceThread",
     "QualityThresholds",
     "Rate",
     "ResearchSpecialization",
@@ -72,8 +89,16 @@ __all__ = [
     "ResourcePool",
     "ResourceRequirements",
     "ResourceUnavailableError",
+    "Selection",
     "Specialization",
+    "SynthesisAgent",
+    "SynthesisRequest",
     "SynthesisSpecialization",
+    "TaskRecord",
     "TaskRequirements",
     "UnitStatistics",
+    "ValidationAgent",
+    "ValidationRequest",
+    "merge_performance",
+    "register_bundled_templates",
 ]

@@ -110,7 +110,8 @@ class AgentTimeoutError(AgentError):
         self.task = task
         self.seconds = seconds
         super().__init__(
-            f"agent {agent!r} took longer than its timeout_seconds of {seconds:g} for task {task!r}"
+            f"agent {agent!r} took longer than its timeout_seconds of {seconds:g} s for "
+            f"task {task!r}"
         )
 
 

@@ -26,16 +26,17 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import Self
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from plait.agents.errors import ReservationDeadlock, ResourceUnavailableError, listed
-from plait.agents.units import SCALE, Meter, Unit, meter_of, quanta, unit_of
+from plait.agents.units import SCALE, Kind, Meter, Unit, meter_of, quanta, unit_of
 from plait.policy import is_number
 
 __all__ = ["Reservation", "Reserving", "ResourcePool", "UnitStatistics"]
@@ -45,7 +46,7 @@ __all__ = ["Reservation", "Reserving", "ResourcePool", "UnitStatistics"]
 class UnitStatistics:
     """One unit of a pool at one moment; amounts are in what the unit is counted in."""
 
-    kind: Literal["capacity", "rate", "budget"]
+    kind: Kind
     """What becomes of it: given back, refilled by the clock, or spent."""
     capacity: float
     """The most that can be taken at once."""
@@ -65,15 +66,25 @@ class Reservation:
     Attributes:
         pool: the pool that it is from.
         units: the amounts that were asked for, by unit.
+        handing_back: whether it could be taken out of what is kept back.
+        since: when it was given, in seconds of the event loop's clock.
         open: whether it is held still.
     """
 
     def __init__(
-        self, pool: ResourcePool, amounts: Mapping[str, int], parents: tuple[Reservation, ...]
+        self,
+        pool: ResourcePool,
+        amounts: Mapping[str, int],
+        parents: tuple[Reservation, ...],
+        since: float,
+        *,
+        handing_back: bool,
     ) -> None:
         self.pool = pool
+        self.handing_back = handing_back
+        self.since = since
         self.units: dict[str, float] = {name: n / SCALE for name, n in amounts.items()}
-        self.open = True
+        self.open: bool = True
         self.taken: dict[str, int] = dict(amounts)
         """Billionths that it has of each unit, as settled."""
         self.parents = parents
@@ -109,6 +120,16 @@ class Reservation:
             self.open = False
             self.pool.take_back(self)
 
+    @contextmanager
+    def inside(self) -> Iterator[Self]:
+        """While the block runs, what is reserved is known to be reserved inside of this one."""
+        outer = _innermost.get()
+        _innermost.set(self)
+        try:
+            yield self
+        finally:
+            _innermost.set(outer)
+
     def ancestors(self) -> Iterator[Reservation]:
         """Itself and those around it that are held still."""
         if self.open:
@@ -142,13 +163,15 @@ class Request:
         self.pool = pool
         self.amounts = amounts
         self.parents = parents
-        self.holders = dict.fromkeys(each for one in parents for each in one.ancestors())
+        self.holders: dict[Reservation, None] = dict.fromkeys(
+            each for one in parents for each in one.ancestors()
+        )
         self.handing_back = handing_back
         rank = _HANDING_BACK if handing_back else _NESTED if self.holders else _ORDINARY
-        self.place = (rank, number)
-        self.since = anyio.current_time()
-        self.wake_at = math.inf
-        self.event = anyio.Event()
+        self.place: tuple[int, int] = (rank, number)
+        self.since: float = anyio.current_time()
+        self.wake_at: float = math.inf
+        self.event: anyio.Event = anyio.Event()
         self.granted: Reservation | None = None
         self.refused: ResourceUnavailableError | None = None
 
@@ -169,8 +192,8 @@ class ResourcePool:
     and ``Capacity`` say it in so many words.
 
     Args:
-        kept_back: how much of which unit only requests with ``handing_back=True`` may take, so that
-            results can be handed on while all that produce them hold everything else.
+        kept_back: how much of which capacity only requests with ``handing_back=True`` may take, so
+            that results can be handed on while all that produce them hold everything else.
         units: how much there is of each.
 
     Raises:
@@ -186,7 +209,11 @@ class ResourcePool:
         self.units: dict[str, Unit] = {name: unit_of(name, given) for name, given in units.items()}
         self._meters: dict[str, Meter] = {n: meter_of(n, unit) for n, unit in self.units.items()}
         self._kept = {n: quanta(n, amount) for n, amount in (kept_back or {}).items()}
+        self._handed = dict.fromkeys(self._kept, 0)
+        """Billionths that those have who hand results back: they use up what is kept first."""
         for name, kept in self._kept.items():
+            if self.meter(name).kind != "capacity":
+                raise ValueError(f"{name} cannot be kept back: only what is given back can")
             if kept >= self.meter(name).most:
                 raise ValueError(f"all of {name} would be kept back: nobody else could have any")
         self._peaks = dict.fromkeys(self._meters, 0)
@@ -197,6 +224,8 @@ class ResourcePool:
 
     def reserve(
         self,
+        amounts: Mapping[str, float] | None = None,
+        /,
         *,
         timeout: float | None = None,
         within: Reservation | None = None,
@@ -209,6 +238,7 @@ class ResourcePool:
         however. ``reservation = await pool.reserve(...)`` leaves that to ``release()``.
 
         Args:
+            amounts: by unit, for those that are not given as keywords.
             timeout: seconds to wait at most; 0 for not at all, ``None`` for no limit.
             within: a reservation that is held until after this one; known by itself in the block of
                 one, and in tasks started there.
@@ -221,10 +251,11 @@ class ResourcePool:
         """
         if timeout is not None and (not is_number(timeout) or timeout < 0):
             raise ValueError(f"timeout={timeout!r} must be seconds, 0 or more, or None")
-        amounts = {name: quanta(name, amount) for name, amount in units.items() if amount != 0}
-        for name in units:
+        asked = {**(amounts or {}), **units}
+        for name in asked:
             self.meter(name)
-        return Reserving(self, amounts, timeout, within, handing_back=handing_back)
+        wanted = {name: quanta(name, amount) for name, amount in asked.items() if amount != 0}
+        return Reserving(self, wanted, timeout, within, handing_back=handing_back)
 
     @property
     def free(self) -> dict[str, float]:
@@ -335,6 +366,8 @@ class ResourcePool:
         del self.reservations[reservation]
         for name, taken in reservation.taken.items():
             self._meters[name].give_back(taken)
+            if reservation.handing_back and name in self._handed:
+                self._handed[name] -= taken
         self.serve()
 
     def note_peak(self, name: str, now: float) -> None:
@@ -342,21 +375,16 @@ class ResourcePool:
         meter = self._meters[name]
         self._peaks[name] = max(self._peaks[name], meter.most - meter.free(now))
 
-    def shortfall(self, request: Request, free: Mapping[tuple[ResourcePool, str], int]) -> bool:
-        """Whether a request would have to wait if so much were free, however full the rates."""
-        return any(
-            wanted + self._kept_from(request, name) > free[self, name]
-            for name, wanted in request.amounts.items()
-            if self._meters[name].kind != "rate"
-        )
-
-    def _kept_from(self, request: Request, name: str) -> int:
-        return 0 if request.handing_back else self._kept.get(name, 0)
+    def kept_from(self, request: Request, name: str, handed: int | None = None) -> int:
+        """How much of a unit must be left by a request, if those who hand back have so much."""
+        if request.handing_back or name not in self._kept:
+            return 0
+        return max(0, self._kept[name] - (self._handed[name] if handed is None else handed))
 
     def _ready_at(self, request: Request, now: float) -> float:
         return max(
             (
-                self._meters[name].ready_at(wanted + self._kept_from(request, name), now)
+                self._meters[name].ready_at(wanted + self.kept_from(request, name), now)
                 for name, wanted in request.amounts.items()
             ),
             default=now,
@@ -364,7 +392,7 @@ class ResourcePool:
 
     def _never(self, request: Request) -> str | None:
         for name, wanted in request.amounts.items():
-            meter, kept = self._meters[name], self._kept_from(request, name)
+            meter, kept = self._meters[name], self.kept_from(request, name, 0)
             if wanted + kept > meter.attainable():
                 if meter.kind == "budget" and wanted + kept <= meter.most:
                     return f"the rest of the {name} is spent"
@@ -379,7 +407,11 @@ class ResourcePool:
         for name, wanted in request.amounts.items():
             self._meters[name].take(wanted, now)
             self.note_peak(name, now)
-        request.granted = Reservation(self, request.amounts, request.parents)
+            if request.handing_back and name in self._handed:
+                self._handed[name] += wanted
+        request.granted = Reservation(
+            self, request.amounts, request.parents, now, handing_back=request.handing_back
+        )
         self.reservations[request.granted] = None
         request.wake()
 
@@ -420,16 +452,15 @@ class Reserving:
         self._within = within
         self._handing_back = handing_back
         self._reservation: Reservation | None = None
-        self._outer: Reservation | None = None
+        self._inside: AbstractContextManager[Reservation] | None = None
 
     def __await__(self) -> Generator[object, None, Reservation]:
         return self._reserve().__await__()
 
     async def __aenter__(self) -> Reservation:
         self._reservation = await self._reserve()
-        self._outer = _innermost.get()
-        _innermost.set(self._reservation)
-        return self._reservation
+        self._inside = self._reservation.inside()
+        return self._inside.__enter__()
 
     async def __aexit__(
         self,
@@ -438,7 +469,8 @@ class Reserving:
         traceback: TracebackType | None,
     ) -> None:
         assert self._reservation is not None, "it was entered"
-        _innermost.set(self._outer)
+        assert self._inside is not None, "it was entered"
+        self._inside.__exit__(None, None, None)
         self._reservation.release()
 
     async def _reserve(self) -> Reservation:
@@ -461,13 +493,15 @@ class Reserving:
         deadline = math.inf if self._timeout is None else request.since + self._timeout
         while True:
             request.event = anyio.Event()
-            with anyio.CancelScope(deadline=min(deadline, request.wake_at)) as scope:
+            until = min(deadline, request.wake_at)
+            with anyio.CancelScope(deadline=until) as scope:
                 await request.event.wait()
             if request.is_over():
                 return
             if not scope.cancelled_caught:
                 continue
-            if request.wake_at < deadline:
+            # Not `wake_at`, which others may have moved between the alarm and this turn.
+            if until < deadline:
                 request.wake_at = math.inf
                 self._pool.serve()
                 if request.is_over():
@@ -488,7 +522,12 @@ def would_deadlock(request: Request) -> bool:
     pools = _pools_around(request)
     now = anyio.current_time()
     free = {(pool, name): pool.meter(name).free(now) for pool in pools for name in pool.units}
+    handed = dict.fromkeys(free, 0)
     held = {one: None for pool in pools for one in pool.reservations}
+    for one in held:
+        if one.handing_back:
+            for name, taken in one.taken.items():
+                handed[one.pool, name] += taken
     stuck = {waiting: None for one in held for waiting in one.waiting}
     while True:
         ending = [one for one in held if one.waiting.isdisjoint(stuck)]
@@ -496,13 +535,27 @@ def would_deadlock(request: Request) -> bool:
             del held[one]
             for name, taken in one.taken.items():
                 free[one.pool, name] += taken
-        served = [each for each in stuck if not each.pool.shortfall(each, free)]
+                handed[one.pool, name] -= taken if one.handing_back else 0
+        served = [each for each in stuck if _fits(each, free, handed)]
         for each in served:
             del stuck[each]
         if request not in stuck:
             return False
         if not ending and not served:
             return True
+
+
+_Amounts = Mapping[tuple[ResourcePool, str], int]
+
+
+def _fits(request: Request, free: _Amounts, handed: _Amounts) -> bool:
+    """Whether a request would be served if so much were free; rates come back by the clock."""
+    pool = request.pool
+    return all(
+        wanted + pool.kept_from(request, name, handed[pool, name]) <= free[pool, name]
+        for name, wanted in request.amounts.items()
+        if pool.meter(name).kind != "rate"
+    )
 
 
 def _pools_around(request: Request) -> Iterable[ResourcePool]:

@@ -97,13 +97,15 @@ class AgentSpecification(_Record):
     """What is kept of its work."""
 
     @model_validator(mode="after")
-    def _thresholds_can_be_met(self) -> Self:  # noqa: N804 - in this mode it has the instance
+    def _fits_together(self) -> Self:  # noqa: N804 - in this mode it has the instance
         aimed, accepted = self.specialization.quality_threshold, self.quality_thresholds.accept
         if 0 < aimed < accepted:
             raise ValueError(
                 f"specialization.quality_threshold is {aimed:g}, below quality_thresholds.accept "
                 f"of {accepted:g}: the agent would stop improving what is then refused"
             )
+        if self.performance_targets.success_rate > 0 and not self.monitoring.enabled:
+            raise ValueError("performance_targets.success_rate needs monitoring.enabled")
         return self
 
 

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from plait.policy import is_number
 
-__all__ = ["Budget", "Capacity", "Meter", "Rate", "Unit", "meter_of", "quanta", "unit_of"]
+__all__ = ["Budget", "Capacity", "Kind", "Meter", "Rate", "Unit", "meter_of", "quanta", "unit_of"]
 
 SCALE = 10**9
 """Into how many parts one is divided."""
@@ -62,6 +62,9 @@ class Budget:
 
 Unit: TypeAlias = Capacity | Rate | Budget
 
+Kind: TypeAlias = Literal["capacity", "rate", "budget"]
+"""What becomes of what is taken: it is given back, comes back by the clock, or is spent."""
+
 
 def unit_of(name: str, given: float | Unit) -> Unit:
     """The kind that a bare number stands for: by its name a rate, a budget (``dollars``), or a
@@ -92,12 +95,12 @@ class Meter(ABC):
         spent: what was used up so far; of a capacity nothing is.
     """
 
-    kind: Literal["capacity", "rate", "budget"]
+    kind: Kind
 
     def __init__(self, name: str, most: float) -> None:
-        self.name = name
-        self.most = quanta(name, most, least=1)
-        self.spent = 0
+        self.name: str = name
+        self.most: int = quanta(name, most, least=1)
+        self.spent: int = 0
 
     @abstractmethod
     def free(self, now: float) -> int:
@@ -119,6 +122,10 @@ class Meter(ABC):
         """Correct what was taken, from an estimate to the true use."""
         raise ValueError(f"{self.name} is given back whole: only rates and budgets settle")
 
+    def spend(self, amount: int) -> None:
+        """Count what is used up; what is settled for less is not."""
+        self.spent += amount
+
     @abstractmethod
     def give_back(self, taken: int) -> None:
         """The reservation that took it is over."""
@@ -131,11 +138,11 @@ class Meter(ABC):
 class CapacityMeter(Meter):
     """Counts what is in use."""
 
-    kind = "capacity"
+    kind: Kind = "capacity"
 
     def __init__(self, name: str, unit: Capacity) -> None:
         super().__init__(name, unit.amount)
-        self.used = 0
+        self.used: int = 0
 
     def free(self, now: float) -> int:
         return self.most - self.used
@@ -154,15 +161,15 @@ class RateMeter(Meter):
     """Remembers when the bucket will be full again, which says all: what is missing comes back
     steadily until then."""
 
-    kind = "rate"
+    kind: Kind = "rate"
 
     def __init__(self, name: str, unit: Rate) -> None:
         super().__init__(name, unit.amount if unit.burst is None else unit.burst)
         if not unit.seconds > 0:
             raise ValueError(f"{name}: seconds={unit.seconds!r} must be above 0")
-        self.speed = quanta(name, unit.amount, least=1) / unit.seconds
-        self.full_at = -math.inf
-        self.closed_until = -math.inf
+        self.speed: float = quanta(name, unit.amount, least=1) / unit.seconds
+        self.full_at: float = -math.inf
+        self.closed_until: float = -math.inf
 
     def free(self, now: float) -> int:
         if now < self.closed_until:
@@ -179,7 +186,7 @@ class RateMeter(Meter):
 
     def settle(self, before: int, after: int, now: float) -> None:
         self.full_at = max(self.full_at, now) + (after - before) / self.speed
-        self.spent += after - before
+        self.spend(after - before)
 
     def give_back(self, taken: int) -> None:
         """It comes back by the clock."""
@@ -191,11 +198,11 @@ class RateMeter(Meter):
 class BudgetMeter(Meter):
     """Counts what is spent, and what of that may turn out not to be."""
 
-    kind = "budget"
+    kind: Kind = "budget"
 
     def __init__(self, name: str, unit: Budget) -> None:
         super().__init__(name, unit.amount)
-        self.unsettled = 0
+        self.unsettled: int = 0
         """Taken by reservations that are not over: they may settle for less."""
 
     def free(self, now: float) -> int:
@@ -211,7 +218,7 @@ class BudgetMeter(Meter):
         self.settle(0, wanted, now)
 
     def settle(self, before: int, after: int, now: float) -> None:
-        self.spent += after - before
+        self.spend(after - before)
         self.unsettled += after - before
 
     def give_back(self, taken: int) -> None:

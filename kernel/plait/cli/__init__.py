@@ -5,7 +5,8 @@
 | `plait orchestrate [BRIEF]` | carries out a brief in a new thread, and reports |
 | `plait draw [BRIEF]` | draws its graph, as Mermaid |
 | `plait runs` | lists threads, the last updated first |
-| `plait show THREAD` | where a thread stands, or stood `--at` a position; its `--history` |
+| `plait show THREAD` | where a thread stands, or stood `--at` a position; its `--history`; its |
+|   | `--times`: what happened when, and what the last run's time was spent on |
 | `plait resume THREAD` | goes on with a thread, with an `--answer` if it asks something |
 | `plait fork THREAD AT NEW` | begins a thread with what another one was at a position |
 | `plait blame THREAD CHANNEL` | who wrote to a channel, and what became of it |
@@ -131,6 +132,7 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
 
     run = add("orchestrate", "carry out a brief, and report", orchestrate_brief, "brief", "store")
     run.add_argument("--thread", metavar="ID", help="the id of the new thread")
+    _add_arguments(run, "agents")
     _add_arguments(run, "report")
     add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
     runs = add("runs", "list threads", _in_loop(threads.runs), "store", "flow", "json")
@@ -138,6 +140,10 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
     show = add("show", "say where a thread stands", _in_loop(threads.show), *_ONE_THREAD, "json")
     _add_arguments(show, "at")
     show.add_argument("--history", action="store_true", help="every event of its journal, too")
+    show.add_argument(
+        "--times", action="store_true", help="what happened when, and the critical path, too"
+    )
+    _add_arguments(show, "picture")
     resume = add("resume", "go on with a thread", resume_thread, *_ONE_THREAD, "report")
     resume.add_argument(
         "--answer",
@@ -146,6 +152,7 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
         metavar="ID=VALUE",
         help="answer an interrupt; VALUE is JSON, or else text",
     )
+    _add_arguments(resume, "writer")
     resume.add_argument(
         "--migrate", action="store_true", help="go on although the graph has changed"
     )
@@ -201,14 +208,41 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
                 metavar="MODULE:ATTRIBUTE",
                 help="a Flow, a Graph, or a function that returns one",
             )
+        case "agents":
+            _add_agents(command, "dynamic", "model")
+        case "writer":  # the agents of a thread were chosen when it began
+            _add_agents(command, "model")
         case "at":
             command.add_argument("--at", type=_count, metavar="N", help="up to this position")
         case "json":
             command.add_argument("--json", action="store_true", help="write JSON, in full")
+        case "picture":
+            command.add_argument(
+                "--picture", type=Path, metavar="FILE", help="draw what happened when, as SVG"
+            )
         case "report":
             command.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE")
+            _add_arguments(command, "picture")
             _add_arguments(command, "json")
             command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+_AGENTS = {
+    "dynamic": "dynamic: an agent is made for each task, of the type that fits it best",
+    "model": "model: a language model writes up the findings, and cites them",
+}
+
+
+def _add_agents(command: argparse.ArgumentParser, *kinds: str) -> None:
+    says = "; ".join([_AGENTS[kind] for kind in kinds])
+    command.add_argument("--agents", choices=kinds, help=says)
+    command.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="local, a file in GGUF, or the address of an endpoint that speaks OpenAI's "
+        "protocol; its name and key are in PLAIT_MODEL_NAME and PLAIT_MODEL_KEY "
+        "(default: PLAIT_MODEL)",
+    )
 
 
 def _count(text: str) -> int:

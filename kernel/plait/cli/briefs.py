@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import re
 import sys
 import uuid
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from plait.cli.files import check_output, write_file
 from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
 from plait.cli.stores import NotKept, Place, find_flow, open_place, wait_until_free
 from plait.cli.telling import as_json, warn, write
 from plait.cli.threads import opened, stream
+from plait.cli.writers import Write, Written, open_writer
 from plait.errors import ConflictError, PlaitError, ReducerError, SyncPointError
 from plait.orchestration import (
     GRAPH,
@@ -30,6 +33,7 @@ from plait.orchestration import (
     BriefError,
     Progress,
     Report,
+    Settings,
     build_flow,
     load_brief,
     orchestrate,
@@ -37,6 +41,7 @@ from plait.orchestration import (
     resume,
     to_json,
     to_markdown,
+    to_svg,
 )
 from plait.store import MemoryStore
 
@@ -64,12 +69,13 @@ async def draw(options: argparse.Namespace) -> int:
 def orchestrate_brief(options: argparse.Namespace) -> int:
     """Carry out a brief, and report."""
     brief = _load(options.brief)
-    _check_output(options.output)
+    check_output(options.output)
+    check_output(options.picture)
     folder = options.brief.absolute().parent
     thread_id = options.thread or _name_for(options.brief)
 
     async def job(run: _Run) -> None:
-        async with _place_for_new(options) as place:
+        async with open_writer(options) as write, _place_for_new(options) as place:
             if not isinstance(place.store, MemoryStore):
                 run.words = place.words("resume", thread_id)
                 if not options.quiet:
@@ -77,18 +83,26 @@ def orchestrate_brief(options: argparse.Namespace) -> int:
             run.progress = Progress(brief)
             with _watched(run.progress, quiet=options.quiet) as told:
                 run.report = await orchestrate(
-                    brief, folder, run.progress, told, store=place.store, thread_id=thread_id
+                    brief,
+                    folder,
+                    run.progress,
+                    told,
+                    store=place.store,
+                    thread_id=thread_id,
+                    settings=_settings_of(options),
                 )
+            await _write_up(run, write, options)
 
     return _carry_out(job, options)
 
 
 def resume_thread(options: argparse.Namespace) -> int:
     """Go on with a thread: with a report if it is one of a brief, else with its state."""
-    _check_output(options.output)
+    check_output(options.output)
+    check_output(options.picture)
 
     async def job(run: _Run) -> None:
-        async with opened(options) as place:
+        async with open_writer(options) as write, opened(options) as place:
             row, flow = await find_flow(place, options.thread)
             run.words = place.words("resume", row.thread_id)
             if row.holder is not None and not options.quiet:
@@ -104,8 +118,14 @@ def resume_thread(options: argparse.Namespace) -> int:
                 run.report = await resume(
                     row.thread_id, run.progress, told, store=place.store, migrate=options.migrate
                 )
+            await _write_up(run, write, options)
 
     return _carry_out(job, options)
+
+
+def _settings_of(options: argparse.Namespace) -> Settings:
+    """What the command says of how the brief is to be carried out; it stays with the thread."""
+    return Settings(agents="dynamic" if options.agents == "dynamic" else "bundled")
 
 
 def _load(path: Path) -> Brief:
@@ -113,11 +133,6 @@ def _load(path: Path) -> Brief:
         return load_brief(path)
     except BriefError as error:  # which has a line for each fault
         raise Refused(str(error)) from error
-
-
-def _check_output(output: Path | None) -> None:
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise Refused(f"{output} cannot be written: no such folder, or it is one")
 
 
 def _name_for(brief: Path) -> str:
@@ -145,11 +160,22 @@ class _Run:
     progress: Progress | None = None
     """How far a brief is."""
     report: Report | None = None
+    written: Written | None = None
+    """What was written about the report."""
     text: str = ""
     """What is shown in place of a report."""
     code: int = ExitCode.DONE
     words: str | None = None
     """The command that goes on with it; nothing if it is not kept."""
+
+
+async def _write_up(run: _Run, write: Write | None, options: argparse.Namespace) -> None:
+    """Have the report written up, if the command asks for it."""
+    if write is None or run.report is None:
+        return
+    if not options.quiet:
+        warn("The report is being written up.")
+    run.written = await write(run.report)
 
 
 def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespace) -> int:
@@ -160,7 +186,7 @@ def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespa
         # By now every branch is cancelled: `anyio.run` leaves no task behind.
         warn("Interrupted." + (f" Go on with it: {run.words}" if run.words else ""))
         run.code = ExitCode.INTERRUPTED
-        if run.progress is not None:
+        if run.progress is not None and run.report is None:
             run.report = run.progress.stopped(status="interrupted", reason="Ctrl-C.")
     except PlaitError as error:
         if code_of(error) is ExitCode.REFUSED:
@@ -177,7 +203,7 @@ def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespa
             warn(f"The run failed: {run.report.reason}")
             if run.words:
                 warn(f"What led to it: {_history(run.words)}")
-        _deliver(run.report, options)
+        _deliver(run.report, run.written, options)
     elif run.text:
         _put(run.text, options.output)
     return run.code
@@ -194,8 +220,17 @@ def _history(words: str) -> str:
     return words.replace(" resume ", " show --history ", 1)
 
 
-def _deliver(report: Report, options: argparse.Namespace) -> None:
-    text = as_json(to_json(report)) if options.json else to_markdown(report)
+def _deliver(report: Report, written: Written | None, options: argparse.Namespace) -> None:
+    picture = _draw_picture(report, options)
+    link = None
+    if picture is not None and options.output is not None:
+        link = os.path.relpath(picture, options.output.parent)
+    if options.json:
+        more = {} if written is None else {"written": written.to_json()}
+        text = as_json(to_json(report) | more)
+    else:
+        more_text = "" if written is None else f"\n{written.to_markdown()}"
+        text = to_markdown(report, link) + more_text
     drawn = options.output is None and not options.json and sys.stdout.isatty()
     if drawn and _has_rich():
         _show(text)
@@ -203,14 +238,23 @@ def _deliver(report: Report, options: argparse.Namespace) -> None:
         _put(text, options.output)
 
 
+def _draw_picture(report: Report, options: argparse.Namespace) -> Path | None:
+    """Draw what happened when, if that is wanted and known; gives where the picture is."""
+    picture: Path | None = options.picture
+    if picture is None or report.timeline is None:
+        if picture is not None:
+            warn("There is no picture: it is drawn of a run that has gone to its end.")
+        return None
+    write_file(picture, to_svg(report.timeline, report.title))
+    warn(f"The picture is in {picture}")
+    return picture
+
+
 def _put(text: str, output: Path | None) -> None:
     if output is None:
         write(text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Refused(f"{output} cannot be written: {error.strerror or error}") from error
+    write_file(output, text)
     warn(f"The report is in {output}")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from plait.backend import ThreadRow
+from plait.cli.files import check_output, write_file
 from plait.cli.refusals import ExitCode, Refused
 from plait.cli.stores import (
     NotKept,
@@ -36,6 +37,8 @@ from plait.cli.telling import (
 )
 from plait.errors import ThreadExists
 from plait.flow import Flow
+from plait.orchestration.gantt import path_rows, to_svg, to_text, waits_of
+from plait.orchestration.timeline import Timeline, timeline_of
 from plait.store import Past
 
 __all__ = ["blame", "delete", "fork", "opened", "prune", "runs", "show", "stream", "upgrade"]
@@ -77,6 +80,7 @@ def _cells(row: ThreadRow) -> tuple[str, ...]:
 
 async def show(options: argparse.Namespace) -> int:
     """Say where a thread stands, or stood."""
+    check_output(options.picture)
     async with opened(options) as place:
         row, flow = await find_flow(place, options.thread)
         try:
@@ -84,17 +88,36 @@ async def show(options: argparse.Namespace) -> int:
         except ValueError as error:  # there is no such position
             raise Refused(str(error)) from error
         past = await flow.journal(options.thread, snapshot.position) if options.history else None
+        timeline = None
+        if options.times or options.picture is not None:
+            timeline = timeline_of(await flow.trace(options.thread, snapshot.position))
+    if timeline is not None and options.picture is not None:
+        write_file(options.picture, to_svg(timeline, f"Thread {options.thread}"))
+        warn(f"The picture is in {options.picture}")
     if options.json:
         data = snapshot_as_data(row, flow, snapshot)
         if past is not None:
             data["history"] = [event_as_data(*each) for each in _numbered(past)]
+        if timeline is not None:
+            data["timeline"] = timeline
         write(as_json(data))
         return ExitCode.DONE
     write("".join(snapshot_lines(row, flow, snapshot)))
     if past is not None:
         lines = [(str(number), time_of(each.at), line_of(each)) for number, each in _numbered(past)]
         write("\nhistory\n" + as_table([("", *line) for line in lines], right=(1,)))
+    if timeline is not None and options.times:
+        write("".join(_times(timeline)))
     return ExitCode.DONE
+
+
+def _times(timeline: Timeline) -> Iterator[str]:
+    """What happened when, and what the time was spent on; each line with its end."""
+    yield "\nwhat happened when\n"
+    yield "".join(f"  {line}\n" for line in to_text(timeline).splitlines())
+    yield "".join(f"  {line}\n" for line in waits_of(timeline))
+    yield "\nthe critical path\n"
+    yield as_table([("", *row) for row in path_rows(timeline)], right=(1, 2))
 
 
 def _numbered(past: Past) -> Iterable[tuple[int, Any]]:

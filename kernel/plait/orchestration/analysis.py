@@ -27,6 +27,9 @@ __all__ = ["SEED", "Insight", "analyse", "bootstrap"]
 SEED = 20_240_601
 """Where the drawing of every bootstrap begins. Any fixed number would do."""
 
+CONFIDENCE = 0.95
+"""The share of intervals that should hold the true value, unless another is asked for."""
+
 RESAMPLES = 1_000
 """How often a bootstrap draws, on tables small enough for that."""
 
@@ -60,6 +63,8 @@ class _Draft:
     """What is found while an analysis goes on."""
 
     check: Checkpoint
+    confidence: float | None
+    """The share of intervals that should hold the true value; ``None``: no intervals."""
     measures: list[Measure] = field(default_factory=list)
     precision: list[float] = field(default_factory=list)
     """For each main number, 1 for an interval without width, falling to 0 as it widens."""
@@ -79,7 +84,12 @@ class _Draft:
 
 
 def analyse(
-    kind: AnalysisType, table: Table, check: Checkpoint, *, columns: Sequence[str] = ()
+    kind: AnalysisType,
+    table: Table,
+    check: Checkpoint,
+    *,
+    columns: Sequence[str] = (),
+    confidence: float | None = CONFIDENCE,
 ) -> Insight:
     """Compute one kind of analysis on a table.
 
@@ -91,11 +101,12 @@ def analyse(
         table: the rows.
         check: called between pieces of work, to stop it.
         columns: those to use; without them the ones that fit, in the table's order.
+        confidence: the share of intervals that should hold the true value; `None` for no intervals.
 
     Raises:
         TableError: the table has not the columns or the rows for it.
     """
-    draft = _Draft(check)
+    draft = _Draft(check, confidence)
     _KINDS[kind](table, list(columns), draft)
     quality, how = _quality(draft)
     return Insight(
@@ -109,9 +120,12 @@ def analyse(
 
 
 def bootstrap(
-    rows: Sequence[T], statistic: Callable[[Sequence[T]], float], check: Checkpoint
+    rows: Sequence[T],
+    statistic: Callable[[Sequence[T]], float],
+    check: Checkpoint,
+    confidence: float = CONFIDENCE,
 ) -> tuple[float, float, int] | None:
-    """The 95% percentile interval of a statistic, and how many draws it is from.
+    """The percentile interval of a statistic, and how many draws it is from.
 
     A draw for which the statistic is undefined (all of one value, say) is left out. There is no
     interval for fewer than two rows, or when fewer than half of the draws can be used.
@@ -130,7 +144,7 @@ def bootstrap(
     if len(found) < draws / 2:
         return None
     found.sort()
-    cut = 0.025 * (len(found) - 1)
+    cut = (1 - confidence) / 2 * (len(found) - 1)
     return found[math.floor(cut)], found[math.ceil(len(found) - 1 - cut)], len(found)
 
 
@@ -279,6 +293,8 @@ def _group_columns(table: Table, columns: list[str]) -> tuple[str, str]:
 
 def _difference(name: str, ordered: Sequence[tuple[str, list[float]]], draft: _Draft) -> None:
     """The highest mean less the lowest; for its interval each group is drawn by itself."""
+    if draft.confidence is None:
+        return
     candidates = [group for group in ordered if len(group[1]) > 1]
     if len(candidates) < 2:
         draft.notes.append("No difference has an interval: fewer than two groups have two rows.")
@@ -292,14 +308,15 @@ def _difference(name: str, ordered: Sequence[tuple[str, list[float]]], draft: _D
         one, other = random.choices(highs, k=len(highs)), random.choices(lows, k=len(lows))
         found.append(fmean(one) - fmean(other))
     found.sort()
-    cut = 0.025 * (draws - 1)
+    cut = (1 - draft.confidence) / 2 * (draws - 1)
     measure = Measure(
         name=f"difference of {name}: {high} − {low}",
         value=fmean(highs) - fmean(lows),
         low=found[math.floor(cut)],
         high=found[math.ceil(draws - 1 - cut)],
         n=len(highs) + len(lows),
-        how=f"difference of the two means; interval from {draws:,} bootstrap draws in each group",
+        how=f"difference of the two means; {_level(draft.confidence)}interval from {draws:,} "
+        "bootstrap draws in each group",
     )
     draft.measures.append(measure)
     if measure.low is not None and measure.high is not None and measure.low <= 0 <= measure.high:
@@ -310,14 +327,21 @@ def _measured(
     name: str, rows: Sequence[T], statistic: Callable[[Sequence[T]], float], draft: _Draft, how: str
 ) -> Measure:
     value = statistic(rows)
-    interval = bootstrap(rows, statistic, draft.check)
+    if draft.confidence is None:
+        return Measure(name=name, value=value, n=len(rows), how=f"{how}; no interval asked for")
+    interval = bootstrap(rows, statistic, draft.check, draft.confidence)
     if interval is None:
         return Measure(
             name=name, value=value, n=len(rows), how=f"{how}; too few rows for an interval"
         )
     low, high, draws = interval
-    how = f"{how}; interval from {draws:,} bootstrap draws"
+    how = f"{how}; {_level(draft.confidence)}interval from {draws:,} bootstrap draws"
     return Measure(name=name, value=value, low=low, high=high, n=len(rows), how=how)
+
+
+def _level(confidence: float) -> str:
+    """What is said of an interval's level: nothing of the usual one."""
+    return "" if confidence == CONFIDENCE else f"{confidence:.0%} "
 
 
 def _plain(name: str, value: float, n: int, how: str) -> Measure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from plait.agents.errors import AgentOverloadedError
 from plait.codec import RecordedError
 from plait.errors import PlaitError
 
@@ -15,6 +16,7 @@ __all__ = [
     "DeadlineError",
     "MissingSourceError",
     "ResearchError",
+    "ReviewError",
     "SpecialistError",
     "TableError",
     "ThrottledError",
@@ -36,6 +38,10 @@ class BriefError(PlaitError):
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         lines = "".join(f"\n  {fault}" for fault in self.faults)
         super().__init__(f"{path} has {count}:{lines}")
+
+
+class ReviewError(PlaitError):
+    """What a person said of a run cannot be understood; the message says what can be said."""
 
 
 class SpecialistError(PlaitError):
@@ -93,14 +99,15 @@ def is_permanent(error: BaseException) -> bool:
 
 
 def is_overload(error: BaseException) -> bool:
-    """Whether somebody was asked too much: a `ThrottledError`, or HTTP 429 or 503.
+    """Whether somebody was asked too much: a `ThrottledError`, `AgentOverloadedError`, or HTTP 429
+    or 503.
 
     Clients of HTTP have that number at `status_code`, `status`, or those of `response`.
     """
-    if isinstance(error, ThrottledError):
+    if isinstance(error, (ThrottledError, AgentOverloadedError)):
         return True
     if isinstance(error, RecordedError):
-        return name_of_error(error) == ThrottledError.__name__
+        return name_of_error(error) in {ThrottledError.__name__, AgentOverloadedError.__name__}
     for owner in (error, getattr(error, "response", None)):
         for name in ("status_code", "status"):
             if getattr(owner, name, None) in (429, 503):

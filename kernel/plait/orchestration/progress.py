@@ -30,6 +30,7 @@ from plait.orchestration.report import Report, partial_report
 from plait.orchestration.results import BranchResult
 from plait.orchestration.settings import Settings
 from plait.orchestration.state import current_results
+from plait.orchestration.timeline import Timeline
 
 __all__ = ["Progress", "Status", "TaskProgress"]
 
@@ -76,6 +77,8 @@ class Progress:
     """What is finished: the best result of each task, in the order in which they came."""
     gathering: Gathering | None = None
     """How the sync point opened, once it has."""
+    timeline: Timeline | None = None
+    """What happened when, once the run was cut off."""
     _branches: dict[str, str] = field(default_factory=dict)
     """The task of each branch, by the branch's path as people write it."""
 
@@ -136,6 +139,7 @@ class Progress:
             status=status,
             reason=reason,
             gathering=self.gathering,
+            timeline=self.timeline,
         )
 
     def _absence(self, task: TaskProgress, status: Literal["interrupted", "failed"]) -> Absence:

@@ -63,6 +63,7 @@ def research(
     focus: str = "",
     already: Collection[str] = (),
     depth: int = 1,
+    most: int = _LIMIT,
 ) -> Answer:
     """Search documents for the passages that answer a question.
 
@@ -75,6 +76,7 @@ def research(
         already: quotes that are not to be given again.
         depth: how thoroughly to search. Beyond 1, so many times as many passages may be quoted, and
             for each term that none of them has, the best passage that has it comes first.
+        most: how many passages may be quoted at a depth of 1.
 
     Raises:
         ResearchError: this Python's SQLite was built without FTS5, or the question has no terms.
@@ -88,8 +90,8 @@ def research(
         check()
         ranked = _ranked(index, asked, [t for t in terms(focus) if t not in asked])
         check()
-        needed = _rare(index, asked, ranked, depth)
-        chosen = _choose(ranked, passages, already, depth, needed)
+        needed = _rare(index, asked, ranked, most * depth if depth > 1 else 0)
+        chosen = _choose(ranked, passages, already, depth, needed, most)
         covered = [term for term in asked if _has(index, term, [row for row, _ in chosen])]
     scores = [score for _, score in ranked]
     findings = tuple(_finding(passages[row], score) for row, score in chosen)
@@ -168,12 +170,12 @@ def _has(index: sqlite3.Connection, term: str, rows: Sequence[int]) -> bool:
 
 
 def _rare(
-    index: sqlite3.Connection, asked: Sequence[str], ranked: Sequence[tuple[int, float]], depth: int
+    index: sqlite3.Connection, asked: Sequence[str], ranked: Sequence[tuple[int, float]], count: int
 ) -> list[tuple[int, float]]:
     """For a deeper search, the best passage for each term that the best ones have not."""
     needed: list[tuple[int, float]] = []
-    if depth > 1:
-        best = [row for row, _ in ranked[: _LIMIT * depth]]
+    if count:
+        best = [row for row, _ in ranked[:count]]
         for term in asked:
             if not _has(index, term, best):
                 having = _bm25(index, [term])
@@ -187,6 +189,7 @@ def _choose(
     already: Collection[str],
     depth: int,
     needed: Sequence[tuple[int, float]],
+    limit: int,
 ) -> list[tuple[int, float]]:
     """The best few, so that several documents can speak: none more than twice, and nothing twice.
 
@@ -201,13 +204,13 @@ def _choose(
             break
         passage = passages[row]
         words = _folded(passage.text)
-        most = 1 if passage.document.kind == "dist" else _PER_DOCUMENT * depth
-        if words in said or quoted[passage.document.name] == most:
+        for_this = 1 if passage.document.kind == "dist" else _PER_DOCUMENT * depth
+        if words in said or quoted[passage.document.name] == for_this:
             continue
         said.add(words)
         quoted[passage.document.name] += 1
         chosen.append((row, score))
-        if len(chosen) == _LIMIT * depth:
+        if len(chosen) == limit * depth:
             break
     return sorted(chosen, key=lambda item: -item[1])
 

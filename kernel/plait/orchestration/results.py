@@ -59,6 +59,8 @@ class BranchResult(_Record):
     """Which specialist did it."""
     heading: str
     """What the task is about."""
+    branch: str = ""
+    """Which specialist's branch it came from: `technical`, `market`, `primary`, ..."""
     findings: tuple[Finding, ...] = ()
     """Quoted passages, best first; research has them."""
     measures: tuple[Measure, ...] = ()
@@ -67,7 +69,7 @@ class BranchResult(_Record):
     """How good the result is, by `quality_how`."""
     quality_how: str
     """The formula of the quality, with its numbers."""
-    seconds: Annotated[float, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """How long the specialist took."""
     read: str
     """What was read: counts of documents, passages, rows."""
@@ -75,8 +77,6 @@ class BranchResult(_Record):
     """The documents that the result rests on, with their shares of it, which sum to 1; or none."""
     notes: tuple[str, ...] = ()
     """What a reader must know to trust the result as far as it goes."""
-    branch: str = ""
-    """The branch that did it: `technical`, `primary`, ...; empty outside an orchestrator."""
     round: Annotated[int, Field(ge=0)] = 0
     """0, or the number of the revision that it is from."""
 

@@ -81,8 +81,14 @@ class Settings(_Settings):
     """Seconds before the second attempt, at most (full jitter); they double with each attempt."""
     history: Annotated[int, Field(ge=0)] = 5
     """Earlier threads of the store from which expected durations are learnt; 0: none."""
+    review: bool = False
+    """Whether a person is asked what follows, once the branches are gathered and once they are
+    merged; see `plait.orchestration.review`."""
     adaption: AdaptionSettings = AdaptionSettings()
     """How concurrency limits adapt."""
+    agents: Literal["bundled", "dynamic"] = "bundled"
+    """Whether the bundled specialists do the tasks as they are, or an agent is made for each task
+    by a factory: see `plait.orchestration.templates`."""
 
     def pool_of(self, branch: str) -> int:
         """The places of a branch."""

@@ -95,6 +95,8 @@ async def carry_out(
     lens: Sequence[str] = (),
     depth: int = 1,
     meter: Meter | None = None,
+    most: int = 3,
+    confidence: float | None = 0.95,
 ) -> BranchResult:
     """Do one task.
 
@@ -105,6 +107,8 @@ async def carry_out(
         lens: words that research prefers in a passage beside those of the task's focus.
         depth: how thoroughly to search; see `plait.orchestration.research`.
         meter: where to note the CPU time that it took.
+        most: how many passages research may quote at a depth of 1.
+        confidence: the level of the intervals of an analysis; `None` for no intervals.
 
     Raises:
         SpecialistError: the task cannot be done: a missing source, a table without the columns that
@@ -122,7 +126,7 @@ async def carry_out(
             result, cpu_seconds = await anyio.to_thread.run_sync(
                 _timed,
                 _SPECIALISTS[task.type],
-                _Job(task, folder, before, check, lens, depth),
+                _Job(task, folder, before, check, lens, depth, most, confidence),
                 abandon_on_cancel=True,
             )
             if meter is not None:
@@ -141,6 +145,8 @@ class _Job:
     check: Checkpoint
     lens: Sequence[str]
     depth: int
+    most: int
+    confidence: float | None
 
 
 def _timed(specialist: Callable[[_Job], BranchResult], job: _Job) -> tuple[BranchResult, float]:
@@ -165,6 +171,7 @@ def _research(job: _Job) -> BranchResult:
         focus=" ".join((task.focus, *job.lens)),
         already=[finding.quote for result in job.before for finding in result.findings],
         depth=job.depth,
+        most=job.most,
     )
     return BranchResult(
         task=task.id,
@@ -191,7 +198,9 @@ def _analysis(job: _Job) -> BranchResult:
     }
     table = read_table(task.sources, job.folder, check, quoted)
     assert task.analysis_type is not None, "a brief without it is refused"
-    insight = analyse(task.analysis_type, table, check, columns=task.columns)
+    insight = analyse(
+        task.analysis_type, table, check, columns=task.columns, confidence=job.confidence
+    )
     return BranchResult(
         task=task.id,
         type="analysis",

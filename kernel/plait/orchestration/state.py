@@ -6,18 +6,20 @@ by the branch that forks and gathers the others.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from plait import reducers
+from plait import NodeContext, reducers
 from plait.orchestration.allocation import Allocation, QueuedTask
 from plait.orchestration.balancing import BalancingMetrics, Shortage
 from plait.orchestration.brief import Brief
-from plait.orchestration.merge import Absence, Gathering, Merged
+from plait.orchestration.merge import Absence, Gathering, IntegrationResult
 from plait.orchestration.performance import BranchRecord, NodeRecord
 from plait.orchestration.report import Report
 from plait.orchestration.results import BranchResult, Share
+from plait.orchestration.review import Review
 from plait.orchestration.settings import Settings
 from plait.orchestration.task_analysis import ModeDecision
 from plait.orchestration.validation import Verdict
@@ -26,6 +28,7 @@ __all__ = [
     "CompletedBranch",
     "Decision",
     "Message",
+    "Node",
     "SyncPointRecord",
     "TimelineEntry",
     "WorkflowState",
@@ -157,14 +160,20 @@ class WorkflowState(BaseModel):
     """What the load balancer is to deal with."""
     load_balancing_metrics: BalancingMetrics | None = None
     """How the load was spread."""
-    integration_result: Merged | None = None
+    integration_result: IntegrationResult | None = None
     """The whole."""
     verdict: Verdict | None = None
     """Whether it is good enough."""
+    reviews: Annotated[list[Review], reducers.append] = []
+    """What persons have said, where the run is under review."""
     failure: str = ""
     """Why the run ends without a result that is worth it; empty if it does not."""
     report: Report | None = None
     """All of it, for a reader."""
+
+
+Node: TypeAlias = Callable[[WorkflowState, NodeContext], Awaitable[Any]]
+"""What may take the place of a node: it gets the state, and returns a mapping of writes."""
 
 
 def current_results(results: list[BranchResult]) -> list[BranchResult]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["finish", "run"]
+__all__ = ["finish", "run", "start"]
 
 T = TypeVar("T")
 
@@ -17,7 +18,14 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 def run(function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
     """Call an async function on an event loop in the background, and block until it is done."""
-    return asyncio.run_coroutine_threadsafe(function(*args), _background()).result()
+    return start(function, *args).result()
+
+
+def start(
+    function: Callable[..., Coroutine[Any, Any, T]], *args: Any
+) -> concurrent.futures.Future[T]:
+    """Call an async function on an event loop in the background, and go on."""
+    return asyncio.run_coroutine_threadsafe(function(*args), _background())
 
 
 def _background() -> asyncio.AbstractEventLoop:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from .base import IndexConfig, MatchCondition, PutOp
 from .base.embed import Embedder, ensure_embeddings, get_text_at_path, tokenize_path
 
-__all__ = ["Index", "Text", "cosines", "is_match", "matches"]
+__all__ = ["OPERATORS", "Index", "Text", "cosines", "is_match", "matches"]
 
 
 # -- filters ---------------------------------------------------------------------------------------
@@ -48,6 +48,9 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "$lte": lambda a, b: a <= b,
 }
 
+OPERATORS: Final = ("$eq", "$ne", *_COMPARE)
+"""What a filter may ask beside equality."""
+
 
 def _holds(found: Any, operator: str, wanted: Any) -> bool:
     if operator == "$eq":
@@ -56,9 +59,7 @@ def _holds(found: Any, operator: str, wanted: Any) -> bool:
         return bool(found != wanted)
     compare = _COMPARE.get(operator)
     if compare is None:
-        raise ValueError(
-            f"Unsupported operator: {operator}; there are $eq, $ne, {', '.join(_COMPARE)}"
-        )
+        raise ValueError(f"Unsupported operator: {operator}; there are {', '.join(OPERATORS)}")
     try:
         return bool(compare(float(found), float(wanted)))
     except (TypeError, ValueError):  # what is no number is neither more nor less than one

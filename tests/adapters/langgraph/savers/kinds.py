@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from plait_adapters.langgraph.checkpoint.memory import InMemorySaver
+from plait_adapters.langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from plait_adapters.langgraph.checkpoint.sqlite import SqliteSaver
 from plait_adapters.langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from tests.postgres.server import database, fresh_schema
 
 __all__ = ["KINDS", "saver_of"]
 
-KINDS = ["memory", "sqlite", "sqlite-aio"]
+KINDS = ["memory", "sqlite", "sqlite-aio", "postgres"]
 
 
 @asynccontextmanager
@@ -26,6 +28,10 @@ async def saver_of(kind: str, **options: Any) -> AsyncIterator[Any]:
     elif kind == "sqlite":
         with closing(sqlite3.connect(":memory:", check_same_thread=False)) as connection:
             yield SqliteSaver(connection, **options)
+    elif kind == "postgres":
+        options = {"schema": fresh_schema()} | options
+        async with AsyncPostgresSaver.from_conn_string(database(), **options) as saver:
+            yield saver
     else:
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "checkpoints.db")

@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+import anyio.to_thread
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.channels import DeltaChannel
 from langgraph.graph import END, START, StateGraph
@@ -211,6 +212,27 @@ async def deltas(saver: Any) -> Any:
     return first, second, history
 
 
+async def synchronous(saver: Any) -> Any:
+    """A program whose caller knows of no event loop."""
+
+    def ask(state: Any) -> Any:
+        return {"log": [interrupt("?")]}
+
+    builder: Any = StateGraph(Log)
+    builder.add_sequence([("a", _append("a")), ("ask", ask)])
+    builder.add_edge(START, "a")
+    graph = builder.compile(checkpointer=saver)
+
+    def work() -> Any:
+        graph.invoke({"log": []}, CONFIG)
+        stopped = graph.get_state(CONFIG).next
+        graph.update_state(CONFIG, {"count": 3})
+        streamed = list(graph.stream(Command(resume="yes"), CONFIG, stream_mode="values"))
+        return stopped, streamed, [found.values for found in graph.get_state_history(CONFIG)]
+
+    return await anyio.to_thread.run_sync(work)
+
+
 async def _history(graph: Any) -> Any:
     return [
         (
@@ -227,5 +249,5 @@ async def _history(graph: Any) -> Any:
 
 PROGRAMS: list[Program] = [
     *(chain, fan, loop, questions, nested),
-    *(failure, updates, travel, deltas),
+    *(failure, updates, travel, deltas, synchronous),
 ]

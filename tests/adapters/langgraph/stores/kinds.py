@@ -7,13 +7,25 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from plait_adapters.langgraph.store.memory import InMemoryStore
+from plait_adapters.langgraph.store.postgres import AsyncPostgresStore, PostgresStore
+from tests.postgres.server import database, fresh_schema
 
 __all__ = ["KINDS", "store_of"]
 
-KINDS = ["memory"]
+KINDS = ["memory", "postgres", "postgres-aio"]
 
 
 @asynccontextmanager
 async def store_of(kind: str, **options: Any) -> AsyncIterator[Any]:
     """A store of one kind, on an empty place."""
-    yield InMemoryStore(**options)
+    if kind == "memory":
+        yield InMemoryStore(**options)
+        return
+    if kind == "postgres-aio":
+        options = {"schema": fresh_schema()} | options
+        async with AsyncPostgresStore.from_conn_string(database(), **options) as store:
+            yield store
+        return
+    other = PostgresStore(database(), **({"schema": fresh_schema()} | options))
+    yield other
+    await other.aclose()

@@ -84,7 +84,7 @@ FILTERS: list[tuple[Any, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("wanted", "names"), FILTERS, ids=lambda item: str(item)[:30])
+@pytest.mark.parametrize(("wanted", "names"), FILTERS, ids=[str(each)[:40] for each, _ in FILTERS])
 async def test_a_search_finds_what_the_filter_wants(
     store: Any, wanted: Any, names: set[str]
 ) -> None:

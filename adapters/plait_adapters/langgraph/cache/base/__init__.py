@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
 from plait_adapters.langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
@@ -52,3 +53,6 @@ class BaseCache(ABC, Generic[ValueT]):
     @abstractmethod
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """As :meth:`clear`."""
+
+
+__getattr__ = missing(__name__)

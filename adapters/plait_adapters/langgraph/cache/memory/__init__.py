@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -70,3 +71,6 @@ class InMemoryCache(BaseCache[ValueT]):
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """As :meth:`clear`."""
         self.clear(namespaces)
+
+
+__getattr__ = missing(__name__)

@@ -12,6 +12,7 @@ from copy import copy
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.serde.base import (
     SerializerProtocol,
     maybe_add_typed_methods,
@@ -121,3 +122,6 @@ def _with_langgraphs(type_: type, own: type | None) -> type:
     if own is None or issubclass(type_, own):
         return type_
     return type(type_.__name__, (type_, own), {"__module__": type_.__module__})
+
+
+__getattr__ = missing(__name__)

@@ -8,6 +8,8 @@ import time
 import uuid
 from typing import Final
 
+from plait_adapters.langgraph._support import missing
+
 __all__ = ["UUID", "uuid6"]
 
 UUID = uuid.UUID
@@ -35,3 +37,6 @@ def uuid6(node: int | None = None, clock_seq: int | None = None) -> UUID:
     node = random.getrandbits(48) if node is None else node & 0xFFFFFFFFFFFF
     high, low = ticks >> 12, ticks & 0xFFF
     return UUID(int=high << 80 | 0x6 << 76 | low << 64 | 0b10 << 62 | sequence << 48 | node)
+
+
+__getattr__ = missing(__name__)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from plait.errors import ThreadExists
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._configs import (
     config_of,
     matches,
@@ -422,3 +423,6 @@ class InMemorySaver(BaseCheckpointSaver[str]):
 
 
 MemorySaver = InMemorySaver
+
+
+__getattr__ = missing(__name__)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from plait_adapters.langgraph._support import missing
+
 __all__ = [
     "CipherProtocol",
     "SerializerCompat",
@@ -70,3 +72,6 @@ class CipherProtocol(Protocol):
     def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
         """The bytes again; raises if the cipher is another one, or the bytes were changed."""
         ...
+
+
+__getattr__ = missing(__name__)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from plait.codec import DecodingError
 from plait.errors import PlaitError
+from plait_adapters.langgraph._support import missing
 
 from .base import CipherProtocol, SerializerProtocol
 from .jsonplus import JsonPlusSerializer
@@ -102,3 +103,6 @@ class _AesGcm:
             return self._cipher.decrypt(ciphertext[:_NONCE], ciphertext[_NONCE:], None)
         except (InvalidTag, ValueError) as error:
             raise DecodingError("its key is another one, or it was changed") from error
+
+
+__getattr__ = missing(__name__)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final, Literal, Self
 
 from plait.codec import Codec, DecodingError
+from plait_adapters.langgraph._support import missing
 
 from ._known import KnownTypes
 
@@ -164,3 +165,6 @@ def _type(item: tuple[str, ...] | type) -> type:
     if not isinstance(found, type):
         raise TypeError(f"allowed_msgpack_modules names {item!r}, and that is no type")
     return found
+
+
+__getattr__ = missing(__name__)

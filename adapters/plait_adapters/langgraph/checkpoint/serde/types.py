@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
+from plait_adapters.langgraph._support import missing
+
 __all__ = ["ERROR", "INTERRUPT", "RESUME", "SCHEDULED", "TASKS", "ChannelProtocol", "SendProtocol"]
 
 ERROR: Final = "__error__"
@@ -72,3 +74,6 @@ class SendProtocol(Protocol):
     def __repr__(self) -> str: ...
 
     def __eq__(self, value: object) -> bool: ...
+
+
+__getattr__ = missing(__name__)

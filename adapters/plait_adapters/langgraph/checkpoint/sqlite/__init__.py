@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Self
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ._saver import SavesInSqlite, connect
@@ -36,3 +37,6 @@ class SqliteSaver(SavesInSqlite):
     def setup(self) -> None:
         """Make the tables, or bring them up to date; also done when it is first used."""
         self.get_tuple({"configurable": {"thread_id": ""}})
+
+
+__getattr__ = missing(__name__)

@@ -9,6 +9,7 @@ from typing import Self
 
 import anyio.to_thread
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ._saver import SavesInSqlite, connect
@@ -54,3 +55,6 @@ class AsyncSqliteSaver(SavesInSqlite):
         traceback: TracebackType | None,
     ) -> None:
         await anyio.to_thread.run_sync(self.close)
+
+
+__getattr__ = missing(__name__)

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
+from plait_adapters.langgraph._support import absent
+
 from ._asking import Asking
 from ._records import (
     NOT_PROVIDED,
@@ -195,4 +197,4 @@ def __getattr__(name: str) -> Any:
         from langchain_core.embeddings import Embeddings
 
         return Embeddings
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise absent(__name__, name)

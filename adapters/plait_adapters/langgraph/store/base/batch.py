@@ -7,6 +7,8 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast
 
+from plait_adapters.langgraph._support import missing
+
 from . import NOT_PROVIDED, BaseStore, NotProvided
 from ._records import Item, NamespacePath, Op, PutOp, Result, SearchItem
 
@@ -165,3 +167,6 @@ def _distinct(ops: Sequence[Op]) -> tuple[list[int], list[Op]]:
             distinct[place] = op
         places.append(place)
     return places, distinct
+
+
+__getattr__ = missing(__name__)

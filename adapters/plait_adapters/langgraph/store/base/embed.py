@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import anyio.to_thread
 
+from plait_adapters.langgraph._support import missing
+
 __all__ = [
     "AEmbeddingsFunc",
     "Embedder",
@@ -208,3 +210,6 @@ def _texts(found: Any) -> list[str]:
 
 def _json(obj: Any) -> str:
     return json.dumps(obj, sort_keys=True, ensure_ascii=False)
+
+
+__getattr__ = missing(__name__)

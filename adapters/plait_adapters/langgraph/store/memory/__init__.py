@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.store._index import Index, Text, cosines, is_match, matches
 from plait_adapters.langgraph.store.base import (
     BaseStore,
@@ -144,3 +145,6 @@ def _queries(ops: Iterable[Op]) -> list[str]:
 
 def _found(item: Item, score: float | None) -> SearchItem:
     return SearchItem(item.namespace, item.key, item.value, item.created_at, item.updated_at, score)
+
+
+__getattr__ = missing(__name__)

@@ -1,0 +1,224 @@
+"""The rows of items in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from plait_adapters.langgraph.store._index import OPERATORS, Text
+from plait_adapters.langgraph.store.base import (
+    GetOp,
+    Item,
+    ListNamespacesOp,
+    PutOp,
+    Result,
+    SearchItem,
+    SearchOp,
+)
+from plait_adapters.postgres.connections import Link
+from plait_adapters.postgres.database import Database
+from plait_adapters.postgres.statements import Schema
+
+__all__ = ["METRICS", "Plan", "PostgresItems"]
+
+METRICS: Final = ("cosine", "inner_product", "l2")
+
+Vectors = Mapping[str, list[float]]
+
+
+class Statements(Schema):
+    """The statements on items."""
+
+    delete: str
+    forget_vectors: str
+    get: str
+    list: str
+    put: str
+    put_vectors: str
+    search: str
+    sweep: str
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(schema, "plait_adapters.langgraph.store.postgres")
+
+
+class Plan:
+    """Operations in the order in which a batch carries them out.
+
+    Args:
+        ops: as they were given.
+        puts: those that put something, the last one for each key.
+        texts: what is to be in the index of them.
+    """
+
+    def __init__(self, ops: Sequence[Any], puts: Sequence[PutOp], texts: Sequence[Text]) -> None:
+        self.ops = ops
+        self.puts = puts
+        self.texts = texts
+        self.gets: dict[tuple[tuple[str, ...], bool], list[tuple[int, str]]] = {}
+        """By namespace and whether the time to live begins anew: places and keys."""
+        for place, op in enumerate(ops):
+            if isinstance(op, GetOp):
+                group = self.gets.setdefault((tuple(op.namespace), op.refresh_ttl), [])
+                group.append((place, op.key))
+            elif not isinstance(op, (SearchOp, ListNamespacesOp, PutOp)):
+                raise ValueError(  # noqa: TRY004 - LangGraph's type
+                    f"Unknown operation type: {type(op)}"
+                )
+
+
+class PostgresItems(Database[Statements]):
+    """Items in PostgreSQL 14 or later, by asyncpg; see :class:`Database` for the arguments.
+
+    Args:
+        metric: what near means.
+        omit_expired: hide items whose time is over.
+    """
+
+    def __init__(
+        self,
+        database: Any,
+        *,
+        schema: str,
+        timeout: float,
+        patience: float,
+        pool_size: int,
+        statement_cache_size: int | None,
+        metric: str,
+        omit_expired: bool,
+    ) -> None:
+        super().__init__(
+            database,
+            Statements(schema),
+            timeout=timeout,
+            pool_size=pool_size,
+            statement_cache_size=statement_cache_size,
+            upgrade="call the store's setup()",
+        )
+        self._patience_for = patience
+        self._metric = metric
+        self._omit = omit_expired
+
+    async def carry_out(self, plan: Plan, queries: Vectors, vectors: Vectors) -> list[Result]:
+        """Carry out a batch in one transaction. ``queries``, ``vectors``: by text."""
+
+        async def work(link: Link) -> list[Result]:
+            results: list[Result] = [None] * len(plan.ops)
+            async with link.transaction():
+                await self._read(link, plan, queries, results)
+                await self._write(link, plan, vectors)
+            return results
+
+        return await self._insist(work, self._patience_for)
+
+    async def sweep(self) -> int:
+        """Remove items whose time is over; how many there were."""
+        row = await self._insist(lambda link: link.first(self._sql.sweep), self._patience_for)
+        count: int = row["count"]
+        return count
+
+    async def _read(self, link: Link, plan: Plan, queries: Vectors, results: list[Result]) -> None:
+        for (namespace, refreshes), wanted in plan.gets.items():
+            keys = [key for _, key in wanted]
+            rows = await link.fetch(self._sql.get, [*namespace], keys, refreshes, self._omit)
+            found = {row["key"]: _item(row) for row in rows}
+            for place, key in wanted:
+                results[place] = found.get(key)
+        for place, op in enumerate(plan.ops):
+            if isinstance(op, SearchOp):
+                results[place] = await self._search(link, op, queries.get(op.query or ""))
+            elif isinstance(op, ListNamespacesOp):
+                results[place] = await self._list(link, op)
+
+    async def _search(
+        self, link: Link, op: SearchOp, query: Sequence[float] | None
+    ) -> list[SearchItem]:
+        rows = await link.fetch(
+            self._sql.search,
+            [*op.namespace_prefix],
+            json.dumps([*_conditions(op.filter or {}, ())]),
+            op.limit,
+            op.offset,
+            op.refresh_ttl,
+            self._omit,
+            f"{{{','.join(map(repr, map(float, query)))}}}" if query is not None else None,
+            self._metric,
+        )
+        return [
+            SearchItem(
+                tuple(row["namespace"]),
+                row["key"],
+                json.loads(row["value"]),
+                row["created_at"],
+                row["updated_at"],
+                row["score"],
+            )
+            for row in rows
+        ]
+
+    async def _list(self, link: Link, op: ListNamespacesOp) -> list[tuple[str, ...]]:
+        conditions = [
+            {"type": condition.match_type, "path": [*condition.path]}
+            for condition in op.match_conditions or ()
+        ]
+        rows = await link.fetch(
+            self._sql.list, json.dumps(conditions), op.max_depth, op.limit, op.offset, self._omit
+        )
+        return [tuple(row["namespace"]) for row in rows]
+
+    async def _write(self, link: Link, plan: Plan, vectors: Vectors) -> None:
+        gone = [_place(op) for op in plan.puts if op.value is None]
+        items = [
+            _place(op) | {"value": dict(op.value), "ttl": op.ttl}
+            for op in plan.puts
+            if op.value is not None
+        ]
+        if gone:
+            await link.fetch(self._sql.delete, json.dumps(gone))
+        if items:
+            given = json.dumps(items, allow_nan=False)
+            await link.fetch(self._sql.put, given)
+            await link.fetch(self._sql.forget_vectors, given)
+        if plan.texts:
+            rows = [
+                {
+                    "namespace": text.namespace,
+                    "key": text.key,
+                    "path": text.path,
+                    "vector": [float(number) for number in vectors[text.text]],
+                }
+                for text in plan.texts
+            ]
+            await link.fetch(self._sql.put_vectors, json.dumps(rows, allow_nan=False))
+
+
+def _place(op: PutOp) -> dict[str, Any]:
+    return {"namespace": op.namespace, "key": op.key}
+
+
+def _item(row: Any) -> Item:
+    return Item(
+        value=json.loads(row["value"]),
+        key=row["key"],
+        namespace=tuple(row["namespace"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _conditions(wanted: Mapping[str, Any], path: tuple[str, ...]) -> Iterable[dict[str, Any]]:
+    """A filter as conditions, each with where, how and what."""
+    for key, item in wanted.items():
+        here = (*path, key)
+        if not isinstance(item, Mapping):
+            yield {"path": here, "operator": "$eq", "value": item}
+        elif any(name.startswith("$") for name in item):
+            for operator, value in item.items():
+                if operator not in OPERATORS:
+                    raise ValueError(
+                        f"Unsupported operator: {operator}; there are {', '.join(OPERATORS)}"
+                    )
+                yield {"path": here, "operator": operator, "value": value}
+        else:
+            yield from _conditions(item, here)

@@ -1,0 +1,121 @@
+"""A store in PostgreSQL that is made in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from plait_adapters.langgraph._support import missing
+from plait_adapters.langgraph.checkpoint.postgres._address import Conn
+from plait_adapters.langgraph.store.base import Op, Result, TTLConfig
+from plait_adapters.langgraph.store.base.batch import AsyncBatchedBaseStore
+
+from .base import BasePostgresStore, PoolConfig, PostgresIndexConfig, pool_options
+
+__all__ = ["AsyncPostgresStore"]
+
+
+class AsyncPostgresStore(BasePostgresStore, AsyncBatchedBaseStore):
+    """A store in PostgreSQL, made in an event loop, that carries out what several tasks ask for at
+    the same time in one transaction.
+
+    See :class:`BasePostgresStore` for its arguments.
+    """
+
+    def __init__(
+        self,
+        conn: Conn,
+        *,
+        index: PostgresIndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        schema: str = "plait_items",
+        timeout: float = 10.0,
+        patience: float = 30.0,
+        pool_size: int = 8,
+        statement_cache_size: int | None = None,
+    ) -> None:
+        AsyncBatchedBaseStore.__init__(self)
+        options = (schema, timeout, patience, pool_size, statement_cache_size)
+        self._open(conn, index, ttl, *options)
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def from_conn_string(
+        cls,
+        conn_string: str,
+        *,
+        pipeline: bool = False,
+        pool_config: PoolConfig | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Self]:
+        """A store for the time of an ``async with``.
+
+        Args:
+            conn_string: a URL, or a connection string of libpq's.
+            pipeline: has nothing to do: a batch is one transaction, with and without it.
+            pool_config: how many connections there may be.
+            options: those of the class.
+        """
+        async with cls(conn_string, **pool_options(pool_config), **options) as store:
+            yield store
+
+    async def setup(self) -> None:
+        """Make the tables, or bring them up to date; also done when it is first used.
+
+        Raises:
+            StoreError: the role may not.
+        """
+        await self._upgrade()
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry out operations in one transaction; a result for each, in their order."""
+        return await self._carry_out(ops)
+
+    async def sweep_ttl(self) -> int:
+        """Remove items whose time is over; how many there were."""
+        return await self._items.sweep()
+
+    async def start_ttl_sweeper(
+        self, sweep_interval_minutes: int | None = None
+    ) -> asyncio.Task[None]:
+        """Remove items whose time is over from time to time, until ``stop_ttl_sweeper`` is called
+        or the store is closed. Without a ``ttl`` in the store there is nothing to do.
+
+        The task is the caller's and the store's, and nobody else's: LangGraph's interface has it.
+        """
+        if self._sweeper is None or self._sweeper.done():
+            work = self._sweep_for_good(sweep_interval_minutes) if self.ttl_config else _nothing()
+            self._sweeper = asyncio.create_task(work, name="ttl sweeper")
+        return self._sweeper
+
+    async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
+        """Stop removing items; returns whether it has stopped within so many seconds."""
+        sweeper, self._sweeper = self._sweeper, None
+        if sweeper is None or sweeper.done():
+            return True
+        sweeper.cancel()
+        await asyncio.wait([sweeper], timeout=timeout)
+        return sweeper.done()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop_ttl_sweeper()
+        await self.aclose()
+
+
+async def _nothing() -> None:
+    """There is nothing to sweep."""
+
+
+__getattr__ = missing(__name__)

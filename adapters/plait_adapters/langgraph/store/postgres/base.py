@@ -1,0 +1,247 @@
+"""Stores in PostgreSQL: what they have in common, and the one made where there is no event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Self, TypedDict
+
+import structlog
+
+from plait.errors import StoreError
+from plait_adapters.langgraph._support import missing
+from plait_adapters.langgraph.checkpoint._bridge import run, start
+from plait_adapters.langgraph.checkpoint.postgres._address import Conn, database_of
+from plait_adapters.langgraph.store._index import Index
+from plait_adapters.langgraph.store.base import (
+    BaseStore,
+    IndexConfig,
+    Op,
+    PutOp,
+    Result,
+    SearchOp,
+    TTLConfig,
+    validate_op_namespace,
+)
+from plait_adapters.langgraph.store.base.embed import Embedder
+
+from ._items import METRICS, Plan, PostgresItems
+
+__all__ = ["BasePostgresStore", "PoolConfig", "PostgresIndexConfig", "PostgresStore"]
+
+_log = structlog.get_logger("plait.langgraph")
+
+_SWEEP_MINUTES = 5.0
+"""How often items whose time is over are removed, unless the store is told otherwise."""
+
+
+class PoolConfig(TypedDict, total=False):
+    """How many connections there may be."""
+
+    min_size: int
+    """Has nothing to do: connections are made when they are needed."""
+    max_size: int | None
+    """By default 8."""
+
+
+class PostgresIndexConfig(IndexConfig, total=False):
+    """By what searches find items. The search is exact, and looks at every vector; pgvector is not
+    needed, and its approximate indexes are not used."""
+
+    distance_type: Literal["l2", "inner_product", "cosine"]
+    """What near means; by default the cosine."""
+
+
+class BasePostgresStore:
+    """What stores in PostgreSQL have in common.
+
+    Their tables are in a schema of their own, made when they are first used if the role may do
+    that, otherwise by ``setup()`` with one that may.
+
+    Args:
+        conn: a URL; a pool of asyncpg's, which is left open; or a connection or pool of psycopg's,
+            whose address is taken.
+        index: makes searches by meaning possible.
+        ttl: how long items live.
+        schema: where the tables are.
+        timeout: seconds within which the server has to answer.
+        patience: seconds for which a batch is tried again while the server cannot be reached.
+        pool_size: connections at most for each event loop. Not with a pool.
+        statement_cache_size: 0 behind a proxy that pools transactions. Not with a pool.
+
+    Raises:
+        ValueError: the index is not as it must be, or asks for what there is not.
+    """
+
+    supports_ttl: bool = True
+
+    def _open(
+        self,
+        conn: Conn,
+        index: PostgresIndexConfig | None,
+        ttl: TTLConfig | None,
+        schema: str,
+        timeout: float,
+        patience: float,
+        pool_size: int,
+        statement_cache_size: int | None,
+    ) -> None:
+        config: dict[str, Any] = dict(index or {})
+        metric = config.get("distance_type", "cosine")
+        if metric not in METRICS:
+            raise ValueError(f"distance_type={metric!r} must be one of {', '.join(METRICS)}")
+        if (config.get("ann_index_config") or {}).get("kind", "flat") != "flat":
+            raise ValueError(
+                "ann_index_config is not supported: searches are exact and look at every vector"
+            )
+        self.conn: Any = conn
+        self.ttl_config: TTLConfig | None = ttl
+        self._index = Index(index) if index else None
+        self.index_config: IndexConfig | None = self._index.config if self._index else None
+        self.embeddings: Embedder | None = self._index.embeddings if self._index else None
+        self._items = PostgresItems(
+            database_of(conn),
+            schema=schema,
+            timeout=timeout,
+            patience=patience,
+            pool_size=pool_size,
+            statement_cache_size=statement_cache_size,
+            metric=metric,
+            omit_expired=bool((ttl or {}).get("omit_expired")),
+        )
+
+    async def _carry_out(self, ops: Iterable[Op]) -> list[Result]:
+        given = list(ops)
+        for op in given:
+            validate_op_namespace(op)
+        puts = list({(op.namespace, op.key): op for op in given if isinstance(op, PutOp)}.values())
+        if self._index is None:
+            return await self._items.carry_out(Plan(given, puts, ()), {}, {})
+        texts = self._index.texts(puts)
+        asked = [op.query for op in given if isinstance(op, SearchOp) and op.query]
+        queries = await self._index.aembed(asked)
+        vectors = await self._index.aembed(text.text for text in texts)
+        return await self._items.carry_out(Plan(given, puts, texts), queries, vectors)
+
+    async def _upgrade(self) -> None:
+        await self._items.upgrade()
+
+    async def _sweep_for_good(self, minutes: float | None) -> None:
+        """Remove items whose time is over, again and again, until it is cancelled."""
+        interval = minutes or (self.ttl_config or {}).get("sweep_interval_minutes")
+        while True:
+            await asyncio.sleep(60 * float(interval or _SWEEP_MINUTES))
+            try:
+                count = await self._items.sweep()
+            except StoreError as error:  # the next time it may be reached again
+                _log.warning("items were not swept", error=str(error))
+            else:
+                _log.debug("items swept", count=count)
+
+    async def aclose(self) -> None:
+        """End the connections, but not a pool that was given."""
+        await self._items.close()
+
+
+class PostgresStore(BasePostgresStore, BaseStore):
+    """A store in PostgreSQL, made where there is no event loop; its asynchronous methods work, too.
+
+    See :class:`BasePostgresStore` for its arguments.
+    """
+
+    def __init__(
+        self,
+        conn: Conn,
+        *,
+        index: PostgresIndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        schema: str = "plait_items",
+        timeout: float = 10.0,
+        patience: float = 30.0,
+        pool_size: int = 8,
+        statement_cache_size: int | None = None,
+    ) -> None:
+        options = (schema, timeout, patience, pool_size, statement_cache_size)
+        self._open(conn, index, ttl, *options)
+        self._sweeper: concurrent.futures.Future[None] | None = None
+
+    @classmethod
+    @contextmanager
+    def from_conn_string(
+        cls,
+        conn_string: str,
+        *,
+        pipeline: bool = False,
+        pool_config: PoolConfig | None = None,
+        **options: Any,
+    ) -> Iterator[Self]:
+        """A store for the time of a ``with``.
+
+        Args:
+            conn_string: a URL, or a connection string of libpq's.
+            pipeline: has nothing to do: a batch is one transaction, with and without it.
+            pool_config: how many connections there may be.
+            options: those of the class.
+        """
+        store = cls(conn_string, **pool_options(pool_config), **options)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def setup(self) -> None:
+        """Make the tables, or bring them up to date; also done when it is first used.
+
+        Raises:
+            StoreError: the role may not.
+        """
+        run(self._upgrade)
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry out operations in one transaction; a result for each, in their order."""
+        return run(self._carry_out, ops)
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """As :meth:`batch`."""
+        return await self._carry_out(ops)
+
+    def sweep_ttl(self) -> int:
+        """Remove items whose time is over; how many there were."""
+        return run(self._items.sweep)
+
+    def start_ttl_sweeper(
+        self, sweep_interval_minutes: int | None = None
+    ) -> concurrent.futures.Future[None]:
+        """Remove items whose time is over from time to time, until the future is cancelled or
+        ``stop_ttl_sweeper`` is called. Without a ``ttl`` in the store there is nothing to do."""
+        if not self.ttl_config:
+            done: concurrent.futures.Future[None] = concurrent.futures.Future()
+            done.set_result(None)
+            return done
+        if self._sweeper is None or self._sweeper.done():
+            self._sweeper = start(self._sweep_for_good, sweep_interval_minutes)
+        return self._sweeper
+
+    def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
+        """Stop removing items; returns whether it has stopped within so many seconds."""
+        sweeper, self._sweeper = self._sweeper, None
+        if sweeper is not None and not sweeper.done():
+            sweeper.cancel()
+            concurrent.futures.wait([sweeper], timeout)
+        return sweeper is None or sweeper.done()
+
+    def close(self) -> None:
+        """End the connections, but not a pool that was given."""
+        self.stop_ttl_sweeper()
+        run(self.aclose)
+
+
+def pool_options(config: PoolConfig | None) -> dict[str, Any]:
+    """What a pool's configuration asks for, as an argument of a store."""
+    most = (config or {}).get("max_size")
+    return {} if most is None else {"pool_size": max(2, most)}
+
+
+__getattr__ = missing(__name__)
