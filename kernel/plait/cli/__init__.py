@@ -44,6 +44,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
+from typing import get_args
 
 import anyio
 import structlog
@@ -54,6 +55,7 @@ from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
 from plait.cli.telling import warn
 from plait.errors import PlaitError
 from plait.orchestration import BUNDLED_BRIEF
+from plait.orchestration.settings import Mode
 
 __all__ = ["main"]
 
@@ -134,6 +136,11 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
     run.add_argument("--thread", metavar="ID", help="the id of the new thread")
     _add_arguments(run, "review")
     _add_arguments(run, "agents")
+    run.add_argument(
+        "--mode",
+        choices=get_args(Mode),
+        help="how many branches work at once (chosen by what the tasks and the machine are like)",
+    )
     _add_arguments(run, "report")
     add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
     runs = add("runs", "list threads", _in_loop(threads.runs), "store", "flow", "json")

@@ -159,7 +159,9 @@ async def _take(
 def _settings_of(options: argparse.Namespace) -> Settings:
     """What the command says of how the brief is to be carried out; it stays with the thread."""
     return Settings(
-        agents="dynamic" if options.agents == "dynamic" else "bundled", review=options.review
+        agents="dynamic" if options.agents == "dynamic" else "bundled",
+        mode=options.mode,
+        review=options.review,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -432,10 +432,12 @@ def after_validation(state: WorkflowState) -> str:
 def measured(node: Node) -> Node:
     """The node, with a record of what each call took."""
 
+    call: Callable[..., Awaitable[Any]] = node
+    takes_context = len(inspect.signature(node).parameters) > 1
+
     async def timed(state: WorkflowState, ctx: NodeContext) -> Any:
         began, cpu = wall_time(), time.process_time()
-        takes_context = len(inspect.signature(node).parameters) > 1
-        writes = await (node(state, ctx) if takes_context else node(state))  # type: ignore[call-arg]
+        writes = await (call(state, ctx) if takes_context else call(state))
         if writes is not None and not isinstance(writes, Mapping):
             return writes  # a Command, or what the kernel will refuse
         record = NodeRecord(

@@ -172,7 +172,10 @@ class WorkflowState(BaseModel):
     """All of it, for a reader."""
 
 
-Node: TypeAlias = Callable[[WorkflowState, NodeContext], Awaitable[Any]]
+Node: TypeAlias = (
+    Callable[[WorkflowState, NodeContext], Awaitable[Any]]
+    | Callable[[WorkflowState], Awaitable[Any]]
+)
 """What may take the place of a node: it gets the state, and returns a mapping of writes."""
 
 

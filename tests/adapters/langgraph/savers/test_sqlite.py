@@ -75,8 +75,10 @@ def test_a_failed_write_leaves_nothing_behind() -> None:
         saver = SqliteSaver(connection)
         saver.setup()
         connection.execute("drop table plait_checkpoints")
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"]["x"] = 1
         with pytest.raises(StoreError, match="plait_checkpoints"):
-            saver.put(CONFIG, empty_checkpoint() | {"channel_values": {"x": 1}}, {}, {"x": "1"})
+            saver.put(CONFIG, checkpoint, {}, {"x": "1"})
 
         assert connection.execute("select count(*) from plait_channel_values").fetchone() == (0,)
         assert not connection.in_transaction
