@@ -112,6 +112,6 @@ def _merged(state: WorkflowState, validator: QualityValidator) -> Iterable[str]:
         yield f"Main finding, of {one.task}: {one.source}."
     for number in whole.analysis.primary:
         yield f"Main number, of {number.task}: {number.statement}: {number.value:.6g}."
-    verdict = validator.validate(whole, state.results)
+    verdict = validator.validate(whole, state.results, state.brief.tasks)
     yield f"By the rules: {verdict.status.replace('_', ' ')}."
     yield from verdict.wanting

@@ -332,7 +332,7 @@ class Control:
         results, _ = best_of_each(state.results)
         review = last_review(state.reviews, "quality_validator", state.round)
         verdict = obey(
-            self.validator.validate(whole, results),
+            self.validator.validate(whole, results, state.brief.tasks),
             review,
             [task.id for task in state.brief.tasks],
         )
