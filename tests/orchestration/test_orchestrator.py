@@ -278,7 +278,7 @@ def test_a_revision_that_makes_it_worse_does_not_count() -> None:
 
 def test_a_brief_may_ask_for_more_quality_of_a_task_than_the_rules_do() -> None:
     answers = Answers(quality={0: 0.6, 1: 0.8})
-    state, _ = in_virtual_time(task("a", "min_quality = 0.7") + task("b"), answers)
+    state, _ = in_virtual_time(task("a", "quality = 0.7") + task("b"), answers)
     assert answers.tasks == ["a", "b", "a"]
     assert state.verdict is not None
     assert state.verdict.status == "quality_approved"

@@ -54,6 +54,23 @@ REASONS: dict[str, str] = {
         ),
         _FORMAT,
     ),
+    **dict.fromkeys(
+        (
+            f"store.postgres.base.{name}"
+            for name in (
+                "ANNIndexConfig",
+                "HNSWConfig",
+                "IVFFlatConfig",
+                "MIGRATIONS",
+                "Migration",
+                "PLACEHOLDER",
+                "Row",
+                "VECTOR_MIGRATIONS",
+                "get_distance_operator",
+            )
+        ),
+        _TABLES,
+    ),
 }
 """Why a name is not here, by ``module.name`` below the root; or by ``module``, if none is."""
 

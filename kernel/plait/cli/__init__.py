@@ -134,13 +134,13 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
 
     run = add("orchestrate", "carry out a brief, and report", orchestrate_brief, "brief", "store")
     run.add_argument("--thread", metavar="ID", help="the id of the new thread")
+    _add_arguments(run, "review")
+    _add_arguments(run, "agents")
     run.add_argument(
         "--mode",
         choices=get_args(Mode),
         help="how many branches work at once (chosen by what the tasks and the machine are like)",
     )
-    _add_arguments(run, "review")
-    _add_arguments(run, "agents")
     _add_arguments(run, "report")
     add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
     runs = add("runs", "list threads", _in_loop(threads.runs), "store", "flow", "json")

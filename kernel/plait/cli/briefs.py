@@ -159,8 +159,8 @@ async def _take(
 def _settings_of(options: argparse.Namespace) -> Settings:
     """What the command says of how the brief is to be carried out; it stays with the thread."""
     return Settings(
-        mode=options.mode,
         agents="dynamic" if options.agents == "dynamic" else "bundled",
+        mode=options.mode,
         review=options.review,
     )
 

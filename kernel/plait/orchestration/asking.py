@@ -9,27 +9,27 @@ from plait import Interrupt, NodeContext
 from plait.orchestration.errors import ReviewError
 from plait.orchestration.merge import absences_of, best_of_each, gathering_of
 from plait.orchestration.review import REVIEWED, WAY_OUT, Review, ReviewedNode, read_review
-from plait.orchestration.state import Node, WorkflowState, with_context
+from plait.orchestration.state import NodeWithContext, WorkflowState
 from plait.orchestration.validation import QualityValidator
 
 __all__ = ["check_answers", "question_of", "reviewed"]
 
 
-def reviewed(name: ReviewedNode, node: Node, validator: QualityValidator) -> Node:
+def reviewed(
+    name: ReviewedNode, node: NodeWithContext, validator: QualityValidator
+) -> NodeWithContext:
     """The node, behind the question to a person, in runs that are under review.
 
     The node finds what was said at the end of `state.reviews`. An answer that is none is asked for
     again, with the reason.
     """
 
-    call = with_context(node)
-
     async def asks_first(state: WorkflowState, ctx: NodeContext) -> Any:
         if not state.settings.review or state.failure:  # which a person may have decided before
-            return await call(state, ctx)
+            return await node(state, ctx)
         review = _answered(name, state, ctx, validator)
         known = state.model_copy(update={"reviews": [*state.reviews, review]})
-        writes = await call(known, ctx)
+        writes = await node(known, ctx)
         if writes is not None and not isinstance(writes, Mapping):
             return writes  # a Command: where it leads is decided, and who decided is in the journal
         return {**(writes or {}), "reviews": [review]}
@@ -112,6 +112,6 @@ def _merged(state: WorkflowState, validator: QualityValidator) -> Iterable[str]:
         yield f"Main finding, of {one.task}: {one.source}."
     for number in whole.analysis.primary:
         yield f"Main number, of {number.task}: {number.statement}: {number.value:.6g}."
-    verdict = validator.validate(whole, state.results)
+    verdict = validator.validate(whole, state.results, state.brief.tasks)
     yield f"By the rules: {verdict.status.replace('_', ' ')}."
     yield from verdict.wanting

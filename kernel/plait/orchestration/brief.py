@@ -100,9 +100,9 @@ class Task(_Table):
     """Tasks whose results this one uses, and which end before it begins."""
     deadline: _Seconds | None = None
     """Seconds after which this task is given up, and its branch fails."""
-    min_quality: _Share | None = None
-    """The lowest quality with which a result of research is taken as it is: below it, the search is
-    done again, more thoroughly. By default that of the validation."""
+    quality: _Share = 0.0
+    """The lowest quality that is good enough: below it the task is revised, as long as there are
+    rounds left."""
     weight: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
     """What this task counts for where the quorum is a share."""
 

@@ -24,7 +24,6 @@ from plait.orchestration.merge import Merger, absences_of, best_of_each, gatheri
 from plait.orchestration.performance import BranchRecord, NodeRecord, wall_time
 from plait.orchestration.report import make_report
 from plait.orchestration.resources import Machine, memory_of_process
-from plait.orchestration.results import BranchResult
 from plait.orchestration.review import Review, last_review, obey
 from plait.orchestration.sections import sections_of
 from plait.orchestration.settings import Settings
@@ -33,6 +32,7 @@ from plait.orchestration.state import (
     Decision,
     Message,
     Node,
+    NodeWithContext,
     SyncPointRecord,
     TimelineEntry,
     WorkflowState,
@@ -332,11 +332,10 @@ class Control:
         results, _ = best_of_each(state.results)
         review = last_review(state.reviews, "quality_validator", state.round)
         verdict = obey(
-            self.validator.validate(whole, results),
+            self.validator.validate(whole, results, state.brief.tasks),
             review,
             [task.id for task in state.brief.tasks],
         )
-        verdict = _with_own_demands(verdict, state.brief, results)
         if state.failure:
             wanting = Shortfall(
                 rule="enough for the brief", sentence=f"{state.failure}.", critical=True
@@ -392,34 +391,6 @@ class Control:
         return {"report": report}
 
 
-def _with_own_demands(verdict: Verdict, brief: Brief, results: Sequence[BranchResult]) -> Verdict:
-    """The verdict, with what the brief asks of single tasks beyond the rules.
-
-    What a person has decided stays as it is.
-    """
-    least = {task.id: task.min_quality for task in brief.tasks}
-    low = tuple(
-        Shortfall(
-            rule="what the brief asks of a task",
-            sentence=f"The quality of {result.task} is {result.quality:.2f}, and "
-            f"{least[result.task]:.2f} is asked for.",
-            task=result.task,
-            kind="quality",
-        )
-        for result in results
-        if result.quality < (least[result.task] or 0.0) and result.task not in verdict.tasks
-    )
-    if not low or verdict.decided:
-        return verdict
-    approved = verdict.status == "quality_approved"
-    return verdict.model_copy(
-        update={
-            "status": "needs_revision" if approved else verdict.status,
-            "shortfalls": (*verdict.shortfalls, *low),
-        }
-    )
-
-
 # -- ways on --------------------------------------------------------------------------------------
 
 
@@ -459,7 +430,7 @@ def after_validation(state: WorkflowState) -> str:
 # -- what they hang on ----------------------------------------------------------------------------
 
 
-def measured(node: Node) -> Node:
+def measured(node: Node) -> NodeWithContext:
     """The node, with a record of what each call took."""
 
     call = with_context(node)

@@ -331,7 +331,12 @@ class ParallelOrchestrator:
             raise
         result = stream.result
         assert result is not None, "the stream ended without an error"
-        timeline = timeline_of(await flow.trace(result.thread_id))
+        begun = [
+            (record.task, record.began)
+            for record in result.state.branch_performance.values()
+            if record.began is not None
+        ]
+        timeline = timeline_of(await flow.trace(result.thread_id), begun)
         return Carried(
             result.thread_id, result.status, result.state, tuple(result.interrupts), timeline
         )

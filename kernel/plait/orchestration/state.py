@@ -30,6 +30,7 @@ __all__ = [
     "Decision",
     "Message",
     "Node",
+    "NodeWithContext",
     "SyncPointRecord",
     "TimelineEntry",
     "WorkflowState",
@@ -174,14 +175,14 @@ class WorkflowState(BaseModel):
     """All of it, for a reader."""
 
 
-Node: TypeAlias = (
-    Callable[[WorkflowState, NodeContext], Awaitable[Any]]
-    | Callable[[WorkflowState], Awaitable[Any]]
-)
+NodeWithContext: TypeAlias = Callable[[WorkflowState, NodeContext], Awaitable[Any]]
+"""A node that also gets its context."""
+
+Node: TypeAlias = NodeWithContext | Callable[[WorkflowState], Awaitable[Any]]
 """What may take the place of a node: it gets the state, and returns a mapping of writes."""
 
 
-def with_context(node: Node) -> Callable[[WorkflowState, NodeContext], Awaitable[Any]]:
+def with_context(node: Node) -> NodeWithContext:
     """The node as one that takes a context too, whether or not it does."""
     call: Callable[..., Awaitable[Any]] = node
     if len(inspect.signature(node).parameters) > 1:

@@ -194,7 +194,7 @@ def _compiled(library: Any, world: World, program: Program) -> Any:
         compiling["checkpointer"] = library.checkpoint__memory.InMemorySaver()
     if any(node.cached for node in program.shape.nodes):
         compiling["cache"] = library.cache__memory.InMemoryCache()
-    schema = schema_of(library, program.schema)
+    schema = schema_of(library, program.schema, counted=program.counted)
     return build(library, world, program.shape, schema, sync=program.sync, **compiling)
 
 
@@ -224,12 +224,17 @@ async def _session(
             await _act(library, graph, program, act, config, recorder, record)
         except Exception as error:
             record.append(recorder.error(error))
-        if program.kept:
-            try:
-                record.append(recorder.snapshot(await graph.state(config, subgraphs=True)))
-                record.append(recorder.history(await graph.history(config)))
-            except Exception as error:
-                record.append(recorder.error(error))
+        if not program.kept:
+            continue
+        try:
+            record.append(recorder.snapshot(await graph.state(config, subgraphs=True)))
+        except Exception as error:
+            record.append(["no state", *recorder.error(error)])
+    if program.kept:
+        try:
+            record.append(recorder.history(await graph.history(config)))
+        except Exception as error:
+            record.append(["no history", *recorder.error(error)])
 
 
 async def _act(
