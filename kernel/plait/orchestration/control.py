@@ -429,7 +429,7 @@ def after_validation(state: WorkflowState) -> str:
 # -- what they hang on ----------------------------------------------------------------------------
 
 
-def measured(node: Node) -> Node:
+def measured(node: Node) -> Callable[[WorkflowState, NodeContext], Awaitable[Any]]:
     """The node, with a record of what each call took."""
 
     call: Callable[..., Awaitable[Any]] = node
