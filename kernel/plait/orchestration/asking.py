@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from plait import Interrupt, NodeContext
 from plait.orchestration.errors import ReviewError
 from plait.orchestration.merge import absences_of, best_of_each, gathering_of
 from plait.orchestration.review import REVIEWED, WAY_OUT, Review, ReviewedNode, read_review
-from plait.orchestration.state import WorkflowState
+from plait.orchestration.state import NodeWithContext, WorkflowState
 from plait.orchestration.validation import QualityValidator
 
 __all__ = ["check_answers", "question_of", "reviewed"]
 
 
-_Node: TypeAlias = Callable[[WorkflowState, NodeContext], Awaitable[Any]]
-
-
-def reviewed(name: ReviewedNode, node: _Node, validator: QualityValidator) -> _Node:
+def reviewed(
+    name: ReviewedNode, node: NodeWithContext, validator: QualityValidator
+) -> NodeWithContext:
     """The node, behind the question to a person, in runs that are under review.
 
     The node finds what was said at the end of `state.reviews`. An answer that is none is asked for

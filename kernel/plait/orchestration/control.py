@@ -33,6 +33,7 @@ from plait.orchestration.state import (
     Decision,
     Message,
     Node,
+    NodeWithContext,
     SyncPointRecord,
     TimelineEntry,
     WorkflowState,
@@ -429,7 +430,7 @@ def after_validation(state: WorkflowState) -> str:
 # -- what they hang on ----------------------------------------------------------------------------
 
 
-def measured(node: Node) -> Callable[[WorkflowState, NodeContext], Awaitable[Any]]:
+def measured(node: Node) -> NodeWithContext:
     """The node, with a record of what each call took."""
 
     call: Callable[..., Awaitable[Any]] = node

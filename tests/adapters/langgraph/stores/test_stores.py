@@ -10,6 +10,7 @@ import pytest
 from langgraph.store.memory import InMemoryStore as LangGraphsOwn
 from typing_extensions import TypedDict
 
+from plait_adapters.langgraph.store._index import cosines
 from plait_adapters.langgraph.store.base import (
     GetOp,
     InvalidNamespaceError,
@@ -225,6 +226,14 @@ async def test_a_vector_of_another_length_is_refused(kind: str) -> None:
     async with store_of(kind, index={"dims": 7, "embed": embed}) as store:
         with pytest.raises(ValueError, match="dims=7"):
             await store.aput(("a",), "k", {"text": "aaaa"})
+
+
+def test_cosines_are_those_of_the_definition_and_0_without_a_length() -> None:
+    found = cosines([3.0, 4.0], [[3.0, 4.0], [4.0, -3.0], [-6.0, -8.0], [0.0, 0.0], [1.0, 0.0]])
+
+    assert found == pytest.approx([1.0, 0.0, -1.0, 0.0, 0.6])
+    assert cosines([0.0, 0.0], [[1.0, 1.0]]) == [0.0]
+    assert cosines([1.0], []) == []
 
 
 # -- in a graph --------------------------------------------------------------------------------
