@@ -89,7 +89,7 @@ class Answers:
         if error is not None:
             raise error
         quality = self.quality
-        if not isinstance(quality, float):
+        if isinstance(quality, Mapping):
             quality = quality.get(work.round, 0.9)
         return answer(work, quality, self.seconds)
 
@@ -137,7 +137,6 @@ async def carry_out(
     """Carry out a brief on an idle machine."""
     if not isinstance(specialists, Mapping):
         specialists = everybody(specialists)
-    orchestrator = ParallelOrchestrator(
-        settings, specialists=specialists, **({"measure": lambda: IDLE} | more)
-    )
+    more.setdefault("measure", lambda: IDLE)
+    orchestrator = ParallelOrchestrator(settings, specialists=specialists, **more)
     return await orchestrator.run(what, HERE, thread_id="t")

@@ -16,7 +16,9 @@ from plait.orchestration.task_analysis import (
 
 SETTINGS = Settings()
 IDLE = Machine(cores=8, cpu_availability=0.9, memory=2**33, how="said so")
-FREE = dict.fromkeys(("technical", "market", "competitive", "primary", "secondary"), 20)
+FREE: dict[str, int] = dict.fromkeys(
+    ("technical", "market", "competitive", "primary", "secondary"), 20
+)
 
 
 def task(name: str, *after: str, **more: object) -> Task:
