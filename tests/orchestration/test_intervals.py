@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.orchestration import Measure
@@ -19,6 +19,7 @@ numbers = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(weighted)
 def test_a_bootstrap_stays_within_its_values_and_repeats_itself(
     pairs: list[tuple[float, float]],

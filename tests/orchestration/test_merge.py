@@ -6,7 +6,7 @@ import json
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.errors import PlaitError
@@ -41,6 +41,8 @@ def result(task: str, quality: float = 0.8, seconds: float = 1.0, **more: object
     return BranchResult.model_validate(known | facts | more)
 
 
+law = settings(max_examples=60, deadline=None)  # a bootstrap takes its time
+
 results = st.lists(
     st.builds(
         result,
@@ -53,6 +55,7 @@ results = st.lists(
 )
 
 
+@law
 @given(results)
 def test_weights_attributions_and_quality_add_up(found: list[BranchResult]) -> None:
     merged = merge(found)
@@ -65,6 +68,7 @@ def test_weights_attributions_and_quality_add_up(found: list[BranchResult]) -> N
     assert low - 1e-9 <= merged.quality <= high + 1e-9
 
 
+@law
 @given(results, st.randoms())
 def test_the_merge_does_not_depend_on_who_came_first(
     found: list[BranchResult], random: Random
