@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.types import (
     All,
     CachePolicy,
@@ -37,3 +39,7 @@ warnings.warn(
     LangGraphDeprecatedSinceV10,
     stacklevel=2,
 )
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -155,6 +155,12 @@ def _rarely(draw: Any, chance: int = 5) -> bool:
     return bool(draw(st.integers(0, chance - 1)) == chance - 1)
 
 
+def _savers_for(inner: Shape) -> list[bool | None]:
+    # LangGraph does not stream what a Command writes to the parent of a graph without a checkpointer.
+    upwards = any(node.parent for node in inner.nodes)
+    return [None, True] if upwards else [None, True, False]
+
+
 @st.composite
 def shapes(
     draw: Any,
@@ -193,7 +199,7 @@ def shapes(
             cached=_rarely(draw, 12),
             inner=inner,
             called=inner is not None and draw(st.booleans()),
-            saver=draw(st.sampled_from([None, None, True, False])) if inner and kept else None,
+            saver=draw(st.sampled_from(_savers_for(inner))) if inner and kept else None,
             narrow=inner is None and _rarely(draw, 8),
             overwrites=_rarely(draw, 12),
             handled=bool(fails) and not sync and draw(st.booleans()),
@@ -266,7 +272,9 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
         plain,
         schema,
         durability,
-        # As a field of a model, LangGraph cannot hand the managed value to an inner graph.
-        counted=schema == "typeddict" and _rarely(draw, 3),
+        # LangGraph cannot hand a managed value to an inner graph, nor keep one in a model.
+        counted=schema == "typeddict"
+        and not any(node.inner for node in shape.nodes)
+        and _rarely(draw, 3),
         limit=draw(st.sampled_from([9, 9, 4])),
     )

@@ -117,7 +117,7 @@ class Recorder:
             "tasks": [
                 {
                     "name": task.name,
-                    "error": self.plain(task.error) and re.sub(r"\(.*", "", str(task.error)),
+                    "error": _error_of(task),
                     "interrupts": [self.plain(each.value) for each in task.interrupts],
                     "result": self.plain(task.result),
                     "inner": self.snapshot(task.state)
@@ -129,6 +129,15 @@ class Recorder:
             ],
             "interrupts": [self.plain(each.value) for each in snapshot.interrupts],
         }
+
+
+def _error_of(task: Any) -> str | None:
+    """The class of what a task of a snapshot ended with.
+
+    Whether LangGraph notes that a sibling of a failed task was cancelled is a matter of time.
+    """
+    said = re.sub(r"\(.*", "", str(task.error)) if task.error is not None else None
+    return None if said == "CancelledError" else said
 
 
 class _Suspending:
@@ -224,6 +233,8 @@ async def _session(
             await _act(library, graph, program, act, config, recorder, record)
         except Exception as error:
             record.append(recorder.error(error))
+            if program.sync:  # how far the threads beside it were is a matter of time
+                return
         if not program.kept:
             continue
         try:
