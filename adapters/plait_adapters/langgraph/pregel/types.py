@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from plait_adapters.langgraph._internal._retries import default_retry_on
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.types import (
     All,
@@ -16,7 +17,6 @@ from plait_adapters.langgraph.types import (
     StateUpdate,
     StreamMode,
     StreamWriter,
-    default_retry_on,
 )
 from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 

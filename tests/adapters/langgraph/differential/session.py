@@ -276,8 +276,11 @@ async def _act(
     chunks: list[Any] = []
     modes: Any = list(act.modes) if len(act.modes) > 1 else act.modes[0]
     keywords |= {"stream_mode": modes, "subgraphs": act.subgraphs}
+    raised = True
     try:
         async for chunk in graph.stream(given, config, **keywords):
             chunks.append(chunk)  # noqa: PERF401 - what came before an error is kept
+        raised = False
     finally:
-        record.append(recorder.stream(chunks, act.modes, subgraphs=act.subgraphs))
+        if not (raised and program.sync):  # as above
+            record.append(recorder.stream(chunks, act.modes, subgraphs=act.subgraphs))
