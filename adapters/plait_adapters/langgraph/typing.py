@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from plait_adapters.langgraph._support import missing
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = (
     "ContextT",
@@ -44,8 +46,12 @@ class DataclassLike(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-StateLike: TypeAlias = TypedDictLikeV1 | TypedDictLikeV2 | DataclassLike | BaseModel
-"""What a state may be: a TypedDict, a dataclass or a pydantic model."""
+if TYPE_CHECKING:
+    StateLike: TypeAlias = TypedDictLikeV1 | TypedDictLikeV2 | DataclassLike | BaseModel
+    """What a state may be: a TypedDict, a dataclass or a pydantic model."""
+else:
+    # Only type checkers look, and importing pydantic takes as long as all of this package.
+    StateLike = Any
 
 StateT = TypeVar("StateT", bound=StateLike)
 StateT_co = TypeVar("StateT_co", bound=StateLike, covariant=True)

@@ -28,7 +28,7 @@ class Events:
     def __init__(self, lines: AsyncIterator[str], last: str) -> None:
         self._lines = lines
         self._last = last
-        self.over = False
+        self.over: bool = False
 
     def __aiter__(self) -> Events:
         return self

@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from plait.agents import AgentContext, AgentTask, SynthesisSpecialization
+from plait.agents import (
+    AgentContext,
+    AgentCreationError,
+    AgentResources,
+    AgentSpecification,
+    AgentTask,
+    SynthesisSpecialization,
+)
 from plait_adapters.models.account import Account
 from plait_adapters.models.agent import ModelAgent, ModelSpecialization
 from plait_adapters.models.answers import Answer, Fault, parse
@@ -49,11 +56,19 @@ class ModelSynthesizer(ModelAgent):
 
     instructions: ClassVar[str] = "You sum up findings, truly and briefly, and cite them by number."
 
-    aims: ModelSynthesisSpecialization
+    def __init__(self, specification: AgentSpecification, resources: AgentResources) -> None:
+        if not isinstance(specification.specialization, ModelSynthesisSpecialization):
+            raise AgentCreationError(
+                specification.type,
+                "its specialization says not what kind of text is wanted: register it with "
+                "specialization=ModelSynthesisSpecialization()",
+            )
+        super().__init__(specification, resources)
+        self.form: ModelSynthesisSpecialization = specification.specialization
 
     def request(self, task: AgentTask, context: AgentContext) -> Request:
         """The findings, numbered, and the form of the answer."""
-        findings, aims = _findings_of(task), self.aims
+        findings, aims = _findings_of(task), self.form
         return self.asking(
             prompt(findings, aims.length, aims.audience),
             schema=schema_of(findings, aims.length),
@@ -63,14 +78,14 @@ class ModelSynthesizer(ModelAgent):
     def read(self, completion: Completion, task: AgentTask) -> Draft:
         """The text, if it passes every check."""
         draft = parse(Draft, completion.text)
-        faults = faults_of(draft, _findings_of(task), self.aims.length)
+        faults = faults_of(draft, _findings_of(task), self.form.length)
         if faults:
             raise Fault(*faults)
         return draft
 
     async def ask(self, task: AgentTask, context: AgentContext, account: Account) -> Answer[Any]:
         """Ask for the text, or for a simple model sentence by sentence."""
-        if not self.aims.simple:
+        if not self.form.simple:
             return await super().ask(task, context, account)
         sentences: list[CitedSentence] = []
         errors: list[ModelAnswerError] = []
@@ -110,7 +125,7 @@ class ModelSynthesizer(ModelAgent):
             sentence = CitedSentence(text=" ".join(completion.text.split()), cites=(number,))
         except ValidationError as error:
             raise Fault(f"sentence {number} is empty, or far too long") from error
-        faults = faults_of(Draft(sentences=(*before, sentence)), findings, self.aims.length)
+        faults = faults_of(Draft(sentences=(*before, sentence)), findings, self.form.length)
         if completion.finished == "length":
             faults.append(f"sentence {number} has no end")
         if faults:
@@ -134,8 +149,8 @@ class ModelSynthesizer(ModelAgent):
             by_model=True,
             failed_checks=left_out.failed,
             rejected="\n".join(left_out.rejected),
-            style=self.aims.style,
-            citations=self.aims.citations,
+            style=self.form.style,
+            citations=self.form.citations,
         )
 
     def without_answer(
@@ -143,7 +158,7 @@ class ModelSynthesizer(ModelAgent):
     ) -> tuple[float, str, WrittenSynthesis]:
         """A text that is extracted from the findings."""
         findings = _findings_of(task)
-        sentences = extract(findings, self.aims.length)
+        sentences = extract(findings, self.form.length)
         judgement = judge(sentences, findings)
         content = WrittenSynthesis(
             title=findings.title,
@@ -153,8 +168,8 @@ class ModelSynthesizer(ModelAgent):
             by_model=False,
             failed_checks=error.faults,
             rejected=error.text,
-            style=self.aims.style,
-            citations=self.aims.citations,
+            style=self.form.style,
+            citations=self.form.citations,
         )
         return judgement.quality, f"extracted, not written: {judgement.how}", content
 

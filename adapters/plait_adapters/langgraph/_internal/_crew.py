@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SWALLOWED_CANCELLATIONS = 10
+"""So many times a node that does not let itself be cancelled is told so."""
 _TASKS_BETWEEN_TURNS = 64
 """A worker whose nodes never suspend lets the event loop turn after this many of them."""
 
@@ -238,6 +240,7 @@ class Crew:
                 self._note(task, await self._attempt(task))
                 self._workers[me] = None
                 if self._ends():
+                    self._begin_the_rest()
                     for worker, theirs in self._workers.items():
                         if worker is not me and theirs is not None:
                             worker.cancel()
@@ -248,6 +251,25 @@ class Crew:
             del self._workers[me]
             if ready and not self._ends() and not me.cancelling():
                 self._call_standby()
+
+    def _begin_the_rest(self) -> None:
+        """Begin what is left of a step that has failed: who waits for nothing still completes.
+
+        All tasks of a step begin together, and one that fails cancels those that wait.
+        """
+        while self._ready:
+            task = self._ready.popleft()
+            attempt = self._attempt(task)
+            try:
+                attempt.send(None)
+                for _ in range(_SWALLOWED_CANCELLATIONS):
+                    attempt.throw(asyncio.CancelledError)
+                attempt.close()
+            except StopIteration as stop:
+                if not isinstance(stop.value, NodeCancelledError):
+                    self._note(task, stop.value)
+            except asyncio.CancelledError:
+                pass
 
     # -- in threads ---------------------------------------------------------------------------
 
@@ -297,12 +319,21 @@ class Crew:
 
     def _work_here(self) -> None:
         """Carry out tasks in this thread, one after another, until there is none."""
-        while not self._ends():
-            try:
-                task = self._ready.popleft()
-            except IndexError:
-                return
-            self._note(task, _edge.finish(self._attempt(task)))
+        while self._ready and not self._ends():
+            self._run_next()
+        if not self._ends():
+            return
+        # All that have a thread each begin together, so these had begun when another one failed.
+        pool = self._pool
+        for _ in range(pool._max_workers if pool is not None else 0):
+            self._run_next()
+
+    def _run_next(self) -> None:
+        try:
+            task = self._ready.popleft()
+        except IndexError:
+            return
+        self._note(task, _edge.finish(self._attempt(task)))
 
     def _work_within(self, limit: float) -> None:
         """As ``_work``, but let go of threads that take too long."""

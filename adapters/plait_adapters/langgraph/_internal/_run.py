@@ -1018,7 +1018,10 @@ class Run:
         changed = new_versions(self._stored_versions, versions)
         self._stored_versions = versions
         self._stored_id = checkpoint["id"]
-        self.saves.put(config, copied(checkpoint), self.metadata, changed)
+        if not self.saves.is_direct:
+            # It is stored while the run goes on, and what it has seen changes.
+            checkpoint = copied(checkpoint)
+        self.saves.put(config, checkpoint, self.metadata, changed)
         self.checkpoint_config = patch_configurable(
             config, {CONFIG_KEY_CHECKPOINT_ID: checkpoint["id"]}
         )

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import anyio
-
 _IN_MEMORY = frozenset(
     ("plait_adapters.langgraph.checkpoint.memory", "langgraph.checkpoint.memory")
 )
@@ -39,13 +37,13 @@ class Saves:
     def __init__(self, saver: Any, *, blocking: bool) -> None:
         self.saver: Any = saver
         self.blocking: bool = blocking
-        self._direct = keeps_in_memory(saver)
+        self.is_direct: bool = keeps_in_memory(saver)
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._error: BaseException | None = None
         self._worker: asyncio.Task[None] | Future[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._pool: ThreadPoolExecutor | None = None
-        put_writes = saver.put_writes if blocking or self._direct else saver.aput_writes
+        put_writes = saver.put_writes if blocking or self.is_direct else saver.aput_writes
         self._put_writes: Callable[..., Any] = put_writes
         self._takes_path = "task_path" in inspect.signature(put_writes).parameters
 
@@ -53,7 +51,7 @@ class Saves:
 
     async def find(self, config: Mapping[str, Any]) -> Any:
         """The checkpoint that a configuration names, or the latest; ``None`` if there is none."""
-        if self.blocking or self._direct:
+        if self.blocking or self.is_direct:
             return self.saver.get_tuple(config)
         return await self.saver.aget_tuple(config)
 
@@ -66,7 +64,7 @@ class Saves:
         limit: int | None = None,
     ) -> list[Any]:
         """Checkpoints of a thread, the newest first."""
-        if self.blocking or self._direct:
+        if self.blocking or self.is_direct:
             return list(self.saver.list(config, filter=filter, before=before, limit=limit))
         found = self.saver.alist(config, filter=filter, before=before, limit=limit)
         return [each async for each in found]
@@ -75,7 +73,7 @@ class Saves:
         self, config: Mapping[str, Any], channels: Sequence[str]
     ) -> Mapping[str, Any]:
         """For each ``DeltaChannel``, the writes since its last snapshot, and that."""
-        if self.blocking or self._direct:
+        if self.blocking or self.is_direct:
             history = self.saver.get_delta_channel_history(config=config, channels=channels)
         else:
             history = await self.saver.aget_delta_channel_history(config=config, channels=channels)
@@ -85,7 +83,7 @@ class Saves:
 
     async def put_now(self, config: Any, checkpoint: Any, metadata: Any, versions: Any) -> Any:
         """Store a checkpoint, and return the configuration that names it."""
-        if self.blocking or self._direct:
+        if self.blocking or self.is_direct:
             return self.saver.put(config, checkpoint, metadata, versions)
         return await self.saver.aput(config, checkpoint, metadata, versions)
 
@@ -95,14 +93,14 @@ class Saves:
         """Store writes of a task with a checkpoint."""
         more = (path,) if self._takes_path and path else ()
         result = self._put_writes(config, writes, task_id, *more)
-        if not (self.blocking or self._direct):
+        if not (self.blocking or self.is_direct):
             await result
 
     # -- writing in the background ------------------------------------------------------------
 
     def put(self, config: Any, checkpoint: Any, metadata: Any, versions: Any) -> None:
         """Store a checkpoint, soon."""
-        if self._direct:
+        if self.is_direct:
             self.saver.put(config, checkpoint, metadata, versions)
         else:
             put = self.saver.put if self.blocking else self.saver.aput
@@ -113,7 +111,7 @@ class Saves:
     ) -> None:
         """Store writes of a task with a checkpoint, soon."""
         more = (path,) if self._takes_path else ()
-        if self._direct:
+        if self.is_direct:
             self._put_writes(config, writes, task_id, *more)
         else:
             self._later(self._put_writes, config, writes, task_id, *more)
@@ -174,17 +172,19 @@ class Saves:
 
     async def open(self) -> None:
         """Make ready for what is put in the background."""
-        if not (self.blocking or self._direct):
+        if not (self.blocking or self.is_direct):
             self._group = asyncio.TaskGroup()
             await self._group.__aenter__()
 
     async def close(self) -> None:
         """Wait until all is stored, even if the run is being cancelled."""
         try:
-            if self._worker is not None:
-                with (
-                    anyio.CancelScope(shield=not self.blocking) if not self.blocking else _Nothing()
-                ):
+            if self._worker is not None and self.blocking:
+                await self.settle()
+            elif self._worker is not None:
+                from anyio import CancelScope
+
+                with CancelScope(shield=True):
                     await self.settle()
         finally:
             if self._pool is not None:
@@ -192,9 +192,3 @@ class Saves:
             if self._group is not None:
                 group, self._group = self._group, None
                 await group.__aexit__(None, None, None)
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...

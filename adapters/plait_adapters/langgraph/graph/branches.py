@@ -29,6 +29,7 @@ from plait_adapters.langgraph._internal._constants import (
     CONFIG_KEY_CHECKPOINT_NS,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_TASK,
+    END,
     INTERRUPT,
     NS_END,
 )
@@ -245,6 +246,12 @@ def _translate(
         for start in starts:
             graph.add_edge(start, barrier)
         graph.add_edge(barrier, end)
+    leads_on = {start for start, _ in builder.edges}
+    leads_on |= {start for starts, _ in builder.waiting_edges for start in starts}
+    leads_on |= {start for start, branches in builder.branches.items() if branches}
+    for name, spec in builder.nodes.items():
+        if name not in leads_on and not _may_command(spec):
+            graph.add_edge(name, END)  # where nothing follows, a branch ends
     for start, branches in builder.branches.items():
         for branch in branches.values():
             ends = None if branch.ends is None else list(dict.fromkeys(branch.ends.values()))

@@ -131,6 +131,10 @@ class Recorder:
         }
 
 
+def _is_error(entry: Any) -> bool:
+    return isinstance(entry, list) and bool(entry) and entry[0] == "raised"
+
+
 def _error_of(task: Any) -> str | None:
     """The class of what a task of a snapshot ended with.
 
@@ -192,8 +196,9 @@ def carry_out(root: str, program: Program) -> list[Any]:
                 raise AssertionError("a plain method has suspended")
         else:
             asyncio.run(_session(library, _Suspending(graph), program, recorder, record))
-    calls = sorted(world.calls.items(), key=str)
-    record.append({f"{name} {payload}": count for (name, payload), count in calls})
+    if not (program.sync and record and _is_error(record[-1])):  # as below
+        calls = sorted(world.calls.items(), key=str)
+        record.append({f"{name} {payload}": count for (name, payload), count in calls})
     return record
 
 

@@ -33,6 +33,12 @@ def graph(schema: Any, **nodes: Any) -> StateGraph[Any, Any, Any, Any]:
     return builder
 
 
+def only_task(app: Any) -> Any:
+    """The one task of the next step, with the state within it."""
+    (task,) = app.get_state(CONFIG, subgraphs=True).tasks
+    return task
+
+
 def asks(state: Inner) -> Any:
     return {"word": interrupt("word?")}
 
@@ -58,7 +64,7 @@ def test_a_question_within_comes_out_and_the_answer_gets_in(keeps: Any) -> None:
     inner = graph(Inner, first=lambda _: {"inner": ["1"]}, asks=asks).compile(checkpointer=keeps)
     app = graph(State, inner=inner, last=lambda s: {"log": [s["word"]]}).compile(InMemorySaver())
     (asked,) = app.invoke({"log": []}, CONFIG)["__interrupt__"]
-    (task,) = app.get_state(CONFIG, subgraphs=True).tasks
+    task = only_task(app)
     assert (asked.value, task.name, task.state.next) == ("word?", "inner", ("asks",))
     assert task.state.values == {"inner": ["1"]}
     assert app.invoke(Command(resume="so"), CONFIG)["log"] == ["so"]
@@ -68,9 +74,9 @@ def test_the_state_within_can_be_written_from_outside() -> None:
     inner = graph(Inner, first=lambda _: {"word": "1"}, asks=asks).compile()
     app = graph(State, inner=inner).compile(InMemorySaver(), interrupt_before=[])
     app.invoke({"log": []}, CONFIG)
-    (task,) = app.get_state(CONFIG, subgraphs=True).tasks
+    task = only_task(app)
     app.update_state(task.state.config, {"inner": ["by hand"]}, as_node="first")
-    (task,) = app.get_state(CONFIG, subgraphs=True).tasks
+    task = only_task(app)
     assert task.state.values["inner"] == ["by hand"]
 
 

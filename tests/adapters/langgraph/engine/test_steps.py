@@ -33,10 +33,14 @@ def says(word: str) -> Any:
     return lambda state: {"log": [word]}
 
 
-def graph(*edges: tuple[Any, str], schema: Any = State, **nodes: Any) -> StateGraph[Any, Any, Any, Any]:
+def graph(
+    *edges: tuple[Any, str], schema: Any = State, **nodes: Any
+) -> StateGraph[Any, Any, Any, Any]:
     """A graph of nodes that say their names, unless they are given."""
     builder: StateGraph[Any, Any, Any, Any] = StateGraph(schema)
-    names = {name for edge in edges for name in ([*edge[0]] if isinstance(edge[0], list) else [edge[0]])}
+    names = {
+        name for edge in edges for name in ([*edge[0]] if isinstance(edge[0], list) else [edge[0]])
+    }
     names |= {end for _, end in edges}
     for name in sorted(names - {START, END} - nodes.keys()):
         builder.add_node(name, says(name))
@@ -58,7 +62,9 @@ def test_nothing_of_a_step_is_visible_within_it() -> None:
     def look(state: State) -> None:
         seen.append(state.get("number"))
 
-    app = graph((START, "write"), (START, "look"), write=lambda _: {"number": 2}, look=look).compile()
+    app = graph(
+        (START, "write"), (START, "look"), write=lambda _: {"number": 2}, look=look
+    ).compile()
     assert app.invoke({"number": 1})["number"] == 2
     assert seen == [1]
 

@@ -11,6 +11,7 @@ import threading
 from typing import Annotated, Any, TypedDict
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from plait_adapters.langgraph.checkpoint.memory import InMemorySaver
@@ -38,8 +39,7 @@ def says(word: str) -> Any:
 async def test_each_mode_tells_its_part() -> None:
     app = chain(says("a"))
     items = [
-        item
-        async for item in app.astream({"log": []}, stream_mode=["values", "updates", "tasks"])
+        item async for item in app.astream({"log": []}, stream_mode=["values", "updates", "tasks"])
     ]
     assert [mode for mode, _ in items] == ["values", "tasks", "updates", "tasks", "values"]
     assert items[2] == ("updates", {"n0": {"log": ["a"]}})
@@ -130,7 +130,7 @@ def test_a_node_alone_in_its_step_runs_in_its_callers_thread() -> None:
 
 def test_async_nodes_run_for_synchronous_callers_on_a_loop_in_the_background() -> None:
     async def waits(state: State) -> Any:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return {"log": ["async"]}
 
     assert chain(waits, says("b")).invoke({"log": []})["log"] == ["async", "b"]
@@ -156,7 +156,7 @@ async def test_nodes_have_context_variables_of_their_own() -> None:
 
     async def sets(state: State) -> None:
         variable.set("inner")
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         seen.append(variable.get())
 
     def sees(state: State) -> None:

@@ -111,7 +111,12 @@ def test_history_shows_each_checkpoint_the_newest_first() -> None:
         ("loop", 0, ("n0",)),
         ("input", -1, ("__start__",)),
     ]
-    assert [each.values.get("log") for each in states] == [["in", "a", "b"], ["in", "a"], ["in"], []]
+    assert [each.values.get("log") for each in states] == [
+        ["in", "a", "b"],
+        ["in", "a"],
+        ["in"],
+        [],
+    ]
     assert len(list(app.get_state_history(CONFIG, limit=2))) == 2
 
 
