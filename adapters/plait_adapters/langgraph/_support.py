@@ -37,7 +37,6 @@ REASONS: dict[str, str] = {
     **dict.fromkeys(
         ("pregel.protocol.PregelProtocol", "pregel.protocol.StreamProtocol"), _PROTOCOL
     ),
-    "pregel.protocol.StreamChunk": "it is a tuple of a namespace, a mode and data",
     **dict.fromkeys(
         (
             "callbacks.GraphCallbacks",
