@@ -28,7 +28,7 @@ from typing_extensions import TypeAliasType, TypedDict, TypeVar
 from ._internal._constants import CONF, CONFIG_KEY_TASK, INTERRUPT, OVERWRITE
 from ._internal._fields import annotated_keys, updates_of
 from ._internal._ids import digest, interrupt_id
-from ._internal._retries import default_retry_on
+from ._internal._retries import default_retry_on as default_retry_on
 from .errors import mark_invalid_resume
 from .warnings import LangGraphDeprecatedSinceV10, LangGraphDeprecatedSinceV11
 
@@ -612,7 +612,7 @@ class Command(Generic[N]):
         return [("__root__", update)]
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A tool may return a command: langchain-core knows by a class that it is to be left
         alone."""
         tool = sys.modules.get("langchain_core.messages.tool")
