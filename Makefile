@@ -37,7 +37,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE = 0
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make demo     run the bundled brief to a report'
+	@echo 'make demo     run the bundled brief to a report, and a picture of it in .plait/demo.svg'
 	@echo 'make test     run the tests'
 	@echo 'make laws     the laws of the design page under 100,000 schedules (LAWS=..., SEED=...),'
 	@echo '              and 2,000 programs on LangGraph and on the facade (PROGRAMS=...)'
@@ -46,8 +46,10 @@ help:
 	@echo 'make check    all that CI runs: lint, types, imports, tests with coverage'
 	@echo 'make lint | types | imports | format | bench | clean'
 
+# The picture of what happened when is in .plait/demo.svg.
 demo: $(RUNTIME)
-	@$(BIN)/plait orchestrate
+	@mkdir -p .plait
+	@$(BIN)/plait orchestrate --agents dynamic --picture .plait/demo.svg
 
 test: $(DEV)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)

@@ -530,3 +530,19 @@ def test_ctrl_c_on_a_terminal_ends_with_a_report(
         signal.signal(signal.SIGINT, before)
     assert code == 130
     assert "The run was interrupted: Ctrl-C." in shown
+
+
+@pytest.mark.parametrize("mode", ["parallel", "sequential", "adaptive"])
+def test_the_mode_can_be_asked_for_and_the_report_says_so(
+    brief: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    code, out, _ = in_process(capsys, "orchestrate", brief, "--mode", mode, "--store", "memory:")
+    assert code == 0
+    assert f"Mode {mode}, " in out
+    assert "it was asked for: complexity 0." in out
+
+
+def test_a_mode_that_is_not_known_is_refused() -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["orchestrate", "--mode", "fast"])
+    assert caught.value.code == 2

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any, Final, Literal, NamedTuple, Self
 
 import anyio
@@ -76,8 +76,10 @@ from .node import (
     call_node,
     check_output,
     find_targets,
+    in_context,
 )
 from .plan import NodeSpec, Plan, Vertex
+from .policy import Places
 from .state import Values, deep_copy
 from .store import Journal
 from .tree import LIVE, Branch
@@ -217,7 +219,7 @@ class Executor:
         context: Any = None,
         listener: Listener | None = None,
         max_concurrency: int | None = None,
-        pools: Mapping[str, anyio.CapacityLimiter] | None = None,
+        pools: Mapping[str, anyio.CapacityLimiter | Places] | None = None,
         debug: bool = False,
         interrupts: Interrupts = _NOWHERE,
         prefix: str = "",
@@ -232,7 +234,7 @@ class Executor:
         self.thread_id = thread_id
         self.context = context
         self.listener = listener
-        self.pools: Mapping[str, anyio.CapacityLimiter] = pools or {}
+        self.pools: Mapping[str, anyio.CapacityLimiter | Places] = pools or {}
         self.debug = debug
         self.interrupts = interrupts
         self._stops = bool(interrupts.before or interrupts.after)
@@ -579,8 +581,9 @@ class Executor:
             if spec.pool is None:
                 output = await self.runner(spec, state, context, self._variables.copy())
             else:
-                async with _place(self.pools[spec.pool]):
-                    output = await self.runner(spec, state, context, self._variables.copy())
+                variables = self._variables.copy()
+                async with _place(self.pools[spec.pool], variables):
+                    output = await self.runner(spec, state, context, variables)
         except BaseException as error:
             if self._transactions:
                 await self._roll_back(branch.path)
@@ -850,14 +853,31 @@ class Executor:
 
 
 @asynccontextmanager
-async def _place(pool: anyio.CapacityLimiter) -> AsyncIterator[None]:
+async def _place(pool: anyio.CapacityLimiter | Places, variables: Context) -> AsyncIterator[None]:
     """A place in a pool, held by this call and not by its task, which may hold another."""
-    holder = object()
-    await pool.acquire_on_behalf_of(holder)
-    try:
-        yield
-    finally:
-        pool.release_on_behalf_of(holder)
+    if isinstance(pool, anyio.CapacityLimiter):
+        holder = object()
+        await pool.acquire_on_behalf_of(holder)
+        try:
+            yield
+        finally:
+            pool.release_on_behalf_of(holder)
+    else:
+        place = pool.place()
+        await in_context(_enter(place), variables)
+        try:
+            yield
+        finally:
+            await in_context(_leave(place), variables)
+
+
+async def _enter(place: AbstractAsyncContextManager[object]) -> None:
+    await place.__aenter__()
+
+
+async def _leave(place: AbstractAsyncContextManager[object]) -> None:
+    # A place has no say in what becomes of the node, and so is not told how it ended.
+    await place.__aexit__(None, None, None)
 
 
 class _NoScope:

@@ -48,6 +48,7 @@ from .executor import Executor, Interrupts, Listener
 from .machine import INPUT, UPDATE, Machine
 from .node import check_declared
 from .plan import Plan
+from .policy import Places
 from .replay import PastReader
 from .state import NodeWrites
 from .store import (
@@ -143,7 +144,7 @@ class Flow(Generic[S]):
         interrupt_after: Collection[NodeName] = (),
         max_interrupts: int = 2_000,
         max_concurrency: int | None = None,
-        pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
+        pools: Mapping[str, int | anyio.CapacityLimiter | Places] | None = None,
         debug: bool = False,
     ) -> None:
         self.plan = plan
@@ -165,8 +166,8 @@ class Flow(Generic[S]):
             self._past.format = JournalFormat(plan.name)
         self.interrupts: Interrupts = Interrupts(interrupt_before, interrupt_after, max_interrupts)
         self.max_concurrency = max_concurrency
-        self.pools: dict[str, anyio.CapacityLimiter] = {
-            name: pool if isinstance(pool, anyio.CapacityLimiter) else anyio.CapacityLimiter(pool)
+        self.pools: dict[str, anyio.CapacityLimiter | Places] = {
+            name: anyio.CapacityLimiter(pool) if isinstance(pool, int) else pool
             for name, pool in (pools or {}).items()
         }
         self.debug = debug

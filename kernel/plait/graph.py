@@ -17,7 +17,7 @@ import typing_extensions
 from .errors import GraphError
 from .events import NodeName
 from .plan import Compiler, NodeSpec, Plan, Router, Way
-from .policy import END, START, Command, Join, Retry, is_number, join_faults
+from .policy import END, START, Command, Join, Places, Retry, is_number, join_faults
 from .state import Schema
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Graph(Generic[S]):
         interrupt_after: NodeName | Iterable[NodeName] = (),
         max_interrupts: int = 2_000,
         max_concurrency: int | None = None,
-        pools: Mapping[str, int | anyio.CapacityLimiter] | None = None,
+        pools: Mapping[str, int | anyio.CapacityLimiter | Places] | None = None,
         debug: bool = False,
     ) -> Flow[S]:
         """Check the graph and make it runnable.
@@ -209,7 +209,8 @@ class Graph(Generic[S]):
             max_interrupts: how many interrupts of one thread may wait for an answer at the same
                 time; one more is a ``LimitError``.
             max_concurrency: how many nodes of one run may be running at the same time.
-            pools: how many nodes may be in each named pool at the same time, over all runs.
+            pools: how many nodes may be in each named pool at the same time, over all runs; or
+                what they take a place in, ``ResourcePool.places(...)`` for example.
             debug: log every event, and check after each call that the node did not change the
                 state it was given.
 
@@ -236,7 +237,7 @@ class Graph(Generic[S]):
         counts |= {
             f"pools[{name!r}]": places
             for name, places in (pools or {}).items()
-            if not isinstance(places, anyio.CapacityLimiter)
+            if not isinstance(places, anyio.CapacityLimiter) and not hasattr(places, "place")
         }
         for name, count in counts.items():
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:

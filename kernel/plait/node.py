@@ -238,9 +238,9 @@ async def call_node(spec: NodeSpec, state: Any, context: NodeContext, variables:
     variables.run(_call.set, context)
     try:
         if spec.timeout is None:
-            return await _in_context(_begin(spec, state, context), variables)
+            return await in_context(_begin(spec, state, context), variables)
         with anyio.move_on_after(spec.timeout):
-            return await _in_context(_begin(spec, state, context), variables)
+            return await in_context(_begin(spec, state, context), variables)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -270,9 +270,7 @@ async def _in_thread(spec: NodeSpec, state: Any, context: NodeContext) -> Any:
 
 
 @types.coroutine
-def _in_context(
-    coroutine: Coroutine[Any, Any, Any], variables: Context
-) -> Generator[Any, Any, Any]:
+def in_context(coroutine: Coroutine[Any, Any, Any], variables: Context) -> Generator[Any, Any, Any]:
     """Run a coroutine in a context, so that variables which a node sets are its own.
 
     Nodes share tasks, and a task has one context; entering the node's own for each of its steps

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias
 
 import typing_extensions
 
@@ -21,6 +22,7 @@ __all__ = [
     "Arrival",
     "Command",
     "Join",
+    "Places",
     "Retry",
     "Send",
     "is_number",
@@ -135,6 +137,18 @@ class Retry:
         # Beyond 2**64 the power only overflows; `maximum` has long taken over.
         longest = min(self.maximum, self.initial * self.factor ** min(attempt - 1, 64))
         return longest * random() if self.jitter else longest
+
+
+class Places(Protocol):
+    """What nodes can take a place in while they run: ``compile(pools={"gpu": places})``."""
+
+    def place(self) -> AbstractAsyncContextManager[object]:
+        """A place that is taken on entering and given back on leaving, whatever happens.
+
+        It is entered in the context in which the node is called, so that context variables which
+        it sets are seen there.
+        """
+        ...
 
 
 class QuorumWord(enum.Enum):

@@ -1,7 +1,9 @@
 """The adaptive orchestrator: agents for a queue, made, at work as branches, and retired."""
 
+import asyncio
 import operator
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
@@ -221,6 +223,36 @@ def test_performance_goes_into_its_channel() -> None:
     performance = run(body)[0]
     assert performance["research-er"].tasks == 2
     assert performance["analysis-er"].success_rate == 1
+
+
+async def test_a_report_survives_in_a_store(tmp_path: Path) -> None:
+    graph = Graph(Queue).add_node("agents", AdaptiveOrchestrator(makers()))
+    graph.add_edge(START, "agents").add_edge("agents", END)
+    url = f"sqlite:///{tmp_path}/threads.db"
+    async with graph.compile(store=url) as flow:
+        given = {"tasks": queue("research", "analysis", "validation")}
+        report = (await flow.run(given, "thread")).state.report
+    async with graph.compile(store=url) as flow:
+        snapshot = await flow.state("thread")
+    assert snapshot.state.report == report
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_cancelled_at_any_turn_of_the_loop_everything_is_given_back(times: int) -> None:
+    for turns in range(30):  # it ends by itself before that
+        pool = ResourcePool(slots=2, calls_per_minute=9000)
+        needed = ResourceRequirements(held={"slots": 1}, per_call={"calls_per_minute": 1})
+        factory = makers(pool, resource_requirements=needed)
+        node = asyncio.ensure_future(report_on(queue(*KINDS, t2="t0", t4="t2"), factory))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for _ in range(times):
+            node.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([node])
+        assert pool.free["slots"] == 2, turns
+        assert not factory.agents, turns
+        assert not pool.waiting, turns
 
 
 def test_an_empty_queue_is_an_empty_report() -> None:

@@ -318,6 +318,23 @@ def test_a_nested_reservation_goes_before_those_who_wait_for_its_holder() -> Non
     run(body)
 
 
+def test_a_holder_goes_past_another_one_that_waits_for_it() -> None:
+    async def body() -> None:
+        pool, log = ResourcePool(cpu=4), Log()
+
+        async def holder(name: str, more: int, after: float) -> None:
+            async with pool.reserve(cpu=1):
+                await anyio.sleep(after)
+                await hold(pool, log, name, 1, cpu=more)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(holder, "large", 3, 1)
+            group.start_soon(holder, "small", 1, 2)
+        assert log == ["small 2", "large 3"]
+
+    run(body)
+
+
 def test_of_two_holders_who_want_what_the_other_has_the_last_is_refused() -> None:
     async def body() -> None:
         one, other = ResourcePool(cpu=1), ResourcePool(gpu=1)

@@ -316,7 +316,9 @@ class Disturbed:
 
 
 def borrowed(flow: Flow[Any]) -> int:
-    return sum(pool.borrowed_tokens for pool in flow.pools.values())
+    limiters = [pool for pool in flow.pools.values() if isinstance(pool, anyio.CapacityLimiter)]
+    assert len(limiters) == len(flow.pools)
+    return sum([limiter.borrowed_tokens for limiter in limiters])
 
 
 def check(found: Disturbed, undisturbed: RunResult[Any], journal: Sequence[JournalEvent]) -> None:

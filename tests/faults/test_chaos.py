@@ -41,13 +41,18 @@ class Cutter(Supervisor):
             await anyio.sleep(0.25)
 
     async def _disturb_server(self) -> None:
-        async with asyncpg.create_pool(self.server.url, min_size=1, max_size=1) as pool:
+        connection = await asyncpg.connect(self.server.url)
+        try:
             while True:
                 await anyio.sleep(0.03)
-                await pool.execute(
-                    "select pg_terminate_backend(pid) from pg_stat_activity where "
-                    f"pid <> pg_backend_pid() and query like 'insert into {SCHEMA}.payments%'"
-                )
+                with anyio.CancelScope(shield=True):
+                    await connection.execute(
+                        "select pg_terminate_backend(pid) from pg_stat_activity where "
+                        f"pid <> pg_backend_pid() and query like 'insert into {SCHEMA}.payments%'"
+                    )
+        finally:
+            with anyio.CancelScope(shield=True):
+                await connection.close()
 
 
 async def test_a_node_whose_own_statement_is_cut_is_called_again_and_pays_once(
@@ -55,6 +60,7 @@ async def test_a_node_whose_own_statement_is_cut_is_called_again_and_pays_once(
 ) -> None:
     with Server() as server:
         found = await Cutter(tmp_path, server, rate=4, seed=3, pause=(50, 60)).run(8)
+    print(found)
     assert any(name.startswith("NodeError") for name in found.met)
     assert not found.faults
 

@@ -7,11 +7,11 @@ from tests.faults.races import Figures, two_answers, two_inputs, two_owners
 
 def test_of_several_processes_that_want_a_thread_one_has_it_at_a_time() -> None:
     figures = Figures()
-    for seed in range(300):
+    for seed in range(150):
         two_owners(seed, figures)
     assert figures.wrong == []
-    assert figures.overlapping > 100  # a thread was taken over while a node was running
-    assert min(figures.refused[name] for name in ("LeaseLost", "ThreadBusy", "StoreError")) > 10
+    assert figures.overlapping > 50  # a thread was taken over while a node was running
+    assert min(figures.refused[name] for name in ("LeaseLost", "ThreadBusy", "StoreError")) > 5
 
 
 def test_clocks_that_are_wrong_change_nothing_but_the_times_of_events() -> None:
@@ -29,15 +29,15 @@ def test_clocks_that_are_wrong_change_nothing_but_the_times_of_events() -> None:
 
 def test_of_two_inputs_at_once_one_is_taken_and_the_other_told() -> None:
     figures = Figures()
-    for seed in range(300):
+    for seed in range(150):
         two_inputs(seed, figures)
-    assert (figures.rounds, figures.wrong) == (300, [])
-    assert figures.refused["ThreadBusy"] >= 300
+    assert (figures.rounds, figures.wrong) == (150, [])
+    assert figures.refused["ThreadBusy"] >= 150
 
 
 def test_of_two_answers_at_once_one_is_taken_and_carried_out() -> None:
     figures = Figures()
-    for seed in range(300):
+    for seed in range(150):
         two_answers(seed, figures)
-    assert (figures.rounds, figures.wrong) == (300, [])
-    assert figures.refused["InterruptError"] == 300
+    assert (figures.rounds, figures.wrong) == (150, [])
+    assert figures.refused["InterruptError"] == 150

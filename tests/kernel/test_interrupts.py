@@ -385,7 +385,9 @@ def test_a_parked_branch_gives_back_its_place_in_a_pool() -> None:
     thread = Thread(graph, pools={"one": 1})
     assert thread.run().status == "suspended"
     assert thread.clock.now == 2
-    assert thread.flow.pools["one"].borrowed_tokens == 0
+    limiter = thread.flow.pools["one"]
+    assert isinstance(limiter, anyio.CapacityLimiter)
+    assert limiter.borrowed_tokens == 0
 
 
 def test_what_it_returns_after_the_answer_is_checked_as_ever() -> None:

@@ -101,6 +101,25 @@ def test_waiting_for_a_place_is_apart_from_the_work() -> None:
     ]
 
 
+def test_waiting_for_a_place_within_a_node_is_apart_from_the_work_too() -> None:
+    flow: Flow[Any] = specialists({"a": 5, "b": 2}, Join()).compile()
+
+    async def go() -> Timeline:
+        await flow.run(thread_id="t")
+        return timeline_of(await flow.trace("t"), [("a", 4.0), ("b", 99.0)])
+
+    found = VirtualClock().run(go())
+    assert [part for part in spent(found) if part[1] != "run"] == [
+        ("queue", "a", 3.0),
+        ("node", "a", 2.0),
+    ]
+    rows = {
+        row.label: [(span.kind, span.start, span.end) for span in row.spans] for row in found.rows
+    }
+    assert rows["a"] == [("queue", 1.0, 4.0), ("node", 4.0, 6.0)]
+    assert rows["b"] == [("node", 1.0, 3.0), ("sync", 3.0, 6.0)]
+
+
 def test_a_pause_between_attempts_is_apart_from_them() -> None:
     failures = iter([OSError(), OSError()])
 

@@ -69,16 +69,13 @@ def test_research_goes_by_focus_and_analysis_by_priority() -> None:
         "urgent": "primary",
         "other": "secondary",
     }
-    assert (
-        state.allocations["sold"].why == "research whose focus or question has: customers, prices"
-    )
+    assert state.allocations["sold"].why.endswith("focus or question has: customers, prices")
 
 
 def test_a_task_begins_behind_those_it_depends_on_and_gets_their_results() -> None:
     answers = Answers(1.0)
-    _, seconds = in_virtual_time(
-        task("last", 'depends_on = ["first", "second"]') + task("first") + task("second"), answers
-    )
+    last = task("last", 'depends_on = ["first", "second"]')
+    _, seconds = in_virtual_time(last + task("first") + task("second"), answers, mode="parallel")
     assert seconds == pytest.approx(2.0, abs=0.1)
     assert answers.tasks[2] == "last"
     assert sorted(result.task for result in answers.asked[2].before) == ["first", "second"]
@@ -128,9 +125,8 @@ def test_an_overload_narrows_the_branch_and_is_given_its_rest() -> None:
     refused = ThrottledError("HTTP 429", retry_after=30.0)
     answers = Answers(1.0, failing={"a": [refused]})
     state, seconds = in_virtual_time(THREE, answers, pools={"technical": 1})
-    assert answers.tasks[:2] == ["a", "a"] or answers.tasks[0] == "a"
+    assert sorted(answers.tasks) == ["a", "a", "b", "c"]
     assert 30 <= seconds < 40
-    assert state.load_balancing_metrics is not None
     assert len(state.results) == 3
 
 
@@ -322,9 +318,8 @@ async def test_every_node_can_be_replaced() -> None:
     broken = Answers(failing={"b": [RuntimeError("once"), RuntimeError("twice")]})
     carried = await carry_out(brief(failing), broken, nodes=replaced)
     assert carried.report is not None
-    assert set(seen) >= {
-        name for name in NODES if not name.startswith(("analysis", "research_c"))
-    } - {"research_market"}
+    others = {name for name in NODES if name.startswith(("analysis_", "research_"))}
+    assert set(seen) >= set(NODES) - others | {"research_technical"}
 
 
 @pytest.mark.parametrize(
@@ -380,8 +375,8 @@ def test_every_branch_is_measured_and_its_wait_at_the_sync_point_too() -> None:
         task("a") + task("b", 'focus = "market"'), {"technical": quick, "market": slow}
     )
     a, b = (state.branch_performance[f"{name}#0"] for name in "ab")
-    assert (a.seconds, a.waited) == (pytest.approx(1.0), pytest.approx(4.0))
-    assert (b.seconds, b.waited) == (pytest.approx(5.0), pytest.approx(0.0))
+    assert [a.seconds, a.waited] == pytest.approx([1.0, 4.0])
+    assert [b.seconds, b.waited] == pytest.approx([5.0, 0.0])
     assert (a.status, a.attempts, a.results, a.quality) == ("arrived", 1, 1, 0.9)
     assert a.throughput == pytest.approx(1.0)
     assert a.memory is None or a.memory > 0
@@ -390,7 +385,7 @@ def test_every_branch_is_measured_and_its_wait_at_the_sync_point_too() -> None:
 def test_time_in_the_queue_is_no_time_of_work() -> None:
     state, _ = in_virtual_time(task("a") + task("b"), Answers(2.0), mode="sequential")
     b = state.branch_performance["b#0"]
-    assert (b.queued, b.seconds) == (pytest.approx(2.0), pytest.approx(2.0))
+    assert [b.queued, b.seconds] == pytest.approx([2.0, 2.0])
 
 
 def test_every_node_is_measured_in_every_round() -> None:
@@ -405,14 +400,10 @@ def test_every_node_is_measured_in_every_round() -> None:
 async def test_what_was_measured_is_expected_in_the_next_run() -> None:
     store = MemoryStore()
     what = brief(task("a") + task("b", 'focus = "market"'))
-    for thread in ("one", "two"):
-        orchestrator = ParallelOrchestrator(
-            specialists={"technical": Answers(0.05), "market": Answers(0.2)},
-            measure=lambda: IDLE,
-            store=store,
-        )
-        carried = await orchestrator.run(what, HERE, thread_id=thread)
-    allocated = carried.state.allocations
+    specialists = {"technical": Answers(0.05), "market": Answers(0.2)}
+    await carry_out(what, specialists, store=store)
+    orchestrator = ParallelOrchestrator(specialists=specialists, measure=lambda: IDLE, store=store)
+    allocated = (await orchestrator.run(what, HERE, thread_id="two")).state.allocations
     assert list(allocated) == ["b", "a"]  # the longest expected first
     assert allocated["b"].expected_how == "what `b` took in `market` before"
     assert allocated["b"].expected == pytest.approx(0.2, abs=0.15)

@@ -17,6 +17,7 @@ from plait.orchestration import (
     Shortfall,
     Thresholds,
     merge,
+    parse_brief,
     rules_for,
 )
 from plait.orchestration.merge import Absence
@@ -69,6 +70,15 @@ def test_thresholds_are_settings(thresholds: Thresholds) -> None:
     found = [*good("a"), research("b", finding(), quality=0.7)]
     assert QualityValidator().validate(merge(found), found).status == "quality_approved"
     assert QualityValidator(thresholds).validate(merge(found), found).status == "needs_revision"
+
+
+def test_a_task_may_ask_for_a_quality_of_its_own() -> None:
+    task = '[[tasks]]\nid = "{}"\ntype = "research"\nquestion = "async"\nsources = ["*.md"]\n'
+    brief = parse_brief(f'title = "T"\n{task.format("a")}quality = 0.9\n{task.format("b")}')
+    found = good("a", "b")
+    verdict = QualityValidator().validate(merge(found), found, brief.tasks)
+    assert (verdict.status, verdict.tasks) == ("needs_revision", ("a",))
+    assert verdict.wanting == ("The quality of a is 0.80, and the brief asks for 0.90.",)
 
 
 def test_users_add_rules_that_name_tasks() -> None:

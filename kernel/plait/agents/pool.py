@@ -39,7 +39,7 @@ from plait.agents.errors import ReservationDeadlock, ResourceUnavailableError, l
 from plait.agents.units import SCALE, Kind, Meter, Unit, meter_of, quanta, unit_of
 from plait.policy import is_number
 
-__all__ = ["Reservation", "Reserving", "ResourcePool", "UnitStatistics"]
+__all__ = ["Reservation", "ReservedPlaces", "Reserving", "ResourcePool", "UnitStatistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +256,23 @@ class ResourcePool:
             self.meter(name)
         wanted = {name: quanta(name, amount) for name, amount in asked.items() if amount != 0}
         return Reserving(self, wanted, timeout, within, handing_back=handing_back)
+
+    def places(
+        self, amounts: Mapping[str, float] | None = None, /, **units: float
+    ) -> ReservedPlaces:
+        """A pool for nodes, each of which reserves so much while it runs.
+
+        ::
+
+            graph.add_node(train, pool="gpu")
+            flow = graph.compile(pools={"gpu": pool.places(gpu=1, memory=4e9)})
+
+        Raises:
+            ValueError: an amount is none, or a unit is not known.
+        """
+        asked = {**(amounts or {}), **units}
+        self.reserve(asked)  # which says at once what is wrong
+        return ReservedPlaces(self, asked)
 
     @property
     def free(self) -> dict[str, float]:
@@ -512,6 +529,18 @@ class Reserving:
 
     def __repr__(self) -> str:
         return f"<Reserving {listed([f'{n}={v / SCALE:g}' for n, v in self._amounts.items()])}>"
+
+
+class ReservedPlaces:
+    """A pool for nodes. Made by ``ResourcePool.places``."""
+
+    def __init__(self, pool: ResourcePool, amounts: Mapping[str, float]) -> None:
+        self.pool = pool
+        self.amounts: dict[str, float] = dict(amounts)
+
+    def place(self) -> Reserving:
+        """What one node reserves."""
+        return self.pool.reserve(self.amounts)
 
 
 def would_deadlock(request: Request) -> bool:

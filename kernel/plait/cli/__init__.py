@@ -44,6 +44,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
+from typing import get_args
 
 import anyio
 import structlog
@@ -54,6 +55,7 @@ from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
 from plait.cli.telling import warn
 from plait.errors import PlaitError
 from plait.orchestration import BUNDLED_BRIEF
+from plait.orchestration.settings import Mode
 
 __all__ = ["main"]
 
@@ -132,7 +134,13 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
 
     run = add("orchestrate", "carry out a brief, and report", orchestrate_brief, "brief", "store")
     run.add_argument("--thread", metavar="ID", help="the id of the new thread")
+    _add_arguments(run, "review")
     _add_arguments(run, "agents")
+    run.add_argument(
+        "--mode",
+        choices=get_args(Mode),
+        help="how many branches work at once (chosen by what the tasks and the machine are like)",
+    )
     _add_arguments(run, "report")
     add("draw", "draw the graph for a brief, as Mermaid", _in_loop(draw), "brief", "flow")
     runs = add("runs", "list threads", _in_loop(threads.runs), "store", "flow", "json")
@@ -153,6 +161,7 @@ def _parser(added: Sequence[str]) -> argparse.ArgumentParser:
         help="answer an interrupt; VALUE is JSON, or else text",
     )
     _add_arguments(resume, "writer")
+    _add_arguments(resume, "review")
     resume.add_argument(
         "--migrate", action="store_true", help="go on although the graph has changed"
     )
@@ -216,6 +225,12 @@ def _add_arguments(command: argparse.ArgumentParser, kind: str) -> None:
             command.add_argument("--at", type=_count, metavar="N", help="up to this position")
         case "json":
             command.add_argument("--json", action="store_true", help="write JSON, in full")
+        case "review":
+            command.add_argument(
+                "--review",
+                action="store_true",
+                help="a person approves, revises or rejects what was gathered, and the whole",
+            )
         case "picture":
             command.add_argument(
                 "--picture", type=Path, metavar="FILE", help="draw what happened when, as SVG"

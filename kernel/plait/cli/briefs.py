@@ -12,33 +12,35 @@ import os
 import re
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from plait.cli.files import check_output, write_file
 from plait.cli.refusals import ExitCode, Refused, code_of, in_one_line
+from plait.cli.review import ask_person, tell_what_is_asked
 from plait.cli.stores import NotKept, Place, find_flow, open_place, wait_until_free
 from plait.cli.telling import as_json, warn, write
-from plait.cli.threads import opened, stream
+from plait.cli.threads import answers_of, opened, stream
 from plait.cli.writers import Write, Written, open_writer
 from plait.errors import ConflictError, PlaitError, ReducerError, SyncPointError
+from plait.events import Interrupt
 from plait.orchestration import (
     GRAPH,
     Brief,
     BriefError,
+    Carried,
+    ParallelOrchestrator,
     Progress,
     Report,
     Settings,
     build_flow,
     load_brief,
-    orchestrate,
     recall,
-    resume,
     to_json,
     to_markdown,
     to_svg,
@@ -73,36 +75,33 @@ def orchestrate_brief(options: argparse.Namespace) -> int:
     check_output(options.picture)
     folder = options.brief.absolute().parent
     thread_id = options.thread or _name_for(options.brief)
+    run = _Run(Progress(brief, _settings_of(options)), thread_id, _place_for_new(options))
 
-    async def job(run: _Run) -> None:
-        async with open_writer(options) as write, _place_for_new(options) as place:
+    async def job() -> None:
+        async with open_writer(options) as write, run.open() as place:
             if not isinstance(place.store, MemoryStore):
                 run.words = place.words("resume", thread_id)
                 if not options.quiet:
                     warn(f"Thread {thread_id}; if it is cut off: {run.words}")
-            run.progress = Progress(brief)
+            assert run.progress is not None, "it was given"
+            orchestrator = ParallelOrchestrator(run.progress.settings, store=place.store)
             with _watched(run.progress, quiet=options.quiet) as told:
-                run.report = await orchestrate(
-                    brief,
-                    folder,
-                    run.progress,
-                    told,
-                    store=place.store,
-                    thread_id=thread_id,
-                    settings=_settings_of(options),
+                carried = await orchestrator.run(
+                    brief, folder, thread_id=thread_id, progress=run.progress, told=told
                 )
-            await _write_up(run, write, options)
+            await _take(run, carried, write, options)
 
-    return _carry_out(job, options)
+    return _carry_out(job, run, options)
 
 
 def resume_thread(options: argparse.Namespace) -> int:
     """Go on with a thread: with a report if it is one of a brief, else with its state."""
     check_output(options.output)
     check_output(options.picture)
+    run = _Run(None, options.thread, lambda: opened(options))
 
-    async def job(run: _Run) -> None:
-        async with open_writer(options) as write, opened(options) as place:
+    async def job() -> None:
+        async with open_writer(options) as write, run.open() as place:
             row, flow = await find_flow(place, options.thread)
             run.words = place.words("resume", row.thread_id)
             if row.holder is not None and not options.quiet:
@@ -110,22 +109,60 @@ def resume_thread(options: argparse.Namespace) -> int:
             if flow.name != GRAPH or place.flow is not None:
                 run.text, run.code = await stream(options, place, row, flow)
                 return
-            if options.answer:
-                raise Refused(f"thread {row.thread_id!r} asks nothing: leave --answer out")
             await wait_until_free(place, row)
+            answers = answers_of(options.answer)
+            if answers and not (await flow.state(row.thread_id)).interrupts:
+                raise Refused(f"thread {row.thread_id!r} asks nothing: leave --answer out")
             run.progress = await recall(row.thread_id, place.store)
-            with _watched(run.progress, quiet=options.quiet) as told:
-                run.report = await resume(
-                    row.thread_id, run.progress, told, store=place.store, migrate=options.migrate
-                )
-            await _write_up(run, write, options)
+            if not options.quiet:
+                done, tasks = len(run.progress.results), len(run.progress.tasks)
+                warn(f"{done} of {tasks} tasks were done before")
+            await _go_on(run, place, answers, write, options)
 
-    return _carry_out(job, options)
+    return _carry_out(job, run, options)
+
+
+async def _go_on(
+    run: _Run,
+    place: Place,
+    answers: Mapping[str, Any],
+    write: Write | None,
+    options: argparse.Namespace,
+) -> None:
+    """Go on with the thread of a brief."""
+    progress = run.progress
+    assert progress is not None, "it is known what was done before"
+    orchestrator = ParallelOrchestrator(progress.settings, store=place.store)
+    with _watched(progress, quiet=options.quiet) as told:
+        carried = await orchestrator.resume(
+            run.thread_id,
+            progress.brief,
+            answers or None,
+            progress=progress,
+            told=told,
+            migrate=getattr(options, "migrate", False),
+        )
+    await _take(run, carried, write, options)
+
+
+async def _take(
+    run: _Run, carried: Carried, write: Write | None, options: argparse.Namespace
+) -> None:
+    """Note how far the run has come, and have the report written up if there is one."""
+    run.asked, run.report = carried.interrupts, carried.report
+    if write is not None and run.report is not None:
+        if not options.quiet:
+            warn("The report is being written up.")
+        run.written = await write(run.report)
 
 
 def _settings_of(options: argparse.Namespace) -> Settings:
     """What the command says of how the brief is to be carried out; it stays with the thread."""
-    return Settings(agents="dynamic" if options.agents == "dynamic" else "bundled")
+    return Settings(
+        agents="dynamic" if options.agents == "dynamic" else "bundled",
+        mode=options.mode,
+        review=options.review,
+    )
 
 
 def _load(path: Path) -> Brief:
@@ -141,24 +178,41 @@ def _name_for(brief: Path) -> str:
     return f"{stem}-{uuid.uuid4().hex[:8]}"
 
 
-@asynccontextmanager
-async def _place_for_new(options: argparse.Namespace) -> AsyncIterator[Place]:
-    """The store for a new thread; in memory where there is no other, and the command named none."""
-    try:
-        async with open_place(options.store) as place:
-            yield place
-    except NotKept as error:
-        if not options.quiet:
-            warn(f"The thread is not kept: {error}")
-        yield Place(MemoryStore())
+def _place_for_new(
+    options: argparse.Namespace,
+) -> Callable[[], AbstractAsyncContextManager[Place]]:
+    """What opens the store for a new thread; in memory where there is no other, and the command
+    named none. What is in memory is the same whenever it is opened."""
+    in_memory = Place(MemoryStore())
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Place]:
+        if options.store == "memory:":
+            yield in_memory
+            return
+        try:
+            async with open_place(options.store) as place:
+                yield place
+        except NotKept as error:
+            if not options.quiet:
+                warn(f"The thread is not kept: {error}")
+            yield in_memory
+
+    return opened
 
 
 @dataclass(slots=True)
 class _Run:
     """What is known of a run from outside, also when it is cut off."""
 
-    progress: Progress | None = None
+    progress: Progress | None
     """How far a brief is."""
+    thread_id: str
+    """The thread."""
+    open: Callable[[], AbstractAsyncContextManager[Place]]
+    """Opens the store that has it."""
+    asked: tuple[Interrupt, ...] = ()
+    """What a person is asked, in a run under review."""
     report: Report | None = None
     written: Written | None = None
     """What was written about the report."""
@@ -169,19 +223,11 @@ class _Run:
     """The command that goes on with it; nothing if it is not kept."""
 
 
-async def _write_up(run: _Run, write: Write | None, options: argparse.Namespace) -> None:
-    """Have the report written up, if the command asks for it."""
-    if write is None or run.report is None:
-        return
-    if not options.quiet:
-        warn("The report is being written up.")
-    run.written = await write(run.report)
-
-
-def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespace) -> int:
-    run = _Run()
+def _carry_out(job: Callable[[], Awaitable[None]], run: _Run, options: argparse.Namespace) -> int:
     try:
-        anyio.run(job, run)
+        anyio.run(job)
+        while run.asked and _answer(run, options):
+            pass
     except KeyboardInterrupt:
         # By now every branch is cancelled: `anyio.run` leaves no task behind.
         warn("Interrupted." + (f" Go on with it: {run.words}" if run.words else ""))
@@ -197,6 +243,9 @@ def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespa
             warn(_way_out(error, run.words))
         if run.progress is not None:
             run.report = run.progress.stopped(status="failed", reason=f"{error}.")
+    if run.asked and run.code == ExitCode.DONE:
+        tell_what_is_asked(run.asked, run.words, shown=options.review)
+        return ExitCode.SUSPENDED
     if run.report is not None:
         if run.report.status == "failed" and run.code == ExitCode.DONE:
             run.code = ExitCode.FAILED
@@ -207,6 +256,23 @@ def _carry_out(job: Callable[[_Run], Awaitable[None]], options: argparse.Namespa
     elif run.text:
         _put(run.text, options.output)
     return run.code
+
+
+def _answer(run: _Run, options: argparse.Namespace) -> bool:
+    """Ask a person, and go on with what they say; whether anything was said.
+
+    It is asked between two loops, so that waiting for a line holds up nothing, and Ctrl-C ends it.
+    """
+    answers = ask_person(run.asked) if options.review else None
+    if answers is None:
+        return False
+
+    async def job() -> None:
+        async with open_writer(options) as write, run.open() as place:
+            await _go_on(run, place, answers, write, options)
+
+    anyio.run(job)
+    return True
 
 
 def _way_out(error: PlaitError, words: str) -> str:

@@ -16,6 +16,7 @@ from plait.errors import (
     ThreadError,
     ThreadNotFound,
 )
+from plait.orchestration.errors import ReviewError
 
 __all__ = ["ExitCode", "Refused", "code_of", "in_one_line"]
 
@@ -36,7 +37,7 @@ class Refused(Exception):
 
 def code_of(error: PlaitError) -> ExitCode:
     """Whether a command failed, or was refused before anything happened."""
-    if isinstance(error, (GraphError, InputError)):
+    if isinstance(error, (GraphError, InputError, ReviewError)):
         return ExitCode.REFUSED
     if isinstance(error, ThreadError) and not isinstance(error, LeaseLost):
         return ExitCode.REFUSED

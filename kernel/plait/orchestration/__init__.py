@@ -8,6 +8,7 @@ numbers, on this machine and without a network.
 from __future__ import annotations
 
 from plait.orchestration.balancing import LoadBalancer
+from plait.orchestration.branches import BRANCHES
 from plait.orchestration.brief import Brief, JoinPolicy, SyncPoint, Task, load_brief, parse_brief
 from plait.orchestration.briefs import BUNDLED_BRIEF
 from plait.orchestration.critical_path import Segment, critical_path
@@ -62,6 +63,7 @@ from plait.orchestration.validation import (
 from plait.orchestration.workflow import GRAPH, build_flow, orchestrate, recall, resume
 
 __all__ = [
+    "BRANCHES",
     "BUNDLED_BRIEF",
     "GRAPH",
     "NODES",

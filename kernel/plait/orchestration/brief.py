@@ -100,6 +100,9 @@ class Task(_Table):
     """Tasks whose results this one uses, and which end before it begins."""
     deadline: _Seconds | None = None
     """Seconds after which this task is given up, and its branch fails."""
+    quality: _Share = 0.0
+    """The lowest quality that is good enough: below it the task is revised, as long as there are
+    rounds left."""
     weight: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
     """What this task counts for where the quorum is a share."""
 

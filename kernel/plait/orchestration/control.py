@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +26,14 @@ from plait.orchestration.performance import BranchRecord, NodeRecord, wall_time
 from plait.orchestration.report import make_report
 from plait.orchestration.resources import Machine, memory_of_process
 from plait.orchestration.review import Review, last_review, obey
+from plait.orchestration.sections import sections_of
 from plait.orchestration.settings import Settings
 from plait.orchestration.sizes import sizes_of
 from plait.orchestration.state import (
     Decision,
     Message,
     Node,
+    NodeWithContext,
     SyncPointRecord,
     TimelineEntry,
     WorkflowState,
@@ -330,7 +332,7 @@ class Control:
         results, _ = best_of_each(state.results)
         review = last_review(state.reviews, "quality_validator", state.round)
         verdict = obey(
-            self.validator.validate(whole, results),
+            self.validator.validate(whole, results, state.brief.tasks),
             review,
             [task.id for task in state.brief.tasks],
         )
@@ -383,6 +385,7 @@ class Control:
             gatherings=state.gatherings,
             status="failed" if failed else "completed",
             reason=state.verdict.reason,
+            sections=sections_of(state),
         )
         self.crew.forget(ctx.thread_id)
         return {"report": report}
@@ -427,13 +430,15 @@ def after_validation(state: WorkflowState) -> str:
 # -- what they hang on ----------------------------------------------------------------------------
 
 
-def measured(node: Node) -> Node:
+def measured(node: Node) -> NodeWithContext:
     """The node, with a record of what each call took."""
+
+    call: Callable[..., Awaitable[Any]] = node
+    takes_context = len(inspect.signature(node).parameters) > 1
 
     async def timed(state: WorkflowState, ctx: NodeContext) -> Any:
         began, cpu = wall_time(), time.process_time()
-        takes_context = len(inspect.signature(node).parameters) > 1
-        writes = await (node(state, ctx) if takes_context else node(state))  # type: ignore[call-arg]
+        writes = await (call(state, ctx) if takes_context else call(state))
         if writes is not None and not isinstance(writes, Mapping):
             return writes  # a Command, or what the kernel will refuse
         record = NodeRecord(

@@ -95,7 +95,9 @@ def times_of(steps: Sequence[Step]) -> dict[int, float]:
 
 
 def critical_path(
-    steps: Sequence[Step], labels: Mapping[BranchPath, str] | None = None
+    steps: Sequence[Step],
+    labels: Mapping[BranchPath, str] | None = None,
+    begun: Mapping[int, float] | None = None,
 ) -> tuple[Segment, ...]:
     """The critical path of the last run of a thread, in the order of time.
 
@@ -103,6 +105,8 @@ def critical_path(
         steps: what `Flow.trace` gives.
         labels: what to call branches; one without a label is called after its nearest parent
             that has one, else `run`.
+        begun: for steps in which a node ended that waited for a place itself, by their positions:
+            when its work began, in seconds from the first step.
 
     Returns:
         Segments from the start of the run to its last event, without a gap. Where the beginning was
@@ -119,7 +123,7 @@ def critical_path(
     chain.reverse()
     found: list[Segment] = []
     for before, after in pairwise(chain):
-        found += _between(before, after, times, labels or {})
+        found += _between(before, after, times, labels or {}, (begun or {}).get(after.position))
     return tuple(found)
 
 
@@ -127,21 +131,25 @@ _OUTSIDE = (StateUpdated, GraphAdopted)
 
 
 def _between(
-    before: Step, after: Step, times: Mapping[int, float], labels: Mapping[BranchPath, str]
+    before: Step,
+    after: Step,
+    times: Mapping[int, float],
+    labels: Mapping[BranchPath, str],
+    begun: float | None,
 ) -> list[Segment]:
     start, end = times[before.position], times[after.position]
     event = after.event
+    called = start
     cuts: list[tuple[SegmentKind, float, float]] = []
+    if isinstance(before.event, NodeRetried):
+        called = min(end, start + before.event.delay)
+        cuts.append(("pause", start, called))
+    began = called if begun is None else begun
     if isinstance(event, NodeCompleted):
         # `started` and `at` are of one clock; what lies before is the wait for a free place.
-        began = min(end, max(start, end - (event.at - event.started)))
-        waiting: SegmentKind = "pause" if isinstance(before.event, NodeRetried) else "queue"
-        cuts = [(waiting, start, began), ("node", began, end)]
-    elif isinstance(before.event, NodeRetried):
-        began = min(end, start + before.event.delay)
-        cuts = [("pause", start, began), (_kind_of(event), began, end)]
-    else:
-        cuts = [(_kind_of(event), start, end)]
+        began = max(began, end - (event.at - event.started))
+    began = min(end, max(called, began))
+    cuts += [("queue", called, began), (_kind_of(event), began, end)]
     branch, name = _place_of(event, before)
     return [
         Segment(
@@ -160,7 +168,7 @@ def _between(
 
 def _kind_of(event: JournalEvent) -> SegmentKind:
     match event:
-        case NodeFailed() | NodeInterrupted():
+        case NodeCompleted() | NodeFailed() | NodeInterrupted():
             return "node"
         case NodeRetried():
             return "attempt"

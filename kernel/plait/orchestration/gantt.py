@@ -292,7 +292,8 @@ def describe(timeline: Timeline) -> Iterable[str]:
 def _headline(timeline: Timeline) -> str:
     branches = len(timeline.rows)
     text = f"{timeline.seconds:.2f} s, {branches} {'branch' if branches == 1 else 'branches'}."
-    gates = [gate for gate in timeline.gates if gate.waited_for]
+    # That a round of one branch waited for that branch alone goes without saying.
+    gates = [gate for gate in timeline.gates if gate.waited_for and len(gate.branches) > 1]
     if gates:
         slowest = max(gates, key=lambda gate: gate.waited)
         text += f" {waited_of(slowest)}"

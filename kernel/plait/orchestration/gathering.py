@@ -98,7 +98,7 @@ def decide(
     if progress == 1.0:
         return "proceed", count
     enough, asked = quorum_met(brief.join.quorum, brief.tasks, arrived, settings)
-    if enough:
+    if enough and len(arrived) >= brief.join.minimum:
         return "conditional", f"{count}; {asked}"
     short = f"{count}, and {asked}"
     if outcome.status == "timeout" and brief.join.on_timeout == "proceed":

@@ -8,7 +8,7 @@ from textwrap import indent
 
 from plait.orchestration.analysis import SEED
 from plait.orchestration.gantt import path_rows, to_text, waits_of
-from plait.orchestration.merge import Absence, Gathering, IntegrationResult
+from plait.orchestration.merge import Absence, IntegrationResult
 from plait.orchestration.report import Report, Section
 from plait.orchestration.results import BranchResult, Measure
 from plait.orchestration.synthesis import PrimaryFinding, Synthesis
@@ -51,7 +51,7 @@ def _summary(report: Report) -> Iterable[str]:
         yield f"**The run {ended}: {report.reason}** What was finished by then is below."
     yield (
         f"{len(report.results)} of {len(report.tasks)} tasks have a result. "
-        f"{_opening(report.gathering)} Overall quality: **{merged.quality:.2f}** of 1"
+        f"{_opening(report)} Overall quality: **{merged.quality:.2f}** of 1"
         f"{_ends(merged)}; confidence that the parts make a whole: "
         f"**{merged.confidence.value:.2f}** of 1."
     )
@@ -121,13 +121,19 @@ _WHY = {
 }
 
 
-def _opening(gathering: Gathering | None) -> str:
-    if gathering is None:
+def _opening(report: Report) -> str:
+    if report.gathering is None:
         return "The sync point never opened."
-    return (
-        f"The sync point opened as **{gathering.status}** after {gathering.waited:.2f} s, with "
-        f"{gathering.arrived} of {gathering.activated} branches: {_WHY[gathering.status]}."
+    first, *rounds = (*report.earlier, report.gathering)
+    text = (
+        f"The sync point opened as **{first.status}** after {first.waited:.2f} s, with "
+        f"{first.arrived} of {first.activated} branches: {_WHY[first.status]}."
     )
+    if rounds:
+        followed = "1 round" if len(rounds) == 1 else f"{len(rounds)} rounds"
+        arrived = " and ".join(f"{one.arrived} of {one.activated}" for one in rounds)
+        text += f" {followed} of revision followed, in which {arrived} branches arrived."
+    return text
 
 
 def _at_a_glance(report: Report) -> Iterable[str]:

@@ -37,6 +37,7 @@ from plait import (
     ThreadExists,
 )
 from plait.agents import AgentFactory
+from plait.orchestration.asking import check_answers, reviewed
 from plait.orchestration.balancing import LoadBalancer
 from plait.orchestration.branches import BRANCHES, node_of
 from plait.orchestration.brief import Brief
@@ -169,8 +170,7 @@ class ParallelOrchestrator:
         )
         self.store: Store | str = MemoryStore() if store is None else store
         self._nodes = dict(nodes or {})
-        reviewed = REVIEWED if self.settings.review else ()
-        self._interrupt_before = tuple(dict.fromkeys((*reviewed, *interrupt_before)))
+        self._interrupt_before = tuple(interrupt_before)
         self._types = tuple(types)
 
     # -- the graph ----------------------------------------------------------------------------
@@ -286,11 +286,14 @@ class ParallelOrchestrator:
             migrate: go on although another version of Plait, with another graph, began the run.
 
         Raises:
+            ReviewError: an answer is no decision; nothing was done.
             ThreadBusy: somebody else runs the thread.
             GraphChanged: another version of Plait began it; says what differs.
             PlaitError: the run cannot go to its end.
         """
         flow = self.flow(brief)
+        if answers:
+            check_answers((await flow.state(thread_id)).interrupts, answers)
         stream = flow.resume_stream(thread_id, answers, migrate=migrate)
         async with self._remembering_agents(flow.store):
             return await self._follow(flow, thread_id, stream, progress or Progress(brief), told)
@@ -328,7 +331,12 @@ class ParallelOrchestrator:
             raise
         result = stream.result
         assert result is not None, "the stream ended without an error"
-        timeline = timeline_of(await flow.trace(result.thread_id))
+        begun = [
+            (record.task, record.began)
+            for record in result.state.branch_performance.values()
+            if record.began is not None
+        ]
+        timeline = timeline_of(await flow.trace(result.thread_id), begun)
         return Carried(
             result.thread_id, result.status, result.state, tuple(result.interrupts), timeline
         )
@@ -353,7 +361,11 @@ class ParallelOrchestrator:
         return work
 
     def _add(self, graph: Graph[WorkflowState], name: str, own: Node) -> None:
-        graph.add_node(name, measured(self._nodes.get(name, own)))
+        node = measured(self._nodes.get(name, own))
+        for asked in REVIEWED:
+            if name == asked:
+                node = reviewed(asked, node, self.control.validator)
+        graph.add_node(name, node)
 
 
 async def _timeline_so_far(flow: Flow[WorkflowState], thread_id: str) -> Timeline | None:

@@ -126,7 +126,7 @@ def partial_report(
         brief,
         results,
         merged,
-        QualityValidator().validate(merged, results),
+        QualityValidator().validate(merged, results, brief.tasks),
         gatherings=() if gathering is None else (gathering,),
         status=status,
         reason=reason,

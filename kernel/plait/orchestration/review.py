@@ -1,8 +1,8 @@
 """Review: a person approves what has come of a brief, asks for a revision, or rejects it.
 
-A run under review stops before `sync_point_manager`, when the branches have been gathered, and
-before `quality_validator`, when they have been merged. What a person says is written down in the
-state, where the node that was stopped finds it; so it is in the journal, with its remark.
+A run under review asks before `sync_point_manager`, when the branches have been gathered, and
+before `quality_validator`, when they have been merged. The question says what there is to decide
+on, and the answer is the one event that decides: of two answers at once, one is carried out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from plait.orchestration.validation import Shortfall, Verdict
 
 __all__ = [
     "REVIEWED",
+    "WAY_OUT",
     "Review",
     "ReviewDecision",
     "ReviewedNode",
@@ -29,7 +30,7 @@ __all__ = [
 ReviewedNode: TypeAlias = Literal["sync_point_manager", "quality_validator"]
 
 REVIEWED: tuple[ReviewedNode, ...] = get_args(ReviewedNode)
-"""The nodes before which a run under review stops."""
+"""The nodes before which a run under review asks."""
 
 ReviewDecision: TypeAlias = Literal["approve", "revise", "reject"]
 
@@ -40,7 +41,7 @@ class Review(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     node: ReviewedNode
-    """Before which node the run had stopped."""
+    """Before which node the run had asked."""
     round: Annotated[int, Field(ge=0)] = 0
     """0, or the number of the revision that was reviewed."""
     decision: ReviewDecision
@@ -105,7 +106,8 @@ def obey(verdict: Verdict, review: Review | None, tasks: Iterable[str]) -> Verdi
             )
 
 
-_WAY_OUT = 'say "approve", "revise", "revise TASK TASK: REMARK" or "reject: REASON"'
+WAY_OUT = 'say "approve", "revise", "revise TASK TASK: REMARK" or "reject: REASON"'
+"""What a person can say."""
 
 
 def read_review(answer: Any, node: ReviewedNode, round_: int, tasks: Collection[str]) -> Review:
@@ -114,7 +116,7 @@ def read_review(answer: Any, node: ReviewedNode, round_: int, tasks: Collection[
     Args:
         answer: in words (`approve`, `revise language timeouts: quote the reference`, `reject: no
             sources`), or a mapping with `decision`, `tasks` and `remark`.
-        node: before which node the run stopped.
+        node: before which node the run asked.
         round_: the round that is reviewed.
         tasks: the tasks of the brief.
 
@@ -123,18 +125,18 @@ def read_review(answer: Any, node: ReviewedNode, round_: int, tasks: Collection[
     """
     given = _heard(answer) if isinstance(answer, str) else answer
     if not isinstance(given, Mapping):
-        raise ReviewError(f"{answer!r:.80} is no decision: {_WAY_OUT}")
+        raise ReviewError(f"{answer!r:.80} is no decision: {WAY_OUT}")
     try:
         review = Review.model_validate({**given, "node": node, "round": round_})
     except ValidationError:
-        raise ReviewError(f"{answer!r:.80} is no decision: {_WAY_OUT}") from None
+        raise ReviewError(f"{answer!r:.80} is no decision: {WAY_OUT}") from None
     unknown = [task for task in review.tasks if task not in tasks]
     if unknown:
         raise ReviewError(
-            f"there is no task {', '.join(unknown)}; there are {', '.join(tasks)}: {_WAY_OUT}"
+            f"there is no task {', '.join(unknown)}; there are {', '.join(tasks)}: {WAY_OUT}"
         )
     if review.tasks and review.decision != "revise":
-        raise ReviewError(f"only a revision is of tasks, and {answer!r:.80} is none: {_WAY_OUT}")
+        raise ReviewError(f"only a revision is of tasks, and {answer!r:.80} is none: {WAY_OUT}")
     return review
 
 

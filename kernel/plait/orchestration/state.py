@@ -29,6 +29,7 @@ __all__ = [
     "Decision",
     "Message",
     "Node",
+    "NodeWithContext",
     "SyncPointRecord",
     "TimelineEntry",
     "WorkflowState",
@@ -172,7 +173,10 @@ class WorkflowState(BaseModel):
     """All of it, for a reader."""
 
 
-Node: TypeAlias = Callable[[WorkflowState, NodeContext], Awaitable[Any]]
+NodeWithContext: TypeAlias = Callable[[WorkflowState, NodeContext], Awaitable[Any]]
+"""A node that also gets its context."""
+
+Node: TypeAlias = NodeWithContext | Callable[[WorkflowState], Awaitable[Any]]
 """What may take the place of a node: it gets the state, and returns a mapping of writes."""
 
 

@@ -6,7 +6,7 @@ A pure function of the journal (`Flow.trace`). All times are seconds from the st
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 from plait.events import (
     BranchForked,
     BranchPath,
-    JournalEvent,
     NodeCompleted,
     NodeFailed,
     NodeInterrupted,
@@ -175,10 +174,16 @@ class _Draft:
             self.spans.append(span)
 
 
-def timeline_of(steps: Sequence[Step]) -> Timeline:
-    """The timeline of the last run of a thread, of what `Flow.trace` gives."""
+def timeline_of(steps: Sequence[Step], begun: Iterable[tuple[str, float]] = ()) -> Timeline:
+    """The timeline of the last run of a thread.
+
+    Args:
+        steps: what `Flow.trace` gives.
+        begun: where nodes wait for a place themselves, the ids of branches with the times at which
+            their work began, in seconds since the epoch: what lies before counts as waiting.
+    """
     steps = last_run(steps)
-    reader = _Reader(times_of(steps))
+    reader = _Reader(times_of(steps), begun, steps[0].event.at if steps else 0.0)
     for step in steps:
         reader.read(step)
     return reader.timeline(steps)
@@ -187,8 +192,15 @@ def timeline_of(steps: Sequence[Step]) -> Timeline:
 class _Reader:
     """Reads steps in their order."""
 
-    def __init__(self, times: Mapping[int, float]) -> None:
+    def __init__(
+        self, times: Mapping[int, float], begun: Iterable[tuple[str, float]], zero: float
+    ) -> None:
         self._times = times
+        self._begun: defaultdict[str, list[float]] = defaultdict(list)
+        for name, at in begun:
+            self._begun[name].append(at - zero)
+        self._ids: dict[BranchPath, str] = {}
+        self._begins: dict[int, float] = {}
         self._labels: dict[BranchPath, str] = {}
         self._taken: Counter[str] = Counter()
         self._drafts: dict[BranchPath, _Draft] = {}
@@ -199,7 +211,7 @@ class _Reader:
     def read(self, step: Step) -> None:
         """Take in one step."""
         at = self._times[step.position]
-        self._ended(step.event, at)
+        self._ended(step, at)
         forked = [told for told in step.told if isinstance(told, BranchForked)]
         for fork in forked:
             self._draft(fork.branch).stops(at)
@@ -218,31 +230,40 @@ class _Reader:
             if isinstance(told, SyncPointOpened):
                 self._opened(told, step, at)
 
-    def _ended(self, event: JournalEvent, at: float) -> None:
+    def _ended(self, step: Step, at: float) -> None:
+        event = step.event
+        if not isinstance(event, NodeCompleted | NodeRetried | NodeFailed | NodeInterrupted):
+            return
+        begun = self._work_began(event.branch, self._draft(event.branch).since, at)
+        if begun is not None:
+            self._begins[step.position] = begun
         match event:
             case NodeCompleted(branch=branch):
                 draft = self._draft(branch)
                 began = min(at, max(draft.since, at - (event.at - event.started)))
-                draft.called("node", at, began, failed=False)
+                draft.called("node", at, max(began, begun or 0.0), failed=False)
                 self._came[branch] = at
                 if event.interrupts:
                     draft.begins("person", event.node, at)
             case NodeRetried(branch=branch):
                 draft = self._draft(branch)
-                draft.called("attempt", at, None, failed=True)
+                draft.called("attempt", at, begun, failed=True)
                 draft.begins("pause", event.node, at)
                 draft.resumes = at + event.delay
             case NodeFailed(branch=branch):
                 draft = self._draft(branch)
-                draft.called("node", at, None, failed=True)
+                draft.called("node", at, begun, failed=True)
                 draft.fate = "failed"
                 self._came[branch] = at
             case NodeInterrupted(branch=branch):
                 draft = self._draft(branch)
                 draft.called("node", at, None, failed=False)
                 draft.begins("person", event.node, at)
-            case _:
-                pass
+
+    def _work_began(self, branch: BranchPath, since: float, at: float) -> float | None:
+        """When the work of a call began that may have waited for a place itself."""
+        times = self._begun.get(self._ids.get(branch, ""), ())
+        return max((time for time in times if since <= time <= at), default=None)
 
     def _draft(self, branch: BranchPath) -> _Draft:
         draft = self._drafts.get(branch)
@@ -262,6 +283,7 @@ class _Reader:
 
     def _name(self, child: Participant) -> None:
         if child.id is not None:
+            self._ids[child.branch] = child.id
             self._taken[child.id] += 1
             times = self._taken[child.id]
             self._labels[child.branch] = child.id if times == 1 else f"{child.id} ({times})"
@@ -289,7 +311,7 @@ class _Reader:
                     if draft.fate == "working":
                         draft.fate = fate
                     if fate == "cancelled":
-                        draft.stops(at)
+                        self._cut_off(branch, draft, at)
         for participant in outcome.arrived:
             for branch in self._within[participant.branch]:
                 draft = self._drafts[branch]
@@ -307,6 +329,12 @@ class _Reader:
                 waited=max(0.0, at - since),
             )
         )
+
+    def _cut_off(self, branch: BranchPath, draft: _Draft, at: float) -> None:
+        """Note that a branch goes no further, whatever it did."""
+        if draft.doing == "node":
+            draft.called("node", at, self._work_began(branch, draft.since, at), failed=False)
+        draft.stops(at)
 
     def _seen(self, outcome: Outcome, at: float) -> tuple[Arrived, ...]:
         fates: tuple[tuple[Fate, tuple[Participant, ...]], ...] = (
@@ -334,8 +362,8 @@ class _Reader:
     def timeline(self, steps: Sequence[Step]) -> Timeline:
         """All that was read."""
         last = max(self._times.values(), default=0.0)
-        for draft in self._drafts.values():
-            draft.stops(last)
+        for branch, draft in self._drafts.items():
+            self._cut_off(branch, draft, last)
         first = steps[0].event if steps else None
         return Timeline(
             began=first.at if isinstance(first, RunStarted) else 0.0,
@@ -350,7 +378,9 @@ class _Reader:
                 for path, draft in sorted(self._drafts.items())
             ),
             gates=tuple(self._gates),
-            path=critical_path(steps, {path: draft.label for path, draft in self._drafts.items()}),
+            path=critical_path(
+                steps, {path: draft.label for path, draft in self._drafts.items()}, self._begins
+            ),
         )
 
 

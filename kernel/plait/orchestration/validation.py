@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from plait.orchestration.brief import Task
 from plait.orchestration.merge import IntegrationResult, best_of_each
 from plait.orchestration.results import BranchResult, Share
 
@@ -178,6 +179,25 @@ def rules_for(thresholds: Thresholds) -> tuple[Rule, ...]:
     )
 
 
+def _asked_for(tasks: Iterable[Task]) -> Rule:
+    """The rule that each result has the quality which its task asks for."""
+    asked = {task.id: task.quality for task in tasks}
+
+    def enough(
+        integration: IntegrationResult, results: Sequence[BranchResult]
+    ) -> Iterable[Shortfall]:
+        for result in results:
+            least = asked.get(result.task, 0.0)
+            if result.quality < least:
+                sentence = (
+                    f"The quality of {result.task} is {result.quality:.2f}, and the brief asks for "
+                    f"{least:.2f}."
+                )
+                yield Shortfall(rule="", sentence=sentence, task=result.task, kind="quality")
+
+    return Rule("quality that the brief asks for", enough)
+
+
 class QualityValidator:
     """Holds a merged whole against rules.
 
@@ -197,16 +217,23 @@ class QualityValidator:
         given = rules_for(self.thresholds) if rules is None else tuple(rules)
         self.rules: tuple[Rule, ...] = (*given, *extra)
 
-    def validate(self, integration: IntegrationResult, results: Iterable[BranchResult]) -> Verdict:
+    def validate(
+        self,
+        integration: IntegrationResult,
+        results: Iterable[BranchResult],
+        tasks: Iterable[Task] = (),
+    ) -> Verdict:
         """Say whether a whole is good enough.
 
         Args:
             integration: the whole.
             results: what it was merged from; those that do not count in it are left out.
+            tasks: the tasks of the brief, some of which may ask for a quality of their own.
         """
         counted, _ = best_of_each(results)
+        rules = (*self.rules, _asked_for(tasks))
         shortfalls = tuple(
-            found for rule in self.rules for found in rule.shortfalls(integration, counted)
+            found for rule in rules for found in rule.shortfalls(integration, counted)
         )
         if any(found.critical for found in shortfalls):
             return Verdict(status="critical_failure", shortfalls=shortfalls)

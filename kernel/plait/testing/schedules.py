@@ -395,7 +395,10 @@ def _run(make: Callable[[], Flow[Any]], given: Any, context: Any, schedule: _Sch
             context=context,
             max_concurrency=flow.max_concurrency,
             pools={
-                name: anyio.CapacityLimiter(pool.total_tokens) for name, pool in flow.pools.items()
+                name: anyio.CapacityLimiter(pool.total_tokens)
+                if isinstance(pool, anyio.CapacityLimiter)
+                else pool
+                for name, pool in flow.pools.items()
             },
             debug=flow.debug,
             interrupts=flow.interrupts,

@@ -1,4 +1,8 @@
-"""Where synchronous callers of what is asynchronous come in."""
+"""Where synchronous callers of what reaches a database come in.
+
+They have an event loop of their own, beside that of the engine: a node that runs on the engine's
+loop may well call a synchronous method of a saver or a store, and would wait for itself otherwise.
+"""
 
 from __future__ import annotations
 

@@ -309,9 +309,11 @@ class StoredSaver(BaseCheckpointSaver[str]):
     ) -> tuple[Sequence[CheckpointTuple], Query | None]:
         """A page, and what asks for the next one."""
         size = _PAGE if query.left is None else min(_PAGE, query.left)
-        found = await rows.page(query, size) if size > 0 else ()
+        if size <= 0:
+            return (), None
+        found = await rows.page(query, size)
         page = [self._load(one) for one in found]
-        if len(found) < size or size <= 0:
+        if len(found) < size:
             return page, None
         last = found[-1]
         return page, replace(

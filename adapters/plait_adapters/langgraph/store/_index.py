@@ -114,7 +114,9 @@ class Index:
             raise ValueError(  # noqa: TRY004 - LangGraph's type
                 f"fields={fields!r} must be a list of paths"
             )
-        self._paths = [(path, _tokens(path)) for path in fields]
+        self._paths: list[tuple[str, Literal["$"] | list[str]]] = [
+            (path, _tokens(path)) for path in fields
+        ]
 
     def texts(self, puts: Iterable[PutOp]) -> list[Text]:
         """The texts of items that are to be put."""
@@ -160,7 +162,7 @@ def _tokens(path: str) -> Literal["$"] | list[str]:
 def cosines(query: Sequence[float], vectors: Sequence[Sequence[float]]) -> list[float]:
     """The cosine of the angle between a vector and each of others; 0 where one has no length."""
     try:
-        import numpy as np
+        import numpy as np  # pyright: ignore[reportMissingImports]
     except ImportError:
         length = math.hypot(*query)
         return [

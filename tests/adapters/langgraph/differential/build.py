@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
 from types import ModuleType
-from typing import Annotated, Any, TypedDict, cast
+from typing import Annotated, Any, TypedDict, cast, get_type_hints
 
 import pydantic
 
@@ -18,8 +18,8 @@ from tests.adapters.langgraph.differential.programs import END, Choices, Node, S
 LANGGRAPH, FACADE = "langgraph", "plait_adapters.langgraph"
 ENOUGH = 40
 """Nodes that have run, after which routers and Commands lead to the end."""
-WAIT = 0.005
-"""Seconds that a node takes before it fails."""
+WAIT = 0.02
+"""Seconds between the failures of a program."""
 
 
 class NodeBroke(Exception):
@@ -43,6 +43,7 @@ class World:
 
     def __init__(self) -> None:
         self.calls: Counter[tuple[str, int | None]] = Counter()
+        self.failures = 0
 
 
 def most(left: int, right: int) -> int:
@@ -50,7 +51,7 @@ def most(left: int, right: int) -> int:
     return max(left, right)
 
 
-def schema_of(library: Any, kind: Schema) -> Any:
+def schema_of(library: Any, kind: Schema, *, counted: bool = False) -> Any:
     """The state, as a class of that kind."""
     channels = library.channels
     log, ticks = Annotated[list[str], operator.add], Annotated[int, operator.add]
@@ -62,6 +63,8 @@ def schema_of(library: Any, kind: Schema) -> Any:
     )
     types: dict[str, Any] = {"log": log, "ticks": ticks, "last": int, "brief": brief}
     types |= {"free": free, "peak": peak, "merged": merged, "any": loose}
+    if counted:
+        types["left"] = library.managed.RemainingSteps
     if kind == "typeddict":
         return TypedDict("State", types, total=False)  # type: ignore[operator]
     empty: dict[str, Any] = {"log": list, "merged": dict}
@@ -78,6 +81,25 @@ def schema_of(library: Any, kind: Schema) -> Any:
         for name, hint in types.items()
     }
     return pydantic.create_model("State", **fields)
+
+
+def narrow_schema(schema: Any) -> Any:
+    """A part of the state."""
+    hints = get_type_hints(schema, include_extras=True)
+    part = {name: hints[name] for name in ("ticks", "last")}
+    return TypedDict("Narrow", part, total=False)  # type: ignore[operator]
+
+
+def handler_of(library: Any, node: Node) -> Any:
+    """What becomes of a failure of a node."""
+
+    async def handler(state: Any, error: Any) -> Any:
+        said = f"{error.node} broke: {type(error.error).__name__}"
+        return library.types.Command(update={"log": [said]}, goto=END)
+
+    handler.__annotations__["error"] = library.errors.NodeError
+    handler.__name__ = f"{node.name}_handler"
+    return handler
 
 
 def read(state: Any, name: str, default: Any) -> Any:
@@ -127,7 +149,11 @@ def result_of(library: Any, node: Node, state: Any, heard: list[str]) -> Any:
     """What a call returns."""
     ticks, payload = read(state, "ticks", 0), read(state, "payload", None)
     seen = f"{node.name}@{ticks}" + (f"({payload})" if payload is not None else "")
-    writes: dict[str, Any] = {"log": [*heard, seen], "ticks": 1}
+    left = read(state, "left", None)
+    log: Any = [*heard, seen] if left is None else [*heard, f"{seen} {left} left"]
+    if node.overwrites:
+        log = library.types.Overwrite(log)
+    writes: dict[str, Any] = {"log": log, "ticks": 1}
     for channel, number in node.writes:
         writes[channel] = {node.name: number} if channel == "merged" else number + ticks
     command = library.types.Command
@@ -157,8 +183,9 @@ def body_of(library: Any, world: World, node: Node, inner: Any, *, sync: bool) -
         try:
             heard = before_node(library, world, node, state)
         except NodeBroke:
-            # Those beside it have finished by then, so that their fate does not depend on time.
-            await asyncio.sleep(WAIT)
+            # Those beside it have finished by then, or fail later: nothing depends on time.
+            world.failures += 1
+            await asyncio.sleep(WAIT * world.failures)
             raise
         if inner is not None:
             given = {"ticks": read(state, "ticks", 0), "log": []}
@@ -182,12 +209,17 @@ def build(
     for node in shape.nodes:
         inner = None
         if node.inner is not None:
-            inner = build(library, world, node.inner, schema, sync=sync)
+            own = {} if node.saver is None else {"checkpointer": node.saver}
+            inner = build(library, world, node.inner, schema, sync=sync, **own)
         keywords: dict[str, Any] = {"defer": True} if node.defer else {}
         if node.tries > 1:
             keywords["retry_policy"] = library.types.RetryPolicy(
                 initial_interval=0.0, jitter=False, max_attempts=node.tries, retry_on=NodeBroke
             )
+        if node.narrow:
+            keywords["input_schema"] = narrow_schema(schema)
+        if node.handled:
+            keywords["error_handler"] = handler_of(library, node)
         if node.cached:
             keywords["cache_policy"] = library.types.CachePolicy(key_func=cache_key)
         if inner is None or node.called:

@@ -6,22 +6,36 @@ the modules of one, ``session.py`` carries the session out and records what happ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from hypothesis import strategies as st
 
 END = "__end__"
-PLAIN, NUMBERS = ("last", "brief", "free"), ("peak", "merged", "any")
-CHANNELS = (*PLAIN, *NUMBERS)
+CHANNELS = ("last", "brief", "free", "peak", "merged", "any")
 """What nodes write besides ``log`` and ``ticks``, which every node writes."""
 
 Form: TypeAlias = Literal["dict", "command", "list", "none"]
 Schema: TypeAlias = Literal["typeddict", "dataclass", "pydantic"]
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class _Brief:
+    """Shows those of its fields alone that are not as by default: programs are read by people."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown: Any = self
+        given = (
+            f"{each.name}={getattr(self, each.name)!r}"
+            for each in fields(shown)
+            if getattr(self, each.name) != each.default
+        )
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Go(_Brief):
     """One target of a router or a Command."""
 
     to: str
@@ -33,8 +47,8 @@ Choices: TypeAlias = tuple[tuple[Go, ...], ...]
 """Which targets: the entry at the number of nodes that have run, modulo the length."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+@dataclass(frozen=True, slots=True, repr=False)
+class Node(_Brief):
     """What a node does in each of its calls."""
 
     name: str
@@ -58,10 +72,18 @@ class Node:
     """If given, the node is this graph."""
     called: bool = False
     """The inner graph is called by a function instead of being the node."""
+    saver: bool | None = None
+    """The inner graph's own checkpointer: its parent's from run to run, none, or its parent's."""
+    narrow: bool = False
+    """Its input schema is a part of the state."""
+    overwrites: bool = False
+    """What it writes to the log is an Overwrite."""
+    handled: bool = False
+    """What it raises goes to a handler, which writes to the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Router:
+@dataclass(frozen=True, slots=True, repr=False)
+class Router(_Brief):
     """A conditional edge."""
 
     source: str
@@ -70,8 +92,8 @@ class Router:
     """Its targets are declared, under other names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+@dataclass(frozen=True, slots=True, repr=False)
+class Shape(_Brief):
     """A graph."""
 
     nodes: tuple[Node, ...]
@@ -83,8 +105,8 @@ class Shape:
     """Nodes before and after which it stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+@dataclass(frozen=True, slots=True, repr=False)
+class Act(_Brief):
     """One call from outside."""
 
     kind: Literal["run", "go_on", "answer", "answer_all", "command", "update", "replay", "fork"]
@@ -97,8 +119,8 @@ class Act:
     subgraphs: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+@dataclass(frozen=True, slots=True, repr=False)
+class Program(_Brief):
     """A graph and a session with it."""
 
     shape: Shape
@@ -109,6 +131,8 @@ class Program:
     """Its nodes are plain functions, and it is called from plain code."""
     schema: Schema = "typeddict"
     durability: str | None = None
+    counted: bool = False
+    """Its state has the managed value that says how many steps are left, and nodes log it."""
     limit: int = 12
     """The recursion limit."""
 
@@ -131,21 +155,44 @@ def _rarely(draw: Any, chance: int = 5) -> bool:
     return bool(draw(st.integers(0, chance - 1)) == chance - 1)
 
 
+def _lone(shape: Shape) -> Shape:
+    """Without inner graphs that keep their own state where Sends may call one twice at a time."""
+    ways = [
+        row
+        for node in shape.nodes
+        for row in (*node.goes, *(r for n in (node.inner or shape).nodes for r in n.parent))
+    ]
+    ways += [row for router in shape.routers for row in router.choices]
+    if all(go.payload is None for row in ways for go in row):
+        return shape
+    nodes = (replace(node, saver=None) if node.saver else node for node in shape.nodes)
+    return replace(shape, nodes=tuple(nodes))
+
+
 @st.composite
 def shapes(
-    draw: Any, *, depth: int = 1, sync: bool = False, kept: bool = True, prefix: str = ""
+    draw: Any,
+    *,
+    depth: int = 1,
+    sync: bool = False,
+    kept: bool = True,
+    channels: tuple[str, ...] = CHANNELS,
+    prefix: str = "",
 ) -> Shape:
     """A graph of up to six nodes, with up to ``depth`` levels of graphs within."""
     size = draw(st.integers(1, 6 if not prefix else 3))
     names = [f"{prefix}{'abcdef'[i]}" for i in range(size)]
     nodes = []
     for name in names:
-        written = draw(st.lists(st.tuples(st.sampled_from(CHANNELS), _numbers), max_size=2))
+        written = draw(st.lists(st.tuples(st.sampled_from(channels), _numbers), max_size=2))
         fails = draw(st.integers(1, 2)) if _rarely(draw, 8) else 0
         tries = draw(st.integers(1, 3)) if fails else 1
-        inner = None
+        inner, called = None, False
         if depth and _rarely(draw, 5):
-            inner = draw(shapes(depth=depth - 1, sync=sync, kept=kept, prefix=name))
+            inner = draw(
+                shapes(depth=depth - 1, sync=sync, kept=kept, channels=channels, prefix=name)
+            )
+            called = draw(st.booleans())
         node = Node(
             name,
             writes=tuple(dict(written).items()),
@@ -160,7 +207,14 @@ def shapes(
             emits=1 if _rarely(draw, 6) else 0,
             cached=_rarely(draw, 12),
             inner=inner,
-            called=inner is not None and draw(st.booleans()),
+            called=called,
+            # A node that calls a graph without a checkpointer is not streamed by LangGraph.
+            saver=draw(st.sampled_from([None, True, None if called else False]))
+            if inner and kept
+            else None,
+            narrow=inner is None and _rarely(draw, 8),
+            overwrites=_rarely(draw, 12),
+            handled=bool(fails) and not sync and draw(st.booleans()),
         )
         nodes.append(node)
     edges: list[tuple[tuple[str, ...], str]] = [(("__start__",), names[0])]
@@ -187,7 +241,7 @@ def shapes(
     if kept and not prefix:
         before = (draw(st.sampled_from(names)),) if _rarely(draw, 8) else ()
         after = (draw(st.sampled_from(names)),) if _rarely(draw, 8) else ()
-    return Shape(tuple(nodes), tuple(edges), tuple(routers), before, after)
+    return _lone(Shape(tuple(nodes), tuple(edges), tuple(routers), before, after))
 
 
 _modes = st.sampled_from(
@@ -208,7 +262,11 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
     """A program: mostly kept by a checkpointer, and then with up to four calls from outside."""
     plain = draw(st.booleans()) if sync is None else sync
     kept = not _rarely(draw, 4)
-    shape = draw(shapes(sync=plain, kept=kept))
+    durability = draw(st.sampled_from([None, "sync", "async", "exit"])) if kept else None
+    # LangGraph stores an untracked value with what is left of a run that failed; the facade does
+    # not, since it is untracked.
+    channels = tuple(name for name in CHANNELS if name != "free" or durability != "exit")
+    shape = draw(shapes(sync=plain, kept=kept, channels=channels))
     names = [node.name for node in shape.nodes]
     stream = {"modes": _modes, "subgraphs": st.booleans()}
     acts = [draw(st.builds(Act, st.just("run"), _numbers, **stream))]
@@ -218,12 +276,17 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
         )
         more = st.builds(Act, kinds, _numbers, st.none() | st.sampled_from(names), **stream)
         acts += draw(st.lists(more, max_size=4))
+    schema = draw(st.sampled_from(["typeddict", "typeddict", "dataclass", "pydantic"]))
     return Program(
         shape,
         tuple(acts),
         kept,
         plain,
-        draw(st.sampled_from(["typeddict", "typeddict", "dataclass", "pydantic"])),
-        draw(st.sampled_from([None, "sync", "async", "exit"])) if kept else None,
-        draw(st.sampled_from([9, 9, 4])),
+        schema,
+        durability,
+        # LangGraph cannot hand a managed value to an inner graph, nor keep one in a model.
+        counted=schema == "typeddict"
+        and not any(node.inner for node in shape.nodes)
+        and _rarely(draw, 3),
+        limit=draw(st.sampled_from([9, 9, 4])),
     )

@@ -18,7 +18,7 @@ from plait_adapters.langgraph.checkpoint.base.id import uuid6
 from plait_adapters.langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from plait_adapters.langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from tests.adapters.langgraph.savers.kinds import KINDS, saver_of
-from tests.adapters.langgraph.savers.programs import CONFIG, Deltas
+from tests.adapters.langgraph.savers.programs import CONFIG, LANGGRAPH
 
 
 def config_of(thread_id: Any = "thread", namespace: str = "") -> Any:
@@ -218,12 +218,10 @@ async def test_a_channel_that_does_not_change_is_stored_once(saver: Any) -> None
     assert 10_000 < await stored_bytes(saver) < 2 * 10_000 + 40 * 300
 
 
-class Appending(Deltas, total=False):
-    constant: str
-
-
 async def test_a_delta_channel_is_stored_as_what_was_added(saver: Any) -> None:
-    await grown(saver, Appending, lambda s: {"count": s["count"] + 1, "log": ["x" * 1_000]}, 80)
+    await grown(
+        saver, LANGGRAPH.deltas, lambda s: {"count": s["count"] + 1, "log": ["x" * 1_000]}, 80
+    )
 
     assert 80 * 1_000 < await stored_bytes(saver) < 2 * 10_000 + 80 * 1_500
 
@@ -237,7 +235,7 @@ class Plain(TypedDict, total=False):
     log: Annotated[list[Any], operator.add]
 
 
-@pytest.mark.parametrize("schema", [Appending, Plain])
+@pytest.mark.parametrize("schema", [LANGGRAPH.deltas, Plain])
 async def test_a_thread_goes_on_after_it_was_pruned_as_before(saver: Any, schema: Any) -> None:
     graph = await grown(saver, schema, lambda s: {"count": s["count"] + 1, "log": [s["count"]]}, 15)
     state, size = await graph.aget_state(CONFIG), await stored_bytes(saver)

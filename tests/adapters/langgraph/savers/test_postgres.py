@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import anyio.to_thread
 import asyncpg
 import pytest
 
 from plait.errors import StoreError, StoreUnavailable
+from plait_adapters.langgraph._internal._edge import run
 from plait_adapters.langgraph.checkpoint.base import empty_checkpoint
 from plait_adapters.langgraph.checkpoint.postgres import PostgresSaver
 from plait_adapters.langgraph.checkpoint.postgres._address import database_of
@@ -17,7 +19,7 @@ from plait_adapters.langgraph.checkpoint.postgres.shallow import (
     AsyncShallowPostgresSaver,
     ShallowPostgresSaver,
 )
-from tests.adapters.langgraph.savers.programs import deltas, questions
+from tests.adapters.langgraph.savers.programs import LANGGRAPH, deltas, questions
 from tests.postgres.server import Server, database, fresh_schema
 
 CONFIG: Any = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
@@ -142,15 +144,28 @@ async def test_a_shallow_saver_keeps_the_latest_checkpoint_only() -> None:
     async with AsyncShallowPostgresSaver.from_conn_string(
         database(), schema=fresh_schema()
     ) as saver:
-        *_, done, history = await questions(saver)
+        *_, done, history = await questions(LANGGRAPH, saver)
         assert done["log"] == ["left: l", "right: r"]
         assert len(history) == 1
     async with AsyncShallowPostgresSaver.from_conn_string(
         database(), schema=fresh_schema()
     ) as saver:
-        _, second, history = await deltas(saver)
+        _, second, history = await deltas(LANGGRAPH, saver)
         assert len(second["log"]) == 1 + 24
     with ShallowPostgresSaver.from_conn_string(database(), schema=fresh_schema()) as other:
         for step in range(3):
             other.put(CONFIG, empty_checkpoint(), {"step": step}, {})
         assert [found.metadata["step"] for found in other.list(CONFIG)] == [2]
+
+
+async def test_a_synchronous_call_works_on_the_loop_of_synchronous_runs() -> None:
+    saver = PostgresSaver(database(), schema=fresh_schema())
+    saver.put(CONFIG, empty_checkpoint(), {"step": 1}, {})
+
+    async def node() -> Any:
+        return saver.get_tuple(CONFIG)
+
+    found = await anyio.to_thread.run_sync(run, node)
+    saver.close()
+
+    assert found.metadata == {"step": 1}

@@ -131,6 +131,23 @@ def test_records_and_other_types_come_back(value: Any) -> None:
     assert type(again(value)) is type(value)
 
 
+def test_an_array_comes_back_as_it_was() -> None:
+    numpy = pytest.importorskip("numpy")
+    arrays = [
+        numpy.arange(6.0).reshape(2, 3),
+        numpy.arange(6).reshape(2, 3).T,
+        numpy.arange(9)[::2],
+        numpy.array(True),
+        numpy.array(["a", "bc"]),
+    ]
+
+    for found, array in zip(again(arrays, JsonPlusSerializer(learns=False)), arrays, strict=True):
+        assert found.dtype == array.dtype
+        assert numpy.array_equal(found, array)
+    with pytest.raises(EncodingError, match="tolist"):
+        again(numpy.array([object()]))
+
+
 def test_an_exception_comes_back_as_its_repr() -> None:
     assert again([ValueError("no")]) == ["ValueError('no')"]
 

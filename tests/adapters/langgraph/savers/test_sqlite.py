@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -75,8 +77,23 @@ def test_a_failed_write_leaves_nothing_behind() -> None:
         saver = SqliteSaver(connection)
         saver.setup()
         connection.execute("drop table plait_checkpoints")
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"]["x"] = 1
         with pytest.raises(StoreError, match="plait_checkpoints"):
-            saver.put(CONFIG, empty_checkpoint() | {"channel_values": {"x": 1}}, {}, {"x": "1"})
+            saver.put(CONFIG, checkpoint, {}, {"x": "1"})
 
         assert connection.execute("select count(*) from plait_channel_values").fetchone() == (0,)
         assert not connection.in_transaction
+
+
+async def test_a_saver_that_nobody_refers_to_gives_its_file_back(tmp_path: Path) -> None:
+    saver: Any = AsyncSqliteSaver(tmp_path / "checkpoints.db")
+    await saver.aput(CONFIG, empty_checkpoint(), {}, {})
+    threads = {thread for thread in threading.enumerate() if "checkpoints" in thread.name}
+    del saver
+    gc.collect()
+    for thread in threads:
+        await anyio.to_thread.run_sync(thread.join, 5)
+
+    assert threads
+    assert not any(thread.is_alive() for thread in threads)

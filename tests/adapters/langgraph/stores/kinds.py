@@ -26,6 +26,7 @@ async def store_of(kind: str, **options: Any) -> AsyncIterator[Any]:
         async with AsyncPostgresStore.from_conn_string(database(), **options) as store:
             yield store
         return
-    other = PostgresStore(database(), **({"schema": fresh_schema()} | options))
+    options.setdefault("schema", fresh_schema())
+    other = PostgresStore(database(), **options)
     yield other
     await other.aclose()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import anyio
 import pytest
 from langgraph.store.memory import InMemoryStore as LangGraphsOwn
+from typing_extensions import TypedDict
 
+from plait_adapters.langgraph.store._index import cosines
 from plait_adapters.langgraph.store.base import (
     GetOp,
     InvalidNamespaceError,
@@ -223,3 +226,38 @@ async def test_a_vector_of_another_length_is_refused(kind: str) -> None:
     async with store_of(kind, index={"dims": 7, "embed": embed}) as store:
         with pytest.raises(ValueError, match="dims=7"):
             await store.aput(("a",), "k", {"text": "aaaa"})
+
+
+def test_cosines_are_those_of_the_definition_and_0_without_a_length() -> None:
+    found = cosines([3.0, 4.0], [[3.0, 4.0], [4.0, -3.0], [-6.0, -8.0], [0.0, 0.0], [1.0, 0.0]])
+
+    assert found == pytest.approx([1.0, 0.0, -1.0, 0.0, 0.6])
+    assert cosines([0.0, 0.0], [[1.0, 1.0]]) == [0.0]
+    assert cosines([1.0], []) == []
+
+
+# -- in a graph --------------------------------------------------------------------------------
+
+
+class Visits(TypedDict):
+    count: int
+
+
+@pytest.mark.parametrize("package", ["langgraph", "plait_adapters.langgraph"])
+async def test_nodes_of_a_graph_remember_across_threads(store: Any, package: str) -> None:
+    graph = importlib.import_module(f"{package}.graph")
+    config = importlib.import_module(f"{package}.config")
+
+    async def visit(state: Any) -> Any:
+        store = config.get_store()
+        before = await store.aget(("visits",), "count")
+        count = before.value["n"] + 1 if before is not None else 1
+        await store.aput(("visits",), "count", {"n": count})
+        return {"count": count}
+
+    builder = graph.StateGraph(Visits)
+    builder.add_node("visit", visit)
+    builder.add_edge("__start__", "visit")
+    compiled = builder.compile(store=store)
+
+    assert [(await compiled.ainvoke({"count": 0}))["count"] for _ in range(3)] == [1, 2, 3]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, cast
 
 from plait_adapters.langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED
+from plait_adapters.langgraph.errors import EmptyChannelError
 
 from .id import uuid6
 
@@ -58,10 +59,6 @@ EXCLUDED_METADATA_KEYS: Final = {
     "langgraph_checkpoint_ns",
 }
 """What of a config does not become metadata of the checkpoint."""
-
-
-class EmptyChannelError(Exception):
-    """A channel was read that holds no value."""
 
 
 class CheckpointMetadata(TypedDict, total=False):

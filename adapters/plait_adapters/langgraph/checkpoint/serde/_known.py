@@ -175,7 +175,7 @@ class KnownTypes(TypeRegistry):
 
     def _add_numpy(self) -> None:
         try:
-            import numpy as np
+            import numpy as np  # pyright: ignore[reportMissingImports]
         except ImportError:
             return
         if np.ndarray not in self.shapes:
@@ -256,7 +256,7 @@ def _of_array(array: Any) -> Any:
 
 
 def _array(parts: Any) -> Any:
-    import numpy as np
+    import numpy as np  # pyright: ignore[reportMissingImports]
 
     dtype, shape, order, content = parts
     if np.dtype(dtype).hasobject:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -54,6 +55,8 @@ class OwnFile:
         self._timeout = timeout
         self._reader = Worker("plait checkpoints reader", file, writes=False)
         self._writer = Worker("plait checkpoints writer", file, writes=True)
+        # For whoever forgets to close: at the end of the process, or when nobody refers to this.
+        weakref.finalize(self, _end, 1.0, self._reader, self._writer)
 
     async def read(self, action: Action[T]) -> T:
         """Carry out an action that changes nothing."""
@@ -65,11 +68,16 @@ class OwnFile:
 
     def close(self) -> None:
         """Finish what is under way, and give the file back. Blocks for that long."""
-        for worker in (self._reader, self._writer):
-            worker.end()
-        deadline = time.monotonic() + 2 * self._timeout
-        for worker in (self._reader, self._writer):
-            worker.join(deadline)
+        _end(2 * self._timeout, self._reader, self._writer)
+
+
+def _end(seconds: float, *workers: Worker) -> None:
+    """Have workers finish what is under way; blocks for so long at most."""
+    for worker in workers:
+        worker.end()
+    deadline = time.monotonic() + seconds
+    for worker in workers:
+        worker.join(deadline)
 
 
 class Direct:
