@@ -30,7 +30,7 @@ from plait_adapters.langgraph._support import missing
 from ._internal._constants import CONF, CONFIG_KEY_TASK, INTERRUPT, OVERWRITE
 from ._internal._fields import annotated_keys, updates_of
 from ._internal._ids import digest, interrupt_id
-from ._internal._retries import default_retry_on as default_retry_on
+from ._internal._retries import default_retry_on
 from .errors import mark_invalid_resume
 from .warnings import LangGraphDeprecatedSinceV10, LangGraphDeprecatedSinceV11
 
