@@ -34,8 +34,9 @@ class AdaptiveLimit:
         self._limit = float(first)
         self._most = most
         self._epoch = 0
-        self.lowest = self.highest = first
-        self.decreases = 0
+        self.lowest: int = first
+        self.highest: int = first
+        self.decreases: int = 0
 
     @property
     def limit(self) -> int:

@@ -76,11 +76,11 @@ class Control:
         validator: QualityValidator,
         measure: Callable[[], Machine],
     ) -> None:
-        self.settings = settings
-        self.crew = crew
-        self.balancer = balancer
-        self.merger = merger
-        self.validator = validator
+        self.settings: Settings = settings
+        self.crew: Crew = crew
+        self.balancer: LoadBalancer = balancer
+        self.merger: Merger = merger
+        self.validator: QualityValidator = validator
         self._measure = measure
 
     async def analyze(self, state: WorkflowState, ctx: NodeContext) -> dict[str, Any]:

@@ -78,9 +78,9 @@ class Crew:
     """
 
     def __init__(self, settings: Settings, specialists: Mapping[str, Specialist]) -> None:
-        self.settings = settings
-        self.specialists = specialists
-        self.pools = Pools({branch: settings.pool_of(branch) for branch in specialists})
+        self.settings: Settings = settings
+        self.specialists: Mapping[str, Specialist] = specialists
+        self.pools: Pools = Pools({branch: settings.pool_of(branch) for branch in specialists})
         self._runs: OrderedDict[str, Run] = OrderedDict()
 
     def run_of(self, thread_id: str, state: WorkflowState) -> Run:

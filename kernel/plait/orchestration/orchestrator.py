@@ -154,13 +154,15 @@ class ParallelOrchestrator:
     ) -> None:
         _check_known("node", nodes or {}, NODES)
         _check_known("branch", specialists or {}, BRANCHES)
-        self.settings = settings or Settings()
+        self.settings: Settings = settings or Settings()
         if agents is None and self.settings.agents == "dynamic":
             agents = specialist_factory()
         self.agents: AgentFactory | None = agents
         own = work_on if agents is None else dynamic_specialist(agents)
-        self.crew = Crew(self.settings, dict.fromkeys(BRANCHES, own) | dict(specialists or {}))
-        self.control = Control(
+        self.crew: Crew = Crew(
+            self.settings, dict.fromkeys(BRANCHES, own) | dict(specialists or {})
+        )
+        self.control: Control = Control(
             self.settings,
             self.crew,
             balancer or LoadBalancer(self.settings),

@@ -46,7 +46,7 @@ class Pools:
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
-        self.pools = {branch: Pool(size) for branch, size in sizes.items()}
+        self.pools: dict[str, Pool] = {branch: Pool(size) for branch, size in sizes.items()}
         self._waiting: list[_Waiting] = []
 
     @property
@@ -133,13 +133,13 @@ class Places:
         self, pools: Pools, width: AdaptiveLimit, settings: AdaptionSettings | None = None
     ) -> None:
         self._pools = pools
-        self.width = width
-        self.limits = {
+        self.width: AdaptiveLimit = width
+        self.limits: dict[str, AdaptiveLimit] = {
             branch: AdaptiveLimit(pool.size, pool.size, settings)
             for branch, pool in pools.pools.items()
         }
-        self.at_work = dict.fromkeys(pools.pools, 0)
-        self.peak = 0
+        self.at_work: dict[str, int] = dict.fromkeys(pools.pools, 0)
+        self.peak: int = 0
 
     @property
     def taken(self) -> int:
