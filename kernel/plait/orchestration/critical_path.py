@@ -149,7 +149,8 @@ def _between(
         # `started` and `at` are of one clock; what lies before is the wait for a free place.
         began = max(began, end - (event.at - event.started))
     began = min(end, max(called, began))
-    cuts += [("queue", called, began), (_kind_of(event), began, end)]
+    cuts.append(("queue", called, began))
+    cuts.append((_kind_of(event), began, end))
     branch, name = _place_of(event, before)
     return [
         Segment(
