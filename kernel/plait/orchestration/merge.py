@@ -226,7 +226,7 @@ class Merger:
     """
 
     def __init__(self, settings: MergeSettings | None = None) -> None:
-        self.settings = settings or MergeSettings()
+        self.settings: MergeSettings = settings or MergeSettings()
 
     def merge(
         self, results: Iterable[BranchResult], absences: Iterable[Absence] = ()

@@ -213,7 +213,7 @@ class QualityValidator:
         rules: Iterable[Rule] | None = None,
         extra: Iterable[Rule] = (),
     ) -> None:
-        self.thresholds = thresholds or Thresholds()
+        self.thresholds: Thresholds = thresholds or Thresholds()
         given = rules_for(self.thresholds) if rules is None else tuple(rules)
         self.rules: tuple[Rule, ...] = (*given, *extra)
 
