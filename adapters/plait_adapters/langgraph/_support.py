@@ -13,6 +13,11 @@ _EVENTS = (
     "`stream` and `astream`, which have every stream mode"
 )
 _REMOTE = "it speaks to a LangGraph server, which is another product"
+_PROTOCOL = "compiled graphs are of one class here, so its methods need no protocol beside it"
+_CALLBACKS = (
+    "it is how LangGraph's loop finds its handlers; put a `GraphCallbackHandler` into a run's "
+    "callbacks"
+)
 _PRINTING = "it prints and takes apart LangGraph's own internal records"
 
 _FORMAT = (
@@ -29,6 +34,17 @@ REASONS: dict[str, str] = {
     "prebuilt.ToolCallTransformer": f"it is a part of that: {_EVENTS}",
     "pregel.remote": _REMOTE,
     "pregel.debug": _PRINTING,
+    **dict.fromkeys(
+        ("pregel.protocol.PregelProtocol", "pregel.protocol.StreamProtocol"), _PROTOCOL
+    ),
+    **dict.fromkeys(
+        (
+            "callbacks.GraphCallbacks",
+            "callbacks.get_async_graph_callback_manager_for_config",
+            "callbacks.get_sync_graph_callback_manager_for_config",
+        ),
+        _CALLBACKS,
+    ),
     "types.ToolOutputMixin": "it is langchain-core's, and imported from there by LangGraph",
     "checkpoint.memory.PersistentDict": (
         "it pickles, which stored bytes could use to run code; use checkpoint.sqlite"

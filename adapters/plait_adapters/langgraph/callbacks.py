@@ -8,6 +8,8 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
+from plait_adapters.langgraph._support import missing
+
 from .types import Interrupt
 
 if TYPE_CHECKING:
@@ -88,3 +90,7 @@ async def tell(run: Run, kind: str, asked: tuple[Any, ...], status: Any) -> None
         handle_event(handlers, f"on_{kind}", None, event)
     else:
         await ahandle_event(handlers, f"on_{kind}", None, event)
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import TypedDict
+
+from plait_adapters.langgraph._support import missing
 
 from ._internal._config import ambient_config
 from ._internal._constants import CONF, CONFIG_KEY_RUNTIME
@@ -55,3 +57,7 @@ def get_stream_writer() -> StreamWriter:
     """What puts a value into the stream of mode ``custom``."""
     writer: StreamWriter = get_config()[CONF][CONFIG_KEY_RUNTIME].stream_writer
     return writer
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

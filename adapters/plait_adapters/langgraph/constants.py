@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from plait_adapters.langgraph._support import absent
 
 from ._internal import _constants
 from ._internal._constants import (
@@ -28,19 +30,24 @@ __all__ = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    value: Any
-    if name in ("Send", "Interrupt"):
-        from . import types
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
 
-        value, advice = getattr(types, name), f"use 'from langgraph.types import {name}' instead."
-    elif not name.startswith("_") and hasattr(_constants, name):
-        value, advice = getattr(_constants, name), "it is private."
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(
-        f"Importing {name} from langgraph.constants is deprecated: {advice}",
-        LangGraphDeprecatedSinceV10,
-        stacklevel=2,
-    )
-    return value
+    def __getattr__(name: str) -> Any:
+        value: Any
+        if name in ("Send", "Interrupt"):
+            from . import types
+
+            value, advice = (
+                getattr(types, name),
+                f"use 'from langgraph.types import {name}' instead.",
+            )
+        elif not name.startswith("_") and hasattr(_constants, name):
+            value, advice = getattr(_constants, name), "it is private."
+        else:
+            raise absent(__name__, name)
+        warnings.warn(
+            f"Importing {name} from langgraph.constants is deprecated: {advice}",
+            LangGraphDeprecatedSinceV10,
+            stacklevel=2,
+        )
+        return value

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from plait_adapters.langgraph._support import missing
+
 from .warnings import LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
@@ -219,3 +221,7 @@ def is_invalid_resume(error: BaseException) -> bool:
     """Whether an answer that did not fit the ``response_schema`` of its interrupt caused an
     error."""
     return getattr(error, _INVALID_RESUME, False) is True
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast, runtime_checkable
 
 from typing_extensions import TypedDict, Unpack
+
+from plait_adapters.langgraph._support import missing
 
 from ._internal._constants import CONF, CONFIG_KEY_RUNTIME
 from .config import get_config
@@ -194,3 +196,7 @@ def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[Context
         context_schema: the type of ``runtime.context``, for type checkers.
     """
     return cast("Runtime[ContextT]", get_config()[CONF].get(CONFIG_KEY_RUNTIME))
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -25,6 +25,8 @@ from typing import (
 
 from typing_extensions import TypeAliasType, TypedDict, TypeVar
 
+from plait_adapters.langgraph._support import missing
+
 from ._internal._constants import CONF, CONFIG_KEY_TASK, INTERRUPT, OVERWRITE
 from ._internal._fields import annotated_keys, updates_of
 from ._internal._ids import digest, interrupt_id
@@ -612,7 +614,7 @@ class Command(Generic[N]):
         return [("__root__", update)]
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A tool may return a command: langchain-core knows by a class that it is to be left
         alone."""
         tool = sys.modules.get("langchain_core.messages.tool")
@@ -687,3 +689,7 @@ class Overwrite:
 def interrupt_facts(value: Interrupt[Any]) -> dict[str, Any]:
     """An interrupt as the modes ``tasks`` and ``checkpoints`` show it."""
     return asdict(value)
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

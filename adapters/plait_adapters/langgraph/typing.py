@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
+from plait_adapters.langgraph._support import missing
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -62,3 +64,7 @@ InputT = TypeVar("InputT", bound=StateLike, default=StateT)
 OutputT = TypeVar("OutputT", bound=StateLike, default=StateT)
 NodeInputT = TypeVar("NodeInputT", bound=StateLike)
 NodeInputT_contra = TypeVar("NodeInputT_contra", bound=StateLike, contravariant=True)
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

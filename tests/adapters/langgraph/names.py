@@ -177,6 +177,25 @@ def lacking() -> list[tuple[str, str]]:
     ]
 
 
+DIFFERENCES = """\
+- An `UntrackedValue` is never stored; with `durability="exit"`, LangGraph stores it with what is
+  left of a run that failed.
+- A plain `invoke` runs coroutine nodes as well; LangGraph raises a TypeError.
+- Under `ainvoke`, a plain condition that has been quick so far is called on the event loop;
+  LangGraph gives each call a thread.
+- What a node writes that calls a graph with `checkpointer=False` is streamed; LangGraph applies it,
+  and streams nothing.
+- A managed value can be handed to a graph that is a node, and be a field of a pydantic model;
+  LangGraph raises an AttributeError there.
+- If one of several tool calls raises, `ToolNode` cancels the others; LangGraph lets them run on
+  with nobody to hear of them.
+- `add_messages` refuses an unknown `format` always; LangGraph does unless all messages are removed.
+- Whether the state of a failed step names the siblings that were cancelled is a matter of time in
+  LangGraph; here they are named.
+- Stored values are neither pickled nor imported by name: types of values that another process is
+  to read are registered, by the annotations of the graph or by hand."""
+
+
 def table() -> str:
     """The table, as Markdown."""
     rows, here, total, passing_here, passing_total = [], 0, 0, 0, 0
@@ -209,6 +228,12 @@ variables and loggers aside.
 | module | names | which |
 | --- | ---: | --- |
 {NEWLINE.join(rows)}
+
+## What is done otherwise, and is meant to be
+
+Random programs run on both engines find every other difference (`make laws`).
+
+{DIFFERENCES}
 
 ## What is not here, and why
 

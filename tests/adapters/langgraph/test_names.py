@@ -19,7 +19,7 @@ def test_no_reason_is_given_for_what_is_here() -> None:
     stale = []
     for key in REASONS:
         module, _, name = key.rpartition(".")
-        if module in names.MODULES and names.is_here(module, name):
+        if key not in names.MODULES and names.is_here(module, name):
             stale.append(key)
     assert not stale
 
@@ -41,7 +41,7 @@ def test_a_missing_name_is_an_error_that_leads_to_the_table(module: str) -> None
     except ModuleNotFoundError:
         assert module in REASONS
         return
-    with pytest.raises(AttributeError, match=r"SUPPORT\.md"):
+    with pytest.raises((AttributeError, ImportError), match=r"SUPPORT\.md"):
         there.no_such_name  # noqa: B018
 
 

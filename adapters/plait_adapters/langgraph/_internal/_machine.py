@@ -255,6 +255,15 @@ class Machine:
                             changed.add(name)
         return changed
 
+    def forget(self) -> None:
+        """Empty the channels whose values live for one step, also those that were just written.
+
+        LangGraph shows the state of a half-done step so.
+        """
+        for name in self.layout.restless:
+            if self.channels[name].is_available():
+                self.channels[name].update(())
+
     def _pass(self, name: str, version: Any, changed: set[str]) -> None:
         """Tell a channel that a step has passed without a write to it."""
         channel = self.channels[name]

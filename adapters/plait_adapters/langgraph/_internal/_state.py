@@ -205,6 +205,7 @@ async def _snapshot(
         done = [task for task in tasks if task.writes]
         if done:
             machine.apply(done)
+            machine.forget()
     keys = graph.stream_channels_asis
     shown = _events.tasks_with_results(tasks, view.pending, states, keys, live=live)
     return StateSnapshot(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph._support import missing
 
 from ._single import SingleValue
 from .base import Value
@@ -31,3 +32,7 @@ class AnyValue(SingleValue[Value], Generic[Value]):
             return changed
         self.value = values[-1]
         return True
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

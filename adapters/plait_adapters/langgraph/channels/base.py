@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.errors import EmptyChannelError
 
 __all__ = ("BaseChannel", "EmptyChannelError")
@@ -94,3 +95,7 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
     def finish(self) -> bool:
         """Hear that no task is left to run. Whether anything changed."""
         return False
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

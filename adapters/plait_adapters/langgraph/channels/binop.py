@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, cast
 
 from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph._support import missing
 
 from ._concrete import concrete, overwritten, same_reducer, second_overwrite
 from ._single import SingleValue
@@ -77,3 +78,7 @@ class BinaryOperatorAggregate(SingleValue[Value], Generic[Value]):
                 value = self.operator(value, each)
         self.value = value
         return True
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

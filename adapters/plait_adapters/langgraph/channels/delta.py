@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph._support import missing
 
 from ._concrete import concrete, overwritten, same_reducer, second_overwrite
 from ._single import SingleValue
@@ -109,3 +110,7 @@ class DeltaChannel(SingleValue[Value], Generic[Value]):
             base = self.typ() if self.value is MISSING else self.value
             self.value = self.reducer(base, list(values))
         return True
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

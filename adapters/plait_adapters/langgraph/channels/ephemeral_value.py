@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.errors import InvalidUpdateError
 
 from ._single import SingleValue
@@ -52,3 +53,7 @@ class EphemeralValue(SingleValue[Value], Generic[Value]):
             )
         self.value = values[-1]
         return True
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.errors import (
     EmptyChannelError,
     ErrorCode,
@@ -120,3 +121,7 @@ class LastValueAfterFinish(BaseChannel[Value, Value, tuple[Value, bool]], Generi
             return False
         self.finished = True
         return True
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from plait_adapters.langgraph._internal._constants import MISSING
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.errors import EmptyChannelError
 
 from .base import BaseChannel, Value
@@ -91,3 +92,7 @@ class Topic(BaseChannel[Sequence[Value], Value | list[Value], list[Value]], Gene
         changed = bool(self.values or new)
         self.values = new
         return changed
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

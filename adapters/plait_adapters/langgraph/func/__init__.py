@@ -8,12 +8,23 @@ import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from plait_adapters.langgraph._internal._cache_keys import cache_namespace
 from plait_adapters.langgraph._internal._callables import Callee, is_async_callable
 from plait_adapters.langgraph._internal._constants import END, MISSING, PREVIOUS, START
 from plait_adapters.langgraph._internal._timeouts import sync_timeout_unsupported
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.channels.ephemeral_value import EphemeralValue
 from plait_adapters.langgraph.channels.last_value import LastValue
 from plait_adapters.langgraph.pregel._call import SyncAsyncFuture, call_function
@@ -56,7 +67,7 @@ class _TaskFunction(Generic[P, T]):
         self.retry_policy: Sequence[RetryPolicy] = retry_policy
         self.cache_policy: CachePolicy[Any] | None = cache_policy
         self.timeout: TimeoutPolicy | None = timeout
-        functools.update_wrapper(self, func)
+        functools.update_wrapper(self, self.func)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> SyncAsyncFuture[T]:
         """Begin the task. Await what this returns, or ask for its ``result()``."""
@@ -279,3 +290,7 @@ def _output(value: Any) -> Any:
 
 def _saved(value: Any) -> Any:
     return value.save if isinstance(value, entrypoint.final) else value
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from plait_adapters.langgraph._support import absent
 from plait_adapters.langgraph.constants import END, START
 
 from .state import StateGraph
@@ -16,10 +17,12 @@ __all__ = ("END", "START", "MessageGraph", "MessagesState", "StateGraph", "add_m
 _OF_MESSAGES = ("MessageGraph", "MessagesState", "add_messages")
 
 
-def __getattr__(name: str) -> Any:
-    # What is about messages is loaded by programs that have some.
-    if name in _OF_MESSAGES:
-        from . import message
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
 
-        return getattr(message, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # What is about messages is loaded by programs that have some.
+        if name in _OF_MESSAGES:
+            from . import message
+
+            return getattr(message, name)
+        raise absent(__name__, name)

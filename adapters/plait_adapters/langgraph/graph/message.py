@@ -177,15 +177,20 @@ def _stream(config: Any, message: Any) -> None:
     push(message, config)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "MessagesState":
-        made: Any = _messages_state()
-    elif name == "MessageGraph":
-        made = _message_graph()
-    else:
-        raise absent(__name__, name)
-    globals()[name] = made
-    return made
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+
+    def __getattr__(name: str) -> Any:
+        if name == "MessagesState":
+            made: Any = _messages_state()
+        elif name == "Messages":
+            like = importlib.import_module("langchain_core.messages").MessageLikeRepresentation
+            made = list[like] | like
+        elif name == "MessageGraph":
+            made = _message_graph()
+        else:
+            raise absent(__name__, name)
+        globals()[name] = made
+        return made
 
 
 def _channel() -> Any:

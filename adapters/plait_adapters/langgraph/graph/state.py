@@ -40,6 +40,7 @@ from plait_adapters.langgraph._internal._constants import (
 from plait_adapters.langgraph._internal._fields import annotated_keys, is_pydantic_type, updates_of
 from plait_adapters.langgraph._internal._langchain import is_runnable
 from plait_adapters.langgraph._internal._unsupported import unsupported
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.channels.base import BaseChannel
 from plait_adapters.langgraph.channels.ephemeral_value import EphemeralValue
 from plait_adapters.langgraph.channels.last_value import LastValue, LastValueAfterFinish
@@ -949,3 +950,7 @@ class CompiledStateGraph(
             if select == [ROOT]:
                 select = ROOT
         self.nodes[start].writers.append(BranchWriter(branch, select, mapper))
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
@@ -137,4 +137,5 @@ def ui_message_reducer(
     return [message for message in merged if message.get("id") not in gone]
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from inspect import isclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeGuard, TypeVar
+
+from plait_adapters.langgraph._support import missing
 
 __all__ = ("ManagedValue", "ManagedValueMapping", "ManagedValueSpec", "is_managed_value")
 
@@ -44,3 +46,7 @@ ManagedValueMapping: TypeAlias = dict[str, ManagedValueSpec]
 def is_managed_value(value: Any) -> TypeGuard[ManagedValueSpec]:
     """Whether something in an annotation is a class of managed values."""
     return isclass(value) and issubclass(value, ManagedValue)
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+
+from plait_adapters.langgraph._support import missing
 
 from .base import ManagedValue, Progress
 
@@ -33,3 +35,7 @@ class RemainingStepsManager(ManagedValue[int]):
 
 RemainingSteps = Annotated[int, RemainingStepsManager]
 """How many steps the recursion limit still allows, this one included."""
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

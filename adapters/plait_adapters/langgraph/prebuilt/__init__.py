@@ -37,17 +37,19 @@ _HOME = dict.fromkeys(__all__, "tool_node") | {
 }
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise absent(__name__, name)
-    try:
-        found = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "langchain_core":
-            raise
-        raise ImportError(
-            f"{__name__}.{name} needs langchain-core: pip install 'plait[langgraph]'"
-        ) from error
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+
+    def __getattr__(name: str) -> Any:
+        home = _HOME.get(name)
+        if home is None:
+            raise absent(__name__, name)
+        try:
+            found = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "langchain_core":
+                raise
+            raise ImportError(
+                f"{__name__}.{name} needs langchain-core: pip install 'plait[langgraph]'"
+            ) from error
+        globals()[name] = found
+        return found

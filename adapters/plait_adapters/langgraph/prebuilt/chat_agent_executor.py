@@ -7,7 +7,16 @@ import inspect
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypeVar, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypeAlias,
+    TypeVar,
+    get_type_hints,
+)
 
 import pydantic
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, LanguageModelLike
@@ -45,6 +54,7 @@ __all__ = [
 StructuredResponse: TypeAlias = dict[str, Any] | pydantic.BaseModel
 StructuredResponseSchema: TypeAlias = dict[str, Any] | type[pydantic.BaseModel]
 StateSchema = TypeVar("StateSchema")
+StateSchemaType: TypeAlias = type[StateSchema]
 Prompt: TypeAlias = (
     SystemMessage | str | Callable[[Any], LanguageModelInput] | Runnable[Any, LanguageModelInput]
 )
@@ -488,4 +498,5 @@ def _validate_chat_history(messages: Sequence[Any]) -> None:
         )
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import TypedDict, deprecated
 
@@ -56,4 +56,5 @@ class HumanResponse(TypedDict):
     """Nothing to accept or ignore, a text to respond, the changed action to edit."""
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from langchain_core.messages import (
     AIMessage,
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from plait_adapters.langgraph._support import missing
-from plait_adapters.langgraph.errors import GraphBubbleUp
+from plait_adapters.langgraph.errors import GraphBubbleUp, is_invalid_resume
 from plait_adapters.langgraph.graph.message import REMOVE_ALL_MESSAGES
 from plait_adapters.langgraph.prebuilt._failures import (
     INVALID_TOOL_NAME_ERROR_TEMPLATE,
@@ -296,7 +296,7 @@ class ToolNode(TwoWays):
         except GraphBubbleUp:
             raise
         except Exception as error:
-            if not self._handle_tool_errors or _is_invalid_resume(error):
+            if not self._handle_tool_errors or is_invalid_resume(error):
                 raise
             return self._failed(call, error)
         return await self._carry_out(request, kind, config, way)
@@ -318,7 +318,7 @@ class ToolNode(TwoWays):
             try:
                 response = await way.invoke(tool, given, config)
             except ValidationError as error:
-                if _is_invalid_resume(error):
+                if is_invalid_resume(error):
                     raise
                 injected = self._injected_args.get(call["name"])
                 names = injected.names if injected is not None else frozenset()
@@ -328,7 +328,8 @@ class ToolNode(TwoWays):
         except GraphBubbleUp:  # interrupts and commands to a parent are no failures
             raise
         except Exception as error:
-            if _is_invalid_resume(error) or not is_told(error, self._handle_tool_errors):
+            # A person's answer that did not fit is nothing that the model could mend.
+            if is_invalid_resume(error) or not is_told(error, self._handle_tool_errors):
                 raise
             return self._failed(call, error)
 
@@ -486,14 +487,6 @@ def _only_sends_upwards(command: Command[Any]) -> bool:
     )
 
 
-def _is_invalid_resume(error: BaseException) -> bool:
-    """Whether a person's answer did not fit: the model cannot mend it, so it is not told."""
-    from plait_adapters.langgraph import errors
-
-    check: Callable[[BaseException], bool] | None = getattr(errors, "is_invalid_resume", None)
-    return check is not None and check(error)
-
-
 def tools_condition(state: Any, messages_key: str = "messages") -> Literal["tools", "__end__"]:
     """A router: to `"tools"` if the last message asks for tools, else to the end.
 
@@ -509,4 +502,5 @@ def tools_condition(state: Any, messages_key: str = "messages") -> Literal["tool
     return "tools" if getattr(messages[-1], "tool_calls", None) else "__end__"
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 from langchain_core.messages import AIMessage, ToolCall, ToolMessage
@@ -109,4 +109,5 @@ def _named(schema: Any) -> tuple[str, Any]:
     )
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
+from plait_adapters.langgraph._internal._retries import default_retry_on
+from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.types import (
     All,
     CachePolicy,
@@ -14,7 +17,6 @@ from plait_adapters.langgraph.types import (
     StateUpdate,
     StreamMode,
     StreamWriter,
-    default_retry_on,
 )
 from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 
@@ -37,3 +39,7 @@ warnings.warn(
     LangGraphDeprecatedSinceV10,
     stacklevel=2,
 )
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
@@ -55,4 +55,5 @@ class BaseCache(ABC, Generic[ValueT]):
         """As :meth:`clear`."""
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

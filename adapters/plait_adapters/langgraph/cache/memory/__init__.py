@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
@@ -73,4 +74,5 @@ class InMemoryCache(BaseCache[ValueT]):
         self.clear(namespaces)
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

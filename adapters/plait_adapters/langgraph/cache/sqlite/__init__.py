@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
@@ -126,4 +126,5 @@ def _text(namespace: Namespace) -> str:
     return json.dumps([*namespace])
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

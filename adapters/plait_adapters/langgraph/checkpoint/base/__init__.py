@@ -124,4 +124,5 @@ def _with_langgraphs(type_: type, own: type | None) -> type:
     return type(type_.__name__, (type_, own), {"__module__": type_.__module__})
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 import uuid
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from plait_adapters.langgraph._support import missing
 
@@ -39,4 +39,5 @@ def uuid6(node: int | None = None, clock_seq: int | None = None) -> UUID:
     return UUID(int=high << 80 | 0x6 << 76 | low << 64 | 0b10 << 62 | sequence << 48 | node)
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from plait.errors import ThreadExists
 from plait_adapters.langgraph._support import missing
@@ -425,4 +425,5 @@ class InMemorySaver(BaseCheckpointSaver[str]):
 MemorySaver = InMemorySaver
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

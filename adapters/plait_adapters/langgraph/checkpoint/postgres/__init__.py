@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run
@@ -52,4 +52,5 @@ class ShallowPostgresSaver(KeepsLatest, PostgresSaver):
     """As :class:`PostgresSaver`; keeps the latest checkpoint of each namespace only."""
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

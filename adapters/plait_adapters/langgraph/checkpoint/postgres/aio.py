@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from plait_adapters.langgraph._support import missing
 
@@ -51,4 +51,5 @@ class AsyncShallowPostgresSaver(KeepsLatest, AsyncPostgresSaver):
     """As :class:`AsyncPostgresSaver`; keeps the latest checkpoint of each namespace only."""
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

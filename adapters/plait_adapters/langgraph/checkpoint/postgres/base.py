@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run
@@ -105,4 +105,5 @@ class KeepsLatest(BasePostgresSaver):
         return stored
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

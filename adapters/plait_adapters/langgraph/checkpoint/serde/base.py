@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from plait_adapters.langgraph._support import missing
 
@@ -74,4 +74,5 @@ class CipherProtocol(Protocol):
         ...
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plait.codec import DecodingError
 from plait.errors import PlaitError
@@ -105,4 +105,5 @@ class _AesGcm:
             raise DecodingError("its key is another one, or it was changed") from error
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

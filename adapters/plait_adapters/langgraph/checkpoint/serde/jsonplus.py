@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from plait.codec import Codec, DecodingError
 from plait_adapters.langgraph._support import missing
@@ -167,4 +167,5 @@ def _type(item: tuple[str, ...] | type) -> type:
     return found
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

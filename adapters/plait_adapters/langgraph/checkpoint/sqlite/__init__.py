@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
@@ -39,4 +39,5 @@ class SqliteSaver(SavesInSqlite):
         self.get_tuple({"configurable": {"thread_id": ""}})
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

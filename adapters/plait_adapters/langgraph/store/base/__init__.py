@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from plait_adapters.langgraph._support import absent
 
@@ -192,9 +192,11 @@ class BaseStore(Asking, ABC):
         return cast("list[tuple[str, ...]]", (await self.abatch([op]))[0])
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Embeddings":  # langchain-core's own, loaded when it is asked for
-        from langchain_core.embeddings import Embeddings
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
 
-        return Embeddings
-    raise absent(__name__, name)
+    def __getattr__(name: str) -> Any:
+        if name == "Embeddings":  # langchain-core's own, loaded when it is asked for
+            from langchain_core.embeddings import Embeddings
+
+            return Embeddings
+        raise absent(__name__, name)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.postgres._address import Conn
@@ -118,4 +118,5 @@ async def _nothing() -> None:
     """There is nothing to sweep."""
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)

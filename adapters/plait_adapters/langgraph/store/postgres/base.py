@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import structlog
 
@@ -244,4 +244,5 @@ def pool_options(config: PoolConfig | None) -> dict[str, Any]:
     return {} if most is None else {"pool_size": max(2, most)}
 
 
-__getattr__ = missing(__name__)
+if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
+    __getattr__ = missing(__name__)
