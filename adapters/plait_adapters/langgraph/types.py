@@ -598,6 +598,9 @@ class Command(Generic[N]):
         fields = ((each.name, getattr(self, each.name)) for each in dataclasses.fields(self))
         return f"Command({', '.join(f'{name}={value!r}' for name, value in fields if value)})"
 
+    def __reduce__(self) -> Any:
+        return _command, (self.graph, self.update, self.resume, self.goto)
+
     def _update_as_tuples(self) -> Sequence[tuple[str, Any]]:
         update = self.update
         if update is None:
@@ -619,6 +622,10 @@ class Command(Generic[N]):
         alone."""
         tool = sys.modules.get("langchain_core.messages.tool")
         return Command if tool is None else _as_tool_output(tool.ToolOutputMixin)
+
+
+def _command(graph: Any, update: Any, resume: Any, goto: Any) -> Command[Any]:
+    return Command(graph=graph, update=update, resume=resume, goto=goto)
 
 
 _tool_outputs: dict[type[Any], type[Any]] = {}
