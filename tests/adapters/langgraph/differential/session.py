@@ -91,7 +91,7 @@ class Recorder:
         for mode, data in found:
             entry = [mode, self.plain(data)]
             ends = mode in {"values", "checkpoints"} or data.get("type") == "checkpoint"
-            if ends and data.keys() != {"__interrupt__"}:  # that of a node, within a step
+            if ends and "__interrupt__" not in data:  # that of one node, within a step
                 settled += [*sorted(step, key=repr), entry]
                 step = []
             else:
