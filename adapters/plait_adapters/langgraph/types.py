@@ -107,8 +107,7 @@ def ensure_valid_checkpointer(checkpointer: Checkpointer) -> Checkpointer:
         raise TypeError(
             "Invalid checkpointer provided. Expected an instance of `BaseCheckpointSaver`, `True`, "
             f"`False`, or `None`. Received {type(checkpointer).__name__}. Pass a proper saver, "
-            f"such as "
-            "InMemorySaver() or AsyncPostgresSaver (within `async with`)."
+            f"such as InMemorySaver() or AsyncPostgresSaver (within `async with`)."
         )
     return checkpointer
 
@@ -276,8 +275,7 @@ class GraphOutput(Generic[OutputT]):
     def _warn(self, how: str) -> None:
         warnings.warn(
             f"Accessing GraphOutput via `{how}` is deprecated. Use `result.value` for the "
-            f"output, or "
-            "`result.interrupts` for interrupts.",
+            f"output, or `result.interrupts` for interrupts.",
             LangGraphDeprecatedSinceV11,
             stacklevel=3,
         )
