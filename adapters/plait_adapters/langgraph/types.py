@@ -107,8 +107,7 @@ def ensure_valid_checkpointer(checkpointer: Checkpointer) -> Checkpointer:
         raise TypeError(
             "Invalid checkpointer provided. Expected an instance of `BaseCheckpointSaver`, `True`, "
             f"`False`, or `None`. Received {type(checkpointer).__name__}. Pass a proper saver, "
-            f"such as "
-            "InMemorySaver() or AsyncPostgresSaver (within `async with`)."
+            f"such as InMemorySaver() or AsyncPostgresSaver (within `async with`)."
         )
     return checkpointer
 
@@ -276,8 +275,7 @@ class GraphOutput(Generic[OutputT]):
     def _warn(self, how: str) -> None:
         warnings.warn(
             f"Accessing GraphOutput via `{how}` is deprecated. Use `result.value` for the "
-            f"output, or "
-            "`result.interrupts` for interrupts.",
+            f"output, or `result.interrupts` for interrupts.",
             LangGraphDeprecatedSinceV11,
             stacklevel=3,
         )
@@ -598,6 +596,9 @@ class Command(Generic[N]):
         fields = ((each.name, getattr(self, each.name)) for each in dataclasses.fields(self))
         return f"Command({', '.join(f'{name}={value!r}' for name, value in fields if value)})"
 
+    def __reduce__(self) -> Any:
+        return _command, (self.graph, self.update, self.resume, self.goto)
+
     def _update_as_tuples(self) -> Sequence[tuple[str, Any]]:
         update = self.update
         if update is None:
@@ -619,6 +620,10 @@ class Command(Generic[N]):
         alone."""
         tool = sys.modules.get("langchain_core.messages.tool")
         return Command if tool is None else _as_tool_output(tool.ToolOutputMixin)
+
+
+def _command(graph: Any, update: Any, resume: Any, goto: Any) -> Command[Any]:
+    return Command(graph=graph, update=update, resume=resume, goto=goto)
 
 
 _tool_outputs: dict[type[Any], type[Any]] = {}

@@ -183,10 +183,8 @@ DIFFERENCES = """\
 - A plain `invoke` runs coroutine nodes as well; LangGraph raises a TypeError.
 - Under `ainvoke`, a plain condition that has been quick so far is called on the event loop;
   LangGraph gives each call a thread.
-- What a node writes that calls a graph with `checkpointer=False` is streamed; LangGraph applies it,
-  and streams nothing.
-- A managed value can be handed to a graph that is a node, and be a field of a pydantic model;
-  LangGraph raises an AttributeError there.
+- A graph with `checkpointer=False` within one that runs with `durability="sync"` runs; LangGraph
+  raises an AttributeError.
 - If one of several tool calls raises, `ToolNode` cancels the others; LangGraph lets them run on
   with nobody to hear of them.
 - `add_messages` refuses an unknown `format` always; LangGraph does unless all messages are removed.

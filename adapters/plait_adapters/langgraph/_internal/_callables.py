@@ -85,8 +85,7 @@ def _wanted(function: Any) -> tuple[tuple[str, bool], ...]:
             else:
                 warnings.warn(
                     "The 'config' parameter should be typed as 'RunnableConfig' or "
-                    "'RunnableConfig | "
-                    f"None', not '{annotation}'. ",
+                    f"'RunnableConfig | None', not '{annotation}'. ",
                     UserWarning,
                     stacklevel=5,
                 )

@@ -229,8 +229,7 @@ async def restore(
         if saves is None or config is None:
             raise ValueError(
                 f"DeltaChannel {replayed} has history to replay but no checkpointer or config "
-                f"was passed "
-                "to read it"
+                f"was passed to read it"
             )
         histories = await saves.history(config, replayed)
     channels: dict[str, BaseChannel[Any, Any, Any]] = {}

@@ -452,7 +452,10 @@ class Crew:
                 outcome = signal
             except asyncio.CancelledError as error:
                 if self._is_cancelled():
-                    run.commit(task, error)
+                    if (
+                        self._ends()
+                    ):  # a sibling's failure is part of the step; a caller's wish is not
+                        run.commit(task, error)
                     raise
                 outcome = NodeCancelledError(task.name)
                 outcome.__cause__ = error

@@ -45,8 +45,7 @@ def wait_in_background(awaitable: Awaitable[T], context: Context | None = None) 
         coroutine.close()
         raise RuntimeError(
             "a synchronous call from within an async node that a synchronous caller runs would "
-            "wait for "
-            "itself: await the asynchronous method instead"
+            "wait for itself: await the asynchronous method instead"
         )
     entered: Any = in_context(coroutine, context or copy_context())
     future = asyncio.run_coroutine_threadsafe(entered, loop)

@@ -291,10 +291,8 @@ class Run:
                 create_error_message(
                     message=(
                         f"Recursion limit of {self.config['recursion_limit']} reached without "
-                        f"hitting a "
-                        "stop condition. You can increase the limit by setting the "
-                        "`recursion_limit` "
-                        "config key."
+                        f"hitting a stop condition. You can increase the limit by setting the "
+                        "`recursion_limit` config key."
                     ),
                     error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
                 )
@@ -556,8 +554,7 @@ class Run:
         if len(waiting) > 1:
             message = (
                 "When there are multiple pending interrupts, you must specify the interrupt id "
-                "when "
-                "resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
+                "when resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
             )
             if strict:
                 raise UnknownInterruptError(

@@ -216,7 +216,6 @@ class Task:
         config = {
             **run.config,
             "metadata": metadata,
-            "run_name": self.name,
             "callbacks": self.callbacks,
             CONF: {
                 **outer,
@@ -242,9 +241,8 @@ class Task:
         if run.config["recursion_limit"] is DEFAULT_RECURSION_LIMIT:
             # What nobody has set is not passed on as if somebody had.
             del config["recursion_limit"]
-        if self.callbacks is not None:
-            # Who has set callbacks has begun the run that these two name.
-            config.pop("run_name", None)
+        # These two name the run of the graph, and not of what the node calls.
+        config.pop("run_name", None)
         config.pop("run_id", None)
         return config
 

@@ -48,8 +48,7 @@ class EphemeralValue(SingleValue[Value], Generic[Value]):
         if self.guard and len(values) != 1:
             raise InvalidUpdateError(
                 f"At key '{self.key}': EphemeralValue(guard=True) can receive only one value "
-                f"per step. "
-                "Use guard=False if you want to store any one of multiple values."
+                f"per step. Use guard=False if you want to store any one of multiple values."
             )
         self.value = values[-1]
         return True

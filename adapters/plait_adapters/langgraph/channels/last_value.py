@@ -41,8 +41,7 @@ class LastValue(SingleValue[Value], Generic[Value]):
                 create_error_message(
                     message=(
                         f"At key '{self.key}': Can receive only one value per step. Use an "
-                        f"Annotated key "
-                        "to handle multiple values."
+                        f"Annotated key to handle multiple values."
                     ),
                     error_code=ErrorCode.INVALID_CONCURRENT_GRAPH_UPDATE,
                 )

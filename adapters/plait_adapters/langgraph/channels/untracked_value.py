@@ -56,8 +56,7 @@ class UntrackedValue(SingleValue[Value], Generic[Value]):
         if self.guard and len(values) != 1:
             raise InvalidUpdateError(
                 f"At key '{self.key}': UntrackedValue(guard=True) can receive only one value "
-                f"per step. "
-                "Use guard=False if you want to store any one of multiple values."
+                f"per step. Use guard=False if you want to store any one of multiple values."
             )
         self.value = values[-1]
         return True

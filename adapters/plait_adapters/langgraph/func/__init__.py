@@ -245,8 +245,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801 - it is used as a decorator
                 raise TypeError(
                     "Please provide an annotation for both the return and the save values: `-> "
                     "entrypoint.final[int, str]` for an output of type `int` and a saved value "
-                    "of type "
-                    "`str`."
+                    "of type `str`."
                 )
             output_type, save_type = get_args(returned)
         elif returned is not empty and returned is not entrypoint.final:

@@ -142,8 +142,7 @@ class BranchGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if len(waiting) > 1:
             raise RuntimeError(
                 "When there are multiple pending interrupts, you must specify the interrupt id "
-                "when "
-                f"resuming: {', '.join(waiting)}"
+                f"when resuming: {', '.join(waiting)}"
             )
         return dict.fromkeys(waiting, resume)
 

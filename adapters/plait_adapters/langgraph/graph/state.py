@@ -214,8 +214,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if self.compiled:
             logger.warning(
                 "Adding %s to a graph that has already been compiled. This will not be "
-                "reflected in the "
-                "compiled graph.",
+                "reflected in the compiled graph.",
                 what,
             )
 
@@ -365,10 +364,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             if name in self.nodes:
                 raise ValueError(
                     f"Node names must be unique: node with the name '{name}' already exists. If "
-                    f"you need "
-                    "to use two different runnables/callables with the same name (for example, "
-                    "using "
-                    "`lambda`), please provide them as tuples (name, runnable/callable)."
+                    f"you need to use two different runnables/callables with the same name (for "
+                    f"example, using `lambda`), please provide them as tuples (name, "
+                    f"runnable/callable)."
                 )
             self.add_node(name, node)
             if previous is not None:
@@ -639,8 +637,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if hasattr(journal, "put_writes") or isinstance(journal, bool):
             raise unsupported(
                 "a LangGraph checkpointer with compile(mode='branches'), which keeps threads in "
-                "a store "
-                "of Plait's or at its URL,"
+                "a store of Plait's or at its URL,"
             )
         self._apply_defaults()
         everything = list(self.nodes)

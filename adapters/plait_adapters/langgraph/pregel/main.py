@@ -820,8 +820,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         if saver is not None and not merged[CONF]:
             raise ValueError(
                 "Checkpointer requires one or more of the following 'configurable' keys: "
-                "thread_id, "
-                "checkpoint_ns, checkpoint_id"
+                "thread_id, checkpoint_ns, checkpoint_id"
             )
         if saver is None and durability is not None:
             warnings.warn(

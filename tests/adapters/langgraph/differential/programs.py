@@ -177,6 +177,7 @@ def shapes(
     sync: bool = False,
     kept: bool = True,
     channels: tuple[str, ...] = CHANNELS,
+    savers: tuple[bool, ...] = (True, False),
     prefix: str = "",
 ) -> Shape:
     """A graph of up to six nodes, with up to ``depth`` levels of graphs within."""
@@ -190,7 +191,14 @@ def shapes(
         inner, called = None, False
         if depth and _rarely(draw, 5):
             inner = draw(
-                shapes(depth=depth - 1, sync=sync, kept=kept, channels=channels, prefix=name)
+                shapes(
+                    depth=depth - 1,
+                    sync=sync,
+                    kept=kept,
+                    channels=channels,
+                    savers=savers,
+                    prefix=name,
+                )
             )
             called = draw(st.booleans())
         node = Node(
@@ -208,10 +216,7 @@ def shapes(
             cached=_rarely(draw, 12),
             inner=inner,
             called=called,
-            # A node that calls a graph without a checkpointer is not streamed by LangGraph.
-            saver=draw(st.sampled_from([None, True, None if called else False]))
-            if inner and kept
-            else None,
+            saver=draw(st.sampled_from([None, *savers])) if inner and kept else None,
             narrow=inner is None and _rarely(draw, 8),
             overwrites=_rarely(draw, 12),
             handled=bool(fails) and not sync and draw(st.booleans()),
@@ -266,7 +271,9 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
     # LangGraph stores an untracked value with what is left of a run that failed; the facade does
     # not, since it is untracked.
     channels = tuple(name for name in CHANNELS if name != "free" or durability != "exit")
-    shape = draw(shapes(sync=plain, kept=kept, channels=channels))
+    # LangGraph breaks down on a graph without a checkpointer within one that runs with "sync".
+    savers = (True, False) if durability != "sync" else (True,)
+    shape = draw(shapes(sync=plain, kept=kept, channels=channels, savers=savers))
     names = [node.name for node in shape.nodes]
     stream = {"modes": _modes, "subgraphs": st.booleans()}
     acts = [draw(st.builds(Act, st.just("run"), _numbers, **stream))]
@@ -276,7 +283,7 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
         )
         more = st.builds(Act, kinds, _numbers, st.none() | st.sampled_from(names), **stream)
         acts += draw(st.lists(more, max_size=4))
-    schema = draw(st.sampled_from(["typeddict", "typeddict", "dataclass", "pydantic"]))
+    schema: Schema = draw(st.sampled_from(["typeddict", "typeddict", "dataclass", "pydantic"]))
     return Program(
         shape,
         tuple(acts),
@@ -284,9 +291,6 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
         plain,
         schema,
         durability,
-        # LangGraph cannot hand a managed value to an inner graph, nor keep one in a model.
-        counted=schema == "typeddict"
-        and not any(node.inner for node in shape.nodes)
-        and _rarely(draw, 3),
+        counted=_rarely(draw, 3),
         limit=draw(st.sampled_from([9, 9, 4])),
     )

@@ -35,17 +35,20 @@ class Recorder:
         if isinstance(value, str):
             return _ID.sub("id", str(value))
         if isinstance(value, Mapping):
-            return {
+            found = {
                 self.plain(str(key)): self.plain(each)
                 for key, each in value.items()
                 if key not in _TIMES
             }
+            if "__interrupt__" in found:  # in the order in which nodes asked
+                found["__interrupt__"].sort(key=repr)
+            return found
         if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
             return [self.plain(each) for each in value]
         if isinstance(value, (set, frozenset)):
             return sorted(self.plain(each) for each in value)
         if isinstance(value, BaseException):
-            return self.error(value)
+            return "an error"  # of which kind, depends on which of several came first
         if isinstance(value, pydantic.BaseModel):
             return {"class": type(value).__name__, **self.plain(value.model_dump())}
         if hasattr(value, "_asdict"):
@@ -87,7 +90,8 @@ class Recorder:
         step: list[Any] = []
         for mode, data in found:
             entry = [mode, self.plain(data)]
-            if mode in {"values", "checkpoints"} or data.get("type") == "checkpoint":
+            ends = mode in {"values", "checkpoints"} or data.get("type") == "checkpoint"
+            if ends and "__interrupt__" not in data:  # that of one node, within a step
                 settled += [*sorted(step, key=repr), entry]
                 step = []
             else:

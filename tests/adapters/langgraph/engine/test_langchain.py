@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -121,4 +123,6 @@ def test_a_tool_may_return_a_command() -> None:
         """Acts."""
         return Command(update={"number": number})
 
-    assert act.invoke({"number": 1}) == Command(update={"number": 1})
+    command = act.invoke({"number": 1})
+    assert command == Command(update={"number": 1})
+    assert pickle.loads(pickle.dumps(command)) == copy.deepcopy(command) == command

@@ -213,3 +213,37 @@ def test_without_a_checkpointer_there_is_no_state_to_ask_for() -> None:
         app.get_state(CONFIG)
     with pytest.raises(TypeError, match="Invalid checkpointer"):
         builder.compile(checkpointer="memory")
+
+
+async def test_a_run_that_is_cancelled_can_go_on_and_its_nodes_have_not_failed() -> None:
+    import anyio
+
+    calls: list[int] = []
+
+    async def waits_once(state: State) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            await anyio.sleep_forever()
+        return {"log": ["b"]}
+
+    app = chain(says("a"), waits_once)
+    with anyio.move_on_after(0.05):
+        await app.ainvoke({"log": []}, CONFIG)
+    (task,) = (await app.aget_state(CONFIG)).tasks
+    assert (task.name, task.error) == ("n1", None)
+    assert await app.ainvoke(None, CONFIG) == {"log": ["a", "b"]}
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_saver_that_blocks_is_called_in_order_and_its_errors_come_out(durability: Any) -> None:
+    class Plain(InMemorySaver):
+        def put(self, *args: Any, **more: Any) -> Any:
+            if args[0]["configurable"]["thread_id"] == "bad":
+                raise OSError("disk full")
+            return super().put(*args, **more)
+
+    app = chain(says("a"), asks("?"), saver=Plain())
+    app.invoke({"log": []}, CONFIG, durability=durability)
+    assert app.invoke(Command(resume="b"), CONFIG, durability=durability)["log"] == ["a", "b"]
+    with pytest.raises(OSError, match="disk full"):
+        app.invoke({"log": []}, {"configurable": {"thread_id": "bad"}}, durability=durability)
