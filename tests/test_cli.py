@@ -188,8 +188,9 @@ def test_a_killed_run_is_resumed_and_does_no_finished_task_again(brief: Path) ->
     resumed = plait(*shlex.split(words)[1:], "--json")
     assert resumed.returncode == 0, resumed.stderr
     told = resumed.stderr.splitlines()
-    assert told[0].endswith("waiting for a sign of life.")
-    assert told[1:3] == ["1 of 2 tasks were done before", "slow: begins (branch 0.0, technical)"]
+    if told[0].endswith("waiting for a sign of life."):  # unless its lease has expired by now
+        told = told[1:]
+    assert told[:2] == ["1 of 2 tasks were done before", "slow: begins (branch 0.0, technical)"]
     assert not any(line.startswith("waits:") for line in told)
     report = json.loads(resumed.stdout)
     assert (report["status"], report["gathering"]["status"]) == ("completed", "complete")

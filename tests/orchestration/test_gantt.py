@@ -32,7 +32,10 @@ def gate(name: str, opened: float, *, waited_for: str = "", waited: float = 0.0)
         status="complete",
         forked=0.0,
         opened=opened,
-        branches=(Arrived(label="market", fate="done", at=opened),),
+        branches=(
+            Arrived(label="technical", fate="failed", at=opened / 2),
+            Arrived(label="market", fate="done", at=opened),
+        ),
         waited_for=waited_for,
         waited=waited,
     )
@@ -76,7 +79,7 @@ def test_who_cannot_see_the_picture_hears_what_it_shows() -> None:
     title, described = (root.get("aria-labelledby") or "").split()
     assert ids[title] == "Timeline"
     assert "technical: failed, from 1.00 s to 4.00 s." in ids[described]
-    assert "gather opened as complete at 9.00 s, with 1 of 1 branches." in ids[described]
+    assert "gather opened as complete at 9.00 s, with 1 of 2 branches." in ids[described]
 
 
 def test_it_has_colours_for_light_pages_and_for_dark_ones() -> None:

@@ -62,6 +62,13 @@ def test_pooling_agrees_with_a_worked_example() -> None:
     assert pooled.heterogeneity == 0.0
 
 
+def test_an_interval_of_another_level_counts_for_what_it_says() -> None:
+    wide = measure("x", 10.0, 2.575829).model_copy(update={"level": 0.99})  # an error of 1, too
+    pooled = pool([wide, measure("x", 10.0, 1.959964)])
+    assert pooled is not None
+    assert pooled.high - pooled.value == pytest.approx(1.959964 / 2**0.5)
+
+
 def test_numbers_that_contradict_each_other_widen_the_interval() -> None:
     # Q = 2 × 50² = 5,000 with 1 degree of freedom: tau² = 4,999, and I² = 0.9998.
     pooled = pool([measure("x", 0.0, 1.959964), measure("x", 100.0, 1.959964)])

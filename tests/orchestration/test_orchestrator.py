@@ -276,6 +276,14 @@ def test_a_revision_that_makes_it_worse_does_not_count() -> None:
     assert state.report.verdict.status == "needs_revision"
 
 
+def test_a_brief_may_ask_for_more_quality_of_a_task_than_the_rules_do() -> None:
+    answers = Answers(quality={0: 0.6, 1: 0.8})
+    state, _ = in_virtual_time(task("a", "quality = 0.7") + task("b"), answers)
+    assert answers.tasks == ["a", "b", "a"]
+    assert state.verdict is not None
+    assert state.verdict.status == "quality_approved"
+
+
 def test_an_analysis_is_not_repeated_unless_that_may_do_good() -> None:
     what = task("a", type="analysis")
     poor = Answers(quality={0: 0.1})

@@ -151,7 +151,7 @@ async def test_the_whole_state_of_the_bundled_brief_is_kept_exactly(store: Store
     kept = report.model_copy(update={"timeline": None})  # which is from the journal
     assert (read.status, read.state.report) == ("completed", kept)
     assert read.state.brief == load_brief(BUNDLED_BRIEF)
-    assert read.state.gatherings == [report.gathering]
+    assert read.state.gatherings == [*report.earlier, report.gathering]
 
 
 async def test_a_brief_is_carried_out_without_a_store(folder: Path) -> None:

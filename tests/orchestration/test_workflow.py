@@ -207,9 +207,16 @@ async def test_the_bundled_brief_runs_on_this_machine_and_is_honest_about_itself
     assert [(a.task, a.reason) for a in report.merged.absences] == [
         ("field-notes", 'MissingSourceError: source "interviews/*.md": no file matches')
     ]
-    assert report.gathering is not None
-    assert report.gathering.status == "partial"
+    first, revision = report.earlier[0], report.gathering
+    assert (first.status, first.arrived, first.activated) == ("partial", 9, 10)
+    assert revision is not None
+    assert (revision.status, revision.activated) == ("complete", 1)
+    (old, *_) = report.merged.superseded
+    assert old.task == "blocking-calls"
+    assert old.quality < 0.9 <= old.by
     assert report.verdict.status == "quality_approved"
+    assert report.timeline is not None
+    assert "blocking-calls (2)" in [row.label for row in report.timeline.rows]
     documents = {attribution.document for attribution in report.merged.attributions}
     kinds = {name.split(":")[0] if ":" in name else Path(name).suffix for name in documents}
     assert kinds >= {"pydoc", "dist", ".py", ".csv"}

@@ -614,7 +614,7 @@ class Command(Generic[N]):
         return [("__root__", update)]
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A tool may return a command: langchain-core knows by a class that it is to be left
         alone."""
         tool = sys.modules.get("langchain_core.messages.tool")

@@ -314,6 +314,7 @@ def _difference(name: str, ordered: Sequence[tuple[str, list[float]]], draft: _D
         value=fmean(highs) - fmean(lows),
         low=found[math.floor(cut)],
         high=found[math.ceil(draws - 1 - cut)],
+        level=draft.confidence,
         n=len(highs) + len(lows),
         how=f"difference of the two means; {_level(draft.confidence)}interval from {draws:,} "
         "bootstrap draws in each group",
@@ -336,7 +337,8 @@ def _measured(
         )
     low, high, draws = interval
     how = f"{how}; {_level(draft.confidence)}interval from {draws:,} bootstrap draws"
-    return Measure(name=name, value=value, low=low, high=high, n=len(rows), how=how)
+    level = draft.confidence
+    return Measure(name=name, value=value, low=low, high=high, level=level, n=len(rows), how=how)
 
 
 def _level(confidence: float) -> str:

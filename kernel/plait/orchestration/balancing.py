@@ -204,12 +204,13 @@ class LoadBalancer:
             ]
             chosen = self._choose(task, tried, tracker, used)
             used[chosen.branch] = used.get(chosen.branch, 0) + 1
-            again = f"after {shortage.reason}" if shortage.kind == "missing" else shortage.reason
+            wrong = shortage.reason.rstrip(".")
+            again = f"after {wrong}" if shortage.kind == "missing" else wrong
             queue.append(
                 QueuedTask(
                     task=task.id,
                     branch=chosen.branch,
-                    why=f"again, {again}: the best score ({chosen.score:.2f} = {chosen.how})"
+                    why=f"again ({again}): the best score ({chosen.score:.2f} = {chosen.how})"
                     + (" of those that have not failed at it" if tried else ""),
                     depth=depth + 1 if shortage.kind == "wanting" else depth,
                 )

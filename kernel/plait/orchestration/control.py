@@ -6,9 +6,8 @@ their own modules.
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +36,7 @@ from plait.orchestration.state import (
     SyncPointRecord,
     TimelineEntry,
     WorkflowState,
+    with_context,
 )
 from plait.orchestration.task_analysis import complexity_of, decide_mode, interdependency_of
 from plait.orchestration.validation import QualityValidator, Shortfall, Verdict
@@ -433,12 +433,11 @@ def after_validation(state: WorkflowState) -> str:
 def measured(node: Node) -> NodeWithContext:
     """The node, with a record of what each call took."""
 
-    call: Callable[..., Awaitable[Any]] = node
-    takes_context = len(inspect.signature(node).parameters) > 1
+    call = with_context(node)
 
     async def timed(state: WorkflowState, ctx: NodeContext) -> Any:
         began, cpu = wall_time(), time.process_time()
-        writes = await (call(state, ctx) if takes_context else call(state))
+        writes = await call(state, ctx)
         if writes is not None and not isinstance(writes, Mapping):
             return writes  # a Command, or what the kernel will refuse
         record = NodeRecord(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate
 from random import Random
+from statistics import NormalDist
 from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,8 +16,10 @@ from plait.orchestration.results import Measure, Share
 
 __all__ = ["Interval", "Pooled", "pool", "weighted_bootstrap", "weighted_mean"]
 
-_Z = 1.959964
-"""Standard errors from the middle of a normal distribution to the ends of its middle 95%."""
+
+def _errors_in(level: float) -> float:
+    """Standard errors from the middle of a normal distribution to the ends of its middle share."""
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 class Interval(BaseModel):
@@ -29,9 +32,11 @@ class Interval(BaseModel):
     value: float
     """The number, in its own unit."""
     low: float
-    """The lower end of its 95% interval."""
+    """The lower end of its interval."""
     high: float
     """The upper end."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """The share of such intervals that should hold the true value."""
     n: Annotated[int, Field(ge=0)]
     """How many branches it was computed from."""
     heterogeneity: Share | None = None
@@ -104,7 +109,7 @@ class Pooled(NamedTuple):
 def pool(measures: Sequence[Measure]) -> Pooled | None:
     """Pool numbers by the inverse of their variances.
 
-    A number's standard error is read off its 95% interval, whose width is 2 × 1.96 of them. Where
+    A number's standard error is read off its interval; at 95%, that is 2 × 1.96 of them wide. Where
     the numbers differ by more than chance, the variance between them is added to each (random
     effects: DerSimonian and Laird, "Meta-analysis in clinical trials", 1986); where they do not,
     that is 0. I² is that of Higgins and Thompson, "Quantifying heterogeneity in a meta-analysis",
@@ -112,8 +117,11 @@ def pool(measures: Sequence[Measure]) -> Pooled | None:
 
     `None` for fewer than two numbers, or for one without an interval that has a width.
     """
-    ends = [(m.low, m.high) for m in measures if m.low is not None and m.high is not None]
-    errors = [(high - low) / (2 * _Z) for low, high in ends]
+    errors = [
+        (m.high - m.low) / (2 * _errors_in(m.level))
+        for m in measures
+        if m.low is not None and m.high is not None
+    ]
     values = [m.value for m in measures]
     if (
         len(values) < 2
@@ -137,6 +145,6 @@ def pool(measures: Sequence[Measure]) -> Pooled | None:
         return None
     weights = [smallest / variance for variance in variances]
     middle = weighted_mean(values, weights)
-    half = _Z * math.sqrt(smallest / math.fsum(weights))
+    half = _errors_in(0.95) * math.sqrt(smallest / math.fsum(weights))
     heterogeneity = max(0.0, 1 - by_chance / scatter) if scatter > 0 else 0.0
     return Pooled(middle, middle - half, middle + half, heterogeneity)

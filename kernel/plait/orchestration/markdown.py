@@ -8,6 +8,7 @@ from textwrap import indent
 
 from plait.orchestration.analysis import SEED
 from plait.orchestration.gantt import path_rows, to_text, waits_of
+from plait.orchestration.intervals import Interval
 from plait.orchestration.merge import Absence, IntegrationResult
 from plait.orchestration.report import Report, Section
 from plait.orchestration.results import BranchResult, Measure
@@ -100,7 +101,7 @@ def _main_numbers(synthesis: Synthesis) -> Iterable[str]:
             (
                 one.statement,
                 "" if one.value is None else _number(one.value),
-                "-" if interval is None else f"[{_number(interval.low)}, {_number(interval.high)}]",
+                "-" if interval is None else _interval(interval).strip(),
                 f"{one.task}{pooled}{_supporters(one)}",
             )
         )
@@ -355,7 +356,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if 1_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def _interval(measure: Measure) -> str:
-    if measure.low is None or measure.high is None:
+def _interval(found: Measure | Interval) -> str:
+    if found.low is None or found.high is None:
         return ""
-    return f" [{_number(measure.low)}, {_number(measure.high)}]"
+    level = "" if found.level == 0.95 else f" ({found.level:.0%})"
+    return f" [{_number(found.low)}, {_number(found.high)}]{level}"

@@ -41,9 +41,11 @@ class Measure(_Record):
     value: float
     """The number, in the unit of its column."""
     low: float | None = None
-    """The lower end of its 95% interval, where one was computed."""
+    """The lower end of its interval, where one was computed."""
     high: float | None = None
-    """The upper end of its 95% interval."""
+    """The upper end of its interval."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """The share of such intervals that should hold the true value."""
     n: int
     """Rows that it was computed from."""
     how: str

@@ -6,6 +6,7 @@ by the branch that forks and gathers the others.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -34,6 +35,7 @@ __all__ = [
     "TimelineEntry",
     "WorkflowState",
     "current_results",
+    "with_context",
 ]
 
 Decision: TypeAlias = Literal["proceed", "conditional", "recover", "fail"]
@@ -178,6 +180,14 @@ NodeWithContext: TypeAlias = Callable[[WorkflowState, NodeContext], Awaitable[An
 
 Node: TypeAlias = NodeWithContext | Callable[[WorkflowState], Awaitable[Any]]
 """What may take the place of a node: it gets the state, and returns a mapping of writes."""
+
+
+def with_context(node: Node) -> NodeWithContext:
+    """The node as one that takes a context too, whether or not it does."""
+    call: Callable[..., Awaitable[Any]] = node
+    if len(inspect.signature(node).parameters) > 1:
+        return call
+    return lambda state, ctx: call(state)
 
 
 def current_results(results: list[BranchResult]) -> list[BranchResult]:

@@ -283,6 +283,7 @@ def _own_interval(measure: Measure) -> Interval | None:
         value=measure.value,
         low=measure.low,
         high=measure.high,
+        level=measure.level,
         n=1,
         how=measure.how,
     )

@@ -193,7 +193,8 @@ def _merge_callbacks(base: Any, new: Any) -> Any:
     if isinstance(base, list) and isinstance(new, list):
         return base + new
     if isinstance(base, list) or isinstance(new, list):
-        handlers, manager = (base, new) if isinstance(base, list) else (new, base)
+        handlers: Any = base if isinstance(base, list) else new
+        manager: Any = new if isinstance(base, list) else base
         manager = manager.copy()
         for handler in handlers:
             manager.add_handler(handler, inherit=True)

@@ -592,7 +592,7 @@ async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> BaseException | None:
 
 async def call_in_thread(context: Context, function: Any, args: Any, kwargs: Any) -> Any:
     """Call a function in the event loop's own pool of threads, in a context."""
-    call = functools.partial(context.run, _no_stop_iteration, function, args, kwargs)
+    call: Any = functools.partial(context.run, _no_stop_iteration, function, args, kwargs)
     return await asyncio.get_running_loop().run_in_executor(None, call)
 
 

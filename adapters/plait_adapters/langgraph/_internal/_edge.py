@@ -40,7 +40,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
 def wait_in_background(awaitable: Awaitable[T], context: Context | None = None) -> T:
     """Await something on the loop in the background, and block until it is done."""
     loop = background_loop()
-    coroutine: Coroutine[Any, Any, T] = as_coroutine(awaitable)
+    coroutine: Any = as_coroutine(awaitable)
     if _running_here() is loop:
         coroutine.close()
         raise RuntimeError(
@@ -48,9 +48,8 @@ def wait_in_background(awaitable: Awaitable[T], context: Context | None = None) 
             "wait for "
             "itself: await the asynchronous method instead"
         )
-    future = asyncio.run_coroutine_threadsafe(
-        in_context(coroutine, context or copy_context()), loop
-    )
+    entered: Any = in_context(coroutine, context or copy_context())
+    future = asyncio.run_coroutine_threadsafe(entered, loop)
     try:
         result: T = future.result()
     except BaseException:

@@ -26,7 +26,7 @@ _FAULTS_OF_THE_PROGRAM = (
 )
 
 
-def default_retry_on(error: Exception) -> bool:
+def default_retry_on(error: Any) -> bool:
     """Whether a failure may be a matter of luck.
 
     Connections that fail and servers that answer with a status from 500 to 599 may be; what a

@@ -67,7 +67,7 @@ class _TaskFunction(Generic[P, T]):
         self.retry_policy: Sequence[RetryPolicy] = retry_policy
         self.cache_policy: CachePolicy[Any] | None = cache_policy
         self.timeout: TimeoutPolicy | None = timeout
-        functools.update_wrapper(self, func)
+        functools.update_wrapper(self, self.func)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> SyncAsyncFuture[T]:
         """Begin the task. Await what this returns, or ask for its ``result()``."""

@@ -19,39 +19,42 @@ from plait_adapters.langgraph.typing import ContextT, NodeInputT, NodeInputT_con
 
 
 class _Node(Protocol[NodeInputT_contra]):
-    def __call__(self, state: NodeInputT_contra) -> Any: ...
+    def __call__(self, state: NodeInputT_contra, /) -> Any: ...
 
 
 class _NodeWithConfig(Protocol[NodeInputT_contra]):
-    def __call__(self, state: NodeInputT_contra, config: RunnableConfig) -> Any: ...
+    def __call__(self, state: NodeInputT_contra, /, config: RunnableConfig) -> Any: ...
 
 
 class _NodeWithWriter(Protocol[NodeInputT_contra]):
-    def __call__(self, state: NodeInputT_contra, *, writer: StreamWriter) -> Any: ...
+    def __call__(self, state: NodeInputT_contra, /, *, writer: StreamWriter) -> Any: ...
 
 
 class _NodeWithStore(Protocol[NodeInputT_contra]):
-    def __call__(self, state: NodeInputT_contra, *, store: Any) -> Any: ...
+    def __call__(self, state: NodeInputT_contra, /, *, store: Any) -> Any: ...
 
 
 class _NodeWithWriterStore(Protocol[NodeInputT_contra]):
-    def __call__(self, state: NodeInputT_contra, *, writer: StreamWriter, store: Any) -> Any: ...
+    def __call__(self, state: NodeInputT_contra, /, *, writer: StreamWriter, store: Any) -> Any: ...
 
 
 class _NodeWithConfigWriter(Protocol[NodeInputT_contra]):
     def __call__(
-        self, state: NodeInputT_contra, *, config: RunnableConfig, writer: StreamWriter
+        self, state: NodeInputT_contra, /, *, config: RunnableConfig, writer: StreamWriter
     ) -> Any: ...
 
 
 class _NodeWithConfigStore(Protocol[NodeInputT_contra]):
-    def __call__(self, state: NodeInputT_contra, *, config: RunnableConfig, store: Any) -> Any: ...
+    def __call__(
+        self, state: NodeInputT_contra, /, *, config: RunnableConfig, store: Any
+    ) -> Any: ...
 
 
 class _NodeWithConfigWriterStore(Protocol[NodeInputT_contra]):
     def __call__(
         self,
         state: NodeInputT_contra,
+        /,
         *,
         config: RunnableConfig,
         writer: StreamWriter,
@@ -60,7 +63,7 @@ class _NodeWithConfigWriterStore(Protocol[NodeInputT_contra]):
 
 
 class _NodeWithRuntime(Protocol[NodeInputT_contra, ContextT]):
-    def __call__(self, state: NodeInputT_contra, *, runtime: Runtime[ContextT]) -> Any: ...
+    def __call__(self, state: NodeInputT_contra, /, *, runtime: Runtime[ContextT]) -> Any: ...
 
 
 class _Runnable(Protocol):

@@ -188,7 +188,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
     # -- as a Runnable of langchain-core ------------------------------------------------------
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A graph is a Runnable from the moment on that langchain-core is there."""
         base = loaded("langchain_core.runnables.base")
         cls = type(self)
@@ -413,8 +413,9 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             return None
         if is_pydantic_type(schema):
             return schema.model_json_schema()  # type: ignore[no-any-return]
+        adapted: Any = schema
         if is_typeddict(schema) or is_dataclass(schema):
-            return TypeAdapter(schema).json_schema()
+            return TypeAdapter(adapted).json_schema()
         raise ValueError(
             f"Invalid context schema type: {schema}. Must be a BaseModel, TypedDict or dataclass."
         )
@@ -496,7 +497,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             InvalidUpdateError: nodes wrote what the state cannot take.
             EmptyInputError: there is nothing to begin with.
         """
-        options = dict(
+        options: dict[str, Any] = dict(
             context=context,
             print_mode=print_mode,
             output_keys=output_keys,

@@ -171,7 +171,7 @@ async def test_every_durability_leaves_the_same_last_checkpoint(durability: Any)
 
 async def test_an_error_of_the_saver_ends_the_run() -> None:
     class Broken(InMemorySaver):
-        async def aput(self, *args: Any) -> Any:
+        async def aput(self, *args: Any, **more: Any) -> Any:
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -182,13 +182,13 @@ async def test_a_saver_with_waits_of_its_own_stores_in_order() -> None:
     import anyio
 
     class Slow(InMemorySaver):
-        async def aput(self, *args: Any) -> Any:
+        async def aput(self, *args: Any, **more: Any) -> Any:
             await anyio.lowlevel.checkpoint()
-            return self.put(*args)
+            return self.put(*args, **more)
 
-        async def aput_writes(self, *args: Any) -> None:
+        async def aput_writes(self, *args: Any, **more: Any) -> None:
             await anyio.lowlevel.checkpoint()
-            self.put_writes(*args)
+            self.put_writes(*args, **more)
 
     app = chain(says("a"), asks("?"), saver=Slow())
     await app.ainvoke({"log": []}, CONFIG)
