@@ -6,12 +6,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 pytest.importorskip("langgraph", reason="the facade is compared with LangGraph itself")
 
 from tests.adapters.langgraph.differential.compare import check, first_difference, reference
 from tests.adapters.langgraph.differential.programs import (
+    EVERY_CHECK,
     Act,
     Node,
     Program,
@@ -23,7 +24,7 @@ here = pytest.mark.skipif(
     find_spec("plait_adapters.langgraph.pregel") is None, reason="the engine is not there"
 )
 PROGRAMS = int(os.environ.get("PLAIT_DIFFERENTIAL", "300"))
-FEW = settings(max_examples=PROGRAMS // 3, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=PROGRAMS // 3, deadline=None, suppress_health_check=EVERY_CHECK)
 
 
 @pytest.fixture(autouse=True)
