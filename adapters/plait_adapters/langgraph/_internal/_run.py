@@ -1052,6 +1052,8 @@ class Run:
         self.lifecycle.append(("interrupt", asked, self.status))
         unfinished = self.status == "pending" if self.saves is None else bool(self.pending)
         if unfinished and any(task.writes for task in self.tasks):
+            if self.latest is MISSING:
+                self.latest = self.output()  # in case that nothing is told of what follows
             changed = self.machine.apply(self.tasks)
             if not changed.isdisjoint(self.output_key_set):
                 self._tell_values(self.tasks)

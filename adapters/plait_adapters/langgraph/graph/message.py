@@ -59,7 +59,8 @@ def add_messages(left: Any = None, right: Any = None, *, format: str | None = No
             format is unknown.
     """
     if left is None and right is None:
-        return functools.partial(add_messages, format=format)
+        merge: Any = add_messages
+        return functools.partial(merge, format=format)
     if left is None or right is None:
         given = "right" if left is None else "left"
         raise ValueError(

@@ -420,7 +420,8 @@ def _bound(model: Any, tools: list[BaseTool], builtin: list[dict[str, Any]]) -> 
             ) from error
         model = chat_models.init_chat_model(model)
     if _should_bind_tools(model, tools, num_builtin=len(builtin)) and (tools or builtin):
-        return model.bind_tools([*tools, *builtin])
+        chat: Any = model
+        return chat.bind_tools([*tools, *builtin])
     return model
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 END = "__end__"
@@ -136,6 +137,9 @@ class Program(_Brief):
     limit: int = 12
     """The recursion limit."""
 
+
+EVERY_CHECK: Any = tuple(HealthCheck)
+"""Programs are large and slow to draw, and may well be."""
 
 # -- strategies -------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ import random
 import sys
 import time
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 
 from tests.adapters.langgraph.differential.compare import check
-from tests.adapters.langgraph.differential.programs import Program, programs
+from tests.adapters.langgraph.differential.programs import EVERY_CHECK, Program, programs
 
 AT_ONCE = 250
 """Programs from one seed: Hypothesis explores near what it has found, so fresh starts see more."""
@@ -46,9 +46,7 @@ def main() -> int:
 
 def _run(start: int, size: int) -> None:
     @seed(start)
-    @settings(
-        max_examples=size, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=size, deadline=None, database=None, suppress_health_check=EVERY_CHECK)
     @given(programs())
     def law(program: Program) -> None:
         check(program)

@@ -43,16 +43,15 @@ class Recorder:
             if "__interrupt__" in found:  # in the order in which nodes asked
                 found["__interrupt__"].sort(key=repr)
             return found
-        if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-            return [self.plain(each) for each in value]
         if isinstance(value, (set, frozenset)):
             return sorted(self.plain(each) for each in value)
         if isinstance(value, BaseException):
             return "an error"  # of which kind, depends on which of several came first
         if isinstance(value, pydantic.BaseModel):
             return {"class": type(value).__name__, **self.plain(value.model_dump())}
-        if hasattr(value, "_asdict"):
-            return {"class": type(value).__name__, **self.plain(value._asdict())}
+        kind: Any = value
+        if hasattr(kind, "_asdict"):
+            return {"class": type(kind).__name__, **self.plain(kind._asdict())}
         if type(value).__name__ == "Interrupt":
             return {
                 "class": "Interrupt",
@@ -62,6 +61,8 @@ class Recorder:
         if hasattr(value, "__dataclass_fields__"):
             facts = {name: getattr(value, name) for name in value.__dataclass_fields__}
             return {"class": type(value).__name__, **self.plain(facts)}
+        if isinstance(value, (list, tuple)):
+            return [self.plain(each) for each in value]
         return self.plain(repr(value))
 
     def error(self, error: BaseException) -> Any:
@@ -78,7 +79,7 @@ class Recorder:
             if subgraphs:
                 namespace, *others = chunk
                 rest = tuple(others) if len(others) > 1 else others[0]
-            mode, data = rest if len(modes) > 1 else (modes[0], rest)
+            mode, data = rest if len(modes) > 1 else (*modes, rest)
             by_place["|".join(namespace)].append([mode, data])
         # Calls of one graph side by side are told apart by ids, which are left out afterwards.
         told = [[self.plain(place), self._settled(found)] for place, found in by_place.items()]
@@ -283,7 +284,8 @@ async def _act(
         record.append(recorder.plain(await graph.invoke(given, config, **keywords)))
         return
     chunks: list[Any] = []
-    modes: Any = list(act.modes) if len(act.modes) > 1 else act.modes[0]
+    several = list(act.modes)
+    modes: Any = several if len(several) > 1 else several[0]
     keywords |= {"stream_mode": modes, "subgraphs": act.subgraphs}
     raised = True
     try:

@@ -3,14 +3,16 @@
 import logging
 import os
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 pytest.importorskip("langgraph", reason="the facade is compared with LangGraph itself")
 
 from tests.adapters.langgraph.differential.compare import check, first_difference, reference
 from tests.adapters.langgraph.differential.programs import (
+    EVERY_CHECK,
     Act,
     Node,
     Program,
@@ -22,7 +24,7 @@ here = pytest.mark.skipif(
     find_spec("plait_adapters.langgraph.pregel") is None, reason="the engine is not there"
 )
 PROGRAMS = int(os.environ.get("PLAIT_DIFFERENTIAL", "300"))
-FEW = settings(max_examples=PROGRAMS // 3, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=PROGRAMS // 3, deadline=None, suppress_health_check=EVERY_CHECK)
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +82,18 @@ def test_a_record_of_an_interrupt_does_not_depend_on_ids(modes: tuple[str, ...])
     acts = (Act("run", 1, modes=modes), Act("answer_all", 2, modes=modes))
     program = Program(chain("a", "b", asks=1), acts)
     assert reference(program) == reference(program)
+
+
+def paused(**beside: Any) -> Program:
+    """A step in which one node asks and another is done, after one that wrote for one step only."""
+    nodes = Node("a", writes=(("brief", 1), ("any", 1))), Node("f", asks=1), Node("d", **beside)
+    edges = ((("__start__",), "a"), (("a",), "f"), (("a",), "d"))
+    return Program(Shape(nodes, edges), (Act("run", 3), Act("command", 1)), limit=9)
+
+
+@here
+@pytest.mark.parametrize(
+    "program", [paused(), paused(form="none"), paused(writes=(("brief", 2), ("any", 2)))]
+)
+def test_what_lives_for_one_step_is_shown_alike_in_a_step_that_waits(program: Program) -> None:
+    check(program)

@@ -37,8 +37,9 @@ def sum_up(state: Book) -> dict[str, Any]:
 
 async def main() -> Any:
     builder = StateGraph(Book)
-    for node in (cut, read, sum_up):
-        builder.add_node(node)
+    builder.add_node(cut)
+    builder.add_node("read", read, input_schema=Page)
+    builder.add_node(sum_up)
     builder.add_edge(START, "cut")
     builder.add_conditional_edges("cut", hand_out, ["read"])
     builder.add_edge("read", "sum_up")

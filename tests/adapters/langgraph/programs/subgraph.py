@@ -42,10 +42,17 @@ def reading() -> Any:
     return builder.compile()
 
 
+def juror(name: str) -> Any:
+    async def vote(state: Jury) -> dict[str, Any]:
+        return {"votes": [f"{name} on {state['case']}"]}
+
+    return vote
+
+
 def jury() -> Any:
     builder = StateGraph(Jury)
     for name in ("ann", "bob"):
-        builder.add_node(name, lambda state, name=name: {"votes": [f"{name} on {state['case']}"]})
+        builder.add_node(name, juror(name))
         builder.add_edge(START, name)
     return builder.compile()
 
