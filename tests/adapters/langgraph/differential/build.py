@@ -19,7 +19,7 @@ LANGGRAPH, FACADE = "langgraph", "plait_adapters.langgraph"
 ENOUGH = 40
 """Nodes that have run, after which routers and Commands lead to the end."""
 WAIT = 0.02
-"""Seconds between the failures of a program."""
+"""Seconds between the failures of two nodes of one program."""
 
 
 class NodeBroke(Exception):
@@ -43,7 +43,6 @@ class World:
 
     def __init__(self) -> None:
         self.calls: Counter[tuple[str, int | None]] = Counter()
-        self.failures = 0
 
 
 def most(left: int, right: int) -> int:
@@ -183,9 +182,9 @@ def body_of(library: Any, world: World, node: Node, inner: Any, *, sync: bool) -
         try:
             heard = before_node(library, world, node, state)
         except NodeBroke:
-            # Those beside it have finished by then, or fail later: nothing depends on time.
-            world.failures += 1
-            await asyncio.sleep(WAIT * world.failures)
+            # Those beside it have finished by then, or fail at another time, whoever began first.
+            rank = ord(node.name[-1]) - ord("a") + 6 * (len(node.name) - 1)
+            await asyncio.sleep(WAIT * (1 + rank + (read(state, "payload", None) or 0) / 4))
             raise
         if inner is not None:
             given = {"ticks": read(state, "ticks", 0), "log": []}
