@@ -227,21 +227,21 @@ class Executor:
         answers: Mapping[InterruptId, Any] = _NO_ANSWERS,
         runner: NodeRunner = call_node,
     ) -> None:
-        self.machine = machine
+        self.machine: Machine = machine
         self.plan: Plan = machine.plan
-        self.journal = journal
+        self.journal: Journal = journal
         self._check_lease = journal.check_lease
-        self.thread_id = thread_id
-        self.context = context
-        self.listener = listener
+        self.thread_id: ThreadId = thread_id
+        self.context: Any = context
+        self.listener: Listener | None = listener
         self.pools: Mapping[str, anyio.CapacityLimiter | Places] = pools or {}
-        self.debug = debug
-        self.interrupts = interrupts
+        self.debug: bool = debug
+        self.interrupts: Interrupts = interrupts
         self._stops = bool(interrupts.before or interrupts.after)
-        self.prefix = prefix
-        self.scope = scope
-        self.answers = answers
-        self.runner = runner
+        self.prefix: str = prefix
+        self.scope: str = scope
+        self.answers: Mapping[InterruptId, Any] = answers
+        self.runner: NodeRunner = runner
         self.now: Callable[[], float] = _clock(machine.at)
         self.log: Any | None = _logger(thread_id) if debug else None
         self._quiet = machine.quiet = listener is None and self.log is None
