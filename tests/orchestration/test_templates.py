@@ -114,6 +114,14 @@ async def test_quotations_are_looked_up_unless_that_is_not_wanted(folder: Path) 
     assert trusted.findings == looked.findings
 
 
+async def test_a_comment_of_several_lines_stands_as_it_is_quoted(folder: Path) -> None:
+    code = "x = 1\n# A task is suspended when it waits\n# and released when a lock is free.\n"
+    (folder / "code.py").write_text(code, encoding="utf-8")
+    found = await done(research(sources=("code.py",)), folder)
+    assert "\nand released" in found.findings[0].quote
+    assert "1 of 1 quotations were looked up again." in found.notes
+
+
 async def test_a_quotation_that_does_not_stand_is_left_out(folder: Path) -> None:
     found = await done(research(), folder, {"fact_checking": False})
     gone = found.findings[0]

@@ -35,6 +35,7 @@ from plait.agents import (
 from plait.agents.validation import Quotation, ValidationRequest, validate
 from plait.orchestration.branches import LENSES
 from plait.orchestration.errors import is_permanent
+from plait.orchestration.passages import passages_of
 from plait.orchestration.results import BranchResult, Measure
 from plait.orchestration.sources import read_documents
 from plait.orchestration.specialists import Specialist, Work, carry_out
@@ -48,9 +49,6 @@ __all__ = [
     "register_specialists",
     "specialist_factory",
 ]
-
-_AS_THEY_STAND = frozenset({".md", ".txt", ".rst", ".py", "pydoc", "dist"})
-"""The kinds of document whose passages stand in them word for word; others are laid out anew."""
 
 
 def register_specialists(factory: AgentFactory) -> None:
@@ -207,11 +205,12 @@ def _as_agents_give(result: BranchResult) -> AgentResult:
 
 def _looked_up(result: BranchResult, folder: Path) -> BranchResult:
     """Read the sources of quotations again, and leave out what does not stand there."""
+    # As passages, since some are laid out anew: a comment of code loses its signs, a row of a table
+    # gets the names of its columns.
     texts = {
-        document.name: document.text
+        document.name: "\n\n".join([passage.text for passage in passages_of(document)])
         for source in {finding.source for finding in result.findings}
         for document in read_documents(source, folder, lambda: None)
-        if document.kind in _AS_THEY_STAND
     }
     checked = [finding for finding in result.findings if finding.document in texts]
     if not checked:
