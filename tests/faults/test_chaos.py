@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -44,12 +45,19 @@ class Cutter(Supervisor):
         connection = await asyncpg.connect(self.server.url)
         try:
             while True:
-                await anyio.sleep(0.03)
-                with anyio.CancelScope(shield=True):
-                    await connection.execute(
-                        "select pg_terminate_backend(pid) from pg_stat_activity where "
-                        f"pid <> pg_backend_pid() and query like 'insert into {SCHEMA}.payments%'"
-                    )
+                await anyio.sleep(0.2)
+                with anyio.CancelScope(shield=True), suppress(asyncpg.UndefinedTableError):
+                    # Held up by a lock, so that there is a statement to be cut.
+                    async with connection.transaction():
+                        await connection.execute(
+                            f"lock table {SCHEMA}.payments in share row exclusive mode"
+                        )
+                        await anyio.sleep(0.1)
+                        await connection.execute(
+                            "select pg_terminate_backend(pid) from pg_stat_activity where "
+                            "pid <> pg_backend_pid() and "
+                            f"query like 'insert into {SCHEMA}.payments%'"
+                        )
         finally:
             with anyio.CancelScope(shield=True):
                 await connection.close()
