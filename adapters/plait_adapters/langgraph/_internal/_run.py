@@ -71,6 +71,7 @@ from ._constants import (
     TASKS,
 )
 from ._crew import Crew
+from ._deltas import DeltaWrites
 from ._ids import checkpoint_id, is_interrupt_id, path_key
 from ._inputs import command_writes, input_writes
 from ._machine import Machine, input_of
@@ -406,10 +407,15 @@ class Run:
         self._reapplied: set[str] = set()
         self._loaded: Sequence[PendingWrite] = ()
         self._snapshots_due: set[str] = set()
-        self._touched_deltas: set[str] = set()
         self._deltas = [
             name for name, spec in self.graph.layout.specs.items() if isinstance(spec, DeltaChannel)
         ]
+        self._withheld: DeltaWrites | None = None
+        """What goes with the first checkpoint once the last one is there."""
+        if self._deltas and self.durability == "exit":
+            self._first_config = own
+            self._first_id = self._stored_id
+            self._withheld = DeltaWrites(self._deltas, self.pending)
         self.is_replaying = False
         self._begin()
 
@@ -520,6 +526,8 @@ class Run:
                 carried.extend((tid, name, value) for name, value in each)
             else:
                 self._put_writes(tid, each)
+                if self._withheld is not None and tid == NULL_TASK_ID:
+                    self._withheld.take_command(each)
         return carried
 
     def _take_answers(self, command: Command[Any]) -> bool:
@@ -572,9 +580,10 @@ class Run:
         deltas = [
             (name, value) for name, value in writes if isinstance(specs.get(name), DeltaChannel)
         ]
-        self._touched_deltas.update(name for name, _ in deltas)
         machine.changed = machine.apply([*unfinished, input_of(writes)])
-        if deltas and self.durability != "exit":
+        if self._withheld is not None:
+            self._withheld.take_input(self.step, deltas)
+        elif deltas:
             if self._has_parent and self._loaded_latest:
                 self._put_writes(str(uuid5(UUID(self.checkpoint_id), INPUT)), deltas)
             else:
@@ -720,9 +729,6 @@ class Run:
             specs = self.graph.layout.specs
             if self._deltas:
                 self._snapshots_due |= overwritten_deltas(specs, writes)
-                self._touched_deltas.update(
-                    name for name, _ in writes if isinstance(specs.get(name), DeltaChannel)
-                )
                 if self._loaded:
                     self._snapshots_due |= delta_names(
                         specs, [each for each in self._loaded if each[0] not in self._reapplied]
@@ -732,6 +738,9 @@ class Run:
         if not changed.isdisjoint(self.output_key_set):
             self._tell_values(tasks)
         if saving:
+            if self._withheld is not None:
+                paths = {task.id: task.path for task in tasks}
+                self._withheld.take_step(self.step, self.pending, paths)
             self.pending.clear()
             self.is_replaying = False
             self._put_checkpoint({"source": "loop"})
@@ -978,8 +987,6 @@ class Run:
         if leaving or self.durability != "exit":
             due = due_snapshots(specs, machine.channels, counters, machine.versions)
             due |= self._snapshots_due
-            if leaving:
-                due |= self._touched_deltas
             checkpoint = make_checkpoint(
                 specs,
                 machine.channels,
@@ -1042,6 +1049,7 @@ class Run:
             # state.
             keeps = all(NS_END not in part for part in self.path)
             if not nested or error is not None or keeps:
+                self._put_withheld()
                 self._put_checkpoint(self.metadata, leaving=True)
                 self._put_pending()
         if error is None:
@@ -1060,6 +1068,37 @@ class Run:
         if not asked and "updates" in self.modes:
             self.outlet.put((self.path, "updates", {INTERRUPT: ()}))
         return True
+
+    def _put_withheld(self) -> None:
+        """Store what was written to ``DeltaChannel``s, with the checkpoint at which the run began.
+
+        A new thread has none, and gets an empty one; where others may have gone on from it, the
+        last checkpoint has the values instead.
+        """
+        withheld, machine, saves = self._withheld, self.machine, self.saves
+        if withheld is None or not withheld.channels:
+            return
+        assert saves is not None
+        assert machine.versions is not None
+        if self._has_parent and not self._loaded_latest:
+            self._snapshots_due |= withheld.channels
+        counters = self.metadata.get("counters_since_delta_snapshot") or {}
+        due = due_snapshots(self.graph.layout.specs, machine.channels, counters, machine.versions)
+        entries = withheld.without(due | self._snapshots_due)
+        if not entries:
+            return
+        place = {
+            CONFIG_KEY_CHECKPOINT_NS: self.namespace,
+            CONFIG_KEY_CHECKPOINT_ID: self._first_id,
+        }
+        first = patch_configurable(self._first_config, place)
+        if not self._has_parent:
+            before = patch_configurable(first, {CONFIG_KEY_CHECKPOINT_ID: None})
+            empty = {**empty_checkpoint(), "id": self._first_id}
+            saves.put(before, empty, {"step": -2}, {})
+            self.checkpoint_config = first
+        for tid, path, writes in entries:
+            saves.put_writes(first, writes, tid, path)
 
     def _put_pending(self) -> None:
         """Store what the last step's tasks wrote, with the checkpoint of a run that stores at its
