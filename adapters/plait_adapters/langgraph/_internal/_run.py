@@ -29,6 +29,7 @@ from plait_adapters.langgraph.types import Command, Send
 from . import _events
 from ._callables import Callee
 from ._checkpoints import (
+    COUNTERS,
     Counters,
     copied,
     count_step,
@@ -40,6 +41,7 @@ from ._checkpoints import (
     new_versions,
     overwritten_deltas,
     restore,
+    stored_metadata,
     without_untracked,
 )
 from ._config import patch_configurable
@@ -976,7 +978,7 @@ class Run:
         assert machine.versions is not None
         if leaving and self._checkpoint_id == self._stored_id:
             return
-        counters: Counters = dict(self.metadata.get("counters_since_delta_snapshot") or {})
+        counters: Counters = dict(self.metadata.get(COUNTERS) or {})
         if not leaving:
             counters = count_step(self._deltas, counters, machine.changed or ())
             metadata["step"] = self.step
@@ -1005,9 +1007,9 @@ class Run:
                 machine.adopt(checkpoint["channel_versions"], checkpoint["versions_seen"])
         counters = {name: count for name, count in counters.items() if count != (0, 0)}
         if counters:
-            self.metadata["counters_since_delta_snapshot"] = counters
+            self.metadata[COUNTERS] = counters
         else:
-            self.metadata.pop("counters_since_delta_snapshot", None)
+            self.metadata.pop(COUNTERS, None)
         if checkpoint is not None:
             self._store(checkpoint)
         if not leaving:
@@ -1025,7 +1027,8 @@ class Run:
         if not self.saves.is_direct:
             # It is stored while the run goes on, and what it has seen changes.
             checkpoint = copied(checkpoint)
-        self.saves.put(config, checkpoint, self.metadata, changed)
+        metadata = stored_metadata(self.metadata) if self._deltas else self.metadata
+        self.saves.put(config, checkpoint, metadata, changed)
         self.checkpoint_config = patch_configurable(
             config, {CONFIG_KEY_CHECKPOINT_ID: checkpoint["id"]}
         )
@@ -1082,7 +1085,7 @@ class Run:
         assert machine.versions is not None
         if self._has_parent and not self._loaded_latest:
             self._snapshots_due |= withheld.channels
-        counters = self.metadata.get("counters_since_delta_snapshot") or {}
+        counters = self.metadata.get(COUNTERS) or {}
         due = due_snapshots(self.graph.layout.specs, machine.channels, counters, machine.versions)
         entries = withheld.without(due | self._snapshots_due)
         if not entries:

@@ -130,3 +130,37 @@ def test_writes_that_could_not_be_stored_leave_no_checkpoint_without_them() -> N
     with pytest.raises(OSError, match="disk full"):
         chain(saver).invoke({}, CONFIG, durability="exit")
     assert all(not saved.checkpoint["channel_versions"] for saved in saver.list(CONFIG))
+
+
+def messages_of(written: Any) -> Any:
+    """What a channel that is not made for messages holds after a write."""
+    pytest.importorskip("langchain_core.messages")
+
+    class Held(TypedDict, total=False):
+        held: Annotated[list[Any], DeltaChannel(joined)]
+
+    builder: Any = StateGraph(Held)
+    builder.add_node("writes", lambda _: {"held": written})
+    app = builder.add_edge(START, "writes").compile(checkpointer=InMemorySaver())
+    app.invoke({}, CONFIG)
+    return app.get_state(CONFIG).values["held"]
+
+
+@pytest.mark.parametrize("item", [{"type": "tool", "name": "x"}, {"role": "user", "content": "x"}])
+def test_what_replaces_the_value_stays_as_it_is(item: Any) -> None:
+    assert messages_of(Overwrite([item])) == [item]
+
+
+def test_a_message_that_is_added_as_a_dict_has_its_id_before_it_is_stored() -> None:
+    (message,) = messages_of([{"role": "user", "content": "x"}])
+    assert (message.type, message.content, bool(message.id)) == ("human", "x", True)
+
+
+def test_what_is_counted_is_stored_as_any_format_can_store_it() -> None:
+    saver = InMemorySaver()
+    app = chain(saver)
+    app.invoke({}, CONFIG)
+    for word in "de":
+        app.update_state(CONFIG, {"log": [word]}, as_node="c")
+    (last, *_) = saver.list(CONFIG)
+    assert {**last.metadata}["counters_since_delta_snapshot"] == {"log": [1, 1]}
