@@ -141,7 +141,10 @@ async def call_traced(crew: Crew, task: Task) -> None:
         return
     task.callbacks = None
     task.renew()
-    manager = run.manager.get_child(f"graph:step:{task.step}")
+    if task.parent is not None and task.parent.callbacks is not None:
+        manager = task.parent.callbacks.copy()
+    else:
+        manager = run.manager.get_child(f"graph:step:{task.step}")
     config = task.config
     if config.get("tags"):
         manager.add_tags(config["tags"])
