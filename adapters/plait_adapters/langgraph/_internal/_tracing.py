@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._callables import Callee, is_graph
 from ._constants import CONF
-from ._langchain import is_runnable
+from ._langchain import is_runnable, is_traced, need
 
 if TYPE_CHECKING:
     from ._crew import Crew
@@ -35,11 +35,12 @@ def _shown(configurable: dict[str, Any]) -> dict[str, Any]:
 
 
 def manager_for(config: dict[str, Any], *, blocking: bool) -> Any:
-    """The manager of the callbacks that a configuration asks for; ``None`` without
-    langchain-core."""
+    """The manager of the callbacks that a configuration or the environment asks for, if any."""
     module: Any = sys.modules.get("langchain_core.callbacks.manager")
     if module is None:
-        return None
+        if not config.get("callbacks") and not is_traced():
+            return None
+        module = need("langchain_core.callbacks.manager", "a run with callbacks")
     cls = module.CallbackManager if blocking else module.AsyncCallbackManager
     callbacks = config.get("callbacks")
     tags, metadata = config.get("tags"), config.get("metadata")
@@ -90,6 +91,24 @@ async def fail(run_manager: Any, error: BaseException, *, blocking: bool) -> Non
             await failed
 
 
+def follow(manager: Any) -> None:
+    """Have what LangSmith traces in this context, ``@traceable`` functions say, be part of a run.
+
+    Args:
+        manager: for children of the run.
+    """
+    module: Any = sys.modules.get("langchain_core.tracers.langchain")
+    if module is None or getattr(manager, "parent_run_id", None) is None:
+        return
+    for handler in manager.handlers:
+        if isinstance(handler, module.LangChainTracer):
+            traced = handler.run_map.get(str(manager.parent_run_id))
+            if traced is not None:
+                helpers: Any = need("langsmith.run_helpers", "LangSmith's tracer")
+                helpers._set_tracing_context({"parent": traced})
+            return
+
+
 def hears_stream(handler: Any) -> bool:
     """Whether a handler wants to see outputs as they come: that of ``astream_events``."""
     module: Any = sys.modules.get("langchain_core.tracers._streaming")
@@ -136,7 +155,7 @@ async def call_traced(crew: Crew, task: Task) -> None:
     """Call a node, and have callbacks hear of it."""
     run, node, blocking = task.run, task.node, crew.blocking
     bound = node.bound
-    if bound is None:
+    if bound is None and not any(writer.waits for writer in node.flat_writers):
         await crew._write(task, task.input)
         return
     task.callbacks = None
@@ -149,6 +168,8 @@ async def call_traced(crew: Crew, task: Task) -> None:
     if config.get("tags"):
         manager.add_tags(config["tags"])
     manager.add_metadata(config["metadata"])
+    if task.progress is not None:
+        manager.add_handler(progress_handler(task.progress), inherit=True)
     policy = node.trace_policy
     shown = recorded = arguments_of(task) if task.is_call else task.input
     if policy is not None:
@@ -164,19 +185,25 @@ async def call_traced(crew: Crew, task: Task) -> None:
         task.callbacks = node_run.get_child("seq:step:1")
         task.renew()
         shows = streams(run)
-        if shows and is_runnable(bound) and not is_graph(bound):
+        if bound is None:
+            output = task.input
+        elif shows and is_runnable(bound) and not is_graph(bound):
             output = await _stream_bound(crew, task, bound)
         elif type(bound) is Callee and bound.trace:
             output = await call_function(crew, task, bound, task.input)
         else:
             output = await crew.call_bound(task, bound, task.input)
-        for place, writer in enumerate(node.flat_writers, start=2):
+        place = 1 if bound is None else 2
+        for writer in node.flat_writers:
             if writer.waits:
                 task.callbacks = node_run.get_child(f"seq:step:{place}")
                 task.renew()
                 await writer.route(output, task)
             else:
                 writer.write(output, task)
+                # To LangGraph, every edge before a condition is a step of its own.
+                place += len(getattr(writer, "always", ()))
+            place += 1
         if shows:
             await _show(node_run, output, blocking=blocking)
     except BaseException as error:
