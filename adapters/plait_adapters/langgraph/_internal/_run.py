@@ -74,7 +74,7 @@ from ._constants import (
 )
 from ._crew import Crew
 from ._deltas import DeltaWrites
-from ._ids import checkpoint_id, is_interrupt_id, path_key
+from ._ids import Ids, checkpoint_id, is_interrupt_id, known_ids, path_key
 from ._inputs import command_writes, input_writes
 from ._machine import Machine, input_of
 from ._messages import give_ids
@@ -228,6 +228,7 @@ class Run:
         self.previous: Any = None
         self.metadata: dict[str, Any] = {"step": -2}
         self._checkpoint_id: str | None = None
+        self._ids: Ids | None = None
         self._node_finished: Callable[[str], Any] | None = conf.get(CONFIG_KEY_NODE_FINISHED)
 
         # What invoke() returns, where nobody reads a stream.
@@ -332,6 +333,28 @@ class Run:
             self._checkpoint_id = checkpoint_id(self.step - 1)
         return self._checkpoint_id
 
+    @property
+    def ids(self) -> Ids:
+        """How its tasks and their questions are named."""
+        if self._ids is None:
+            self._ids = known_ids()[0]
+        return self._ids
+
+    def recognise(self, tasks: Sequence[Task]) -> None:
+        """Name tasks in the way in which the writes that were stored for them name them."""
+        stored = {tid for tid, _, _ in self.pending if tid != NULL_TASK_ID}
+        if not stored:
+            return
+        for ids in known_ids():
+            self._ids = ids
+            for task in tasks:
+                task.rename()
+            if any(task.id in stored for task in tasks):
+                return
+        self._ids = None
+        for task in tasks:
+            task.rename()
+
     # -- beginning ----------------------------------------------------------------------------
 
     async def _load(self) -> None:
@@ -388,7 +411,6 @@ class Run:
         self.checkpoint_config: dict[str, Any] = own
         self._checkpoint_id = self._stored_id = checkpoint["id"]
         self._stored_versions: dict[str, Any] = dict(checkpoint["channel_versions"])
-        self._format: int = checkpoint["v"]
         machine = self.machine = Machine(
             self.graph.layout,
             versions=checkpoint["channel_versions"],
@@ -599,6 +621,8 @@ class Run:
         """Work out the tasks of the next step. Whether there is one."""
         out_of_steps = self.step > self.stop
         tasks = self.tasks = self._next_tasks()
+        if self.pending:
+            self.recognise(tasks)
         if self.modes and self.saves is not None:
             _events.tell_checkpoint(self)
         if out_of_steps:

@@ -147,6 +147,8 @@ class _View:
     def tasks(self) -> list[Task]:
         """The tasks of the next step."""
         tasks = self.run.tasks = self.run._next_tasks()
+        if self.pending:
+            self.run.recognise(tasks)
         return tasks
 
     def outside(self) -> list[tuple[str, Any]]:
