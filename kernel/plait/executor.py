@@ -415,12 +415,10 @@ class Executor:
                         "the node caught the signal by which interrupt() parks its branch, and "
                         "went on: catch Exception, not BaseException"
                     )
-                # What came of a subgraph has been checked where it was written.
-                writes, goto = (
-                    (output, ())
-                    if spec.kind == "flow"
-                    else check_output(self.plan.schema, spec, output)
-                )
+                if spec.kind == "flow":  # what it wrote was checked where it was written
+                    writes = output
+                else:
+                    writes, goto = check_output(self.plan.schema, spec, output)
                 break
             except BaseException as raised:
                 if self._transactions:
