@@ -63,6 +63,7 @@ class Task:
         node_error: why the node failed that this one handles.
         callbacks: a manager of langchain-core, for what the node calls.
         parent: the task that called it, of the functional interface.
+        failed: the task whose failure it handles.
     """
 
     __slots__ = (
@@ -78,6 +79,7 @@ class Task:
         "attempt",
         "cache_key",
         "callbacks",
+        "failed",
         "first_attempt_time",
         "future",
         "heartbeat",
@@ -122,6 +124,7 @@ class Task:
         self.node_error: NodeError | None = None
         self.callbacks: Any = None
         self.parent: Task | None = None
+        self.failed: Task | None = None
         self.future: Any = None
         self.heartbeat: Callable[[], None] | None = None
         self.writer: Callable[[Any], None] | None = None
@@ -151,8 +154,9 @@ class Task:
 
     @property
     def outer_namespace(self) -> str:
-        """The namespace around its own: that of its graph, or of the task that called it."""
-        return self.run.namespace if self.parent is None else self.parent.namespace
+        """The namespace around its own: that of its graph, or of the task that it is for."""
+        inner = self.parent or self.failed
+        return self.run.namespace if inner is None else inner.namespace
 
     @property
     def namespace(self) -> str:
