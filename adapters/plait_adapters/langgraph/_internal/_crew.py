@@ -12,12 +12,13 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from dataclasses import replace
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from plait_adapters.langgraph.errors import (
@@ -464,7 +465,7 @@ class Crew:
                 wait = self._wait(task, error)
                 if wait is not None:
                     if self.blocking:
-                        sleep(wait)  # noqa: ASYNC251 - there is no event loop here
+                        time.sleep(wait)  # noqa: ASYNC251 - there is no event loop here
                     else:
                         await asyncio.sleep(wait)
                     logger.info(
