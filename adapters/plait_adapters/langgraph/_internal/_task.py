@@ -33,7 +33,6 @@ from ._constants import (
     RESUME,
     TAG_HIDDEN,
 )
-from ._ids import interrupt_id, task_id
 
 if TYPE_CHECKING:
     from plait_adapters.langgraph.pregel._read import PregelNode
@@ -147,7 +146,7 @@ class Task:
         if self._id is None:
             outer = self.outer_namespace
             namespace = f"{outer}{NS_SEP}{self.name}" if outer else self.name
-            self._id = task_id(
+            self._id = self.run.ids.task(
                 self.run.checkpoint_id, namespace, str(self.step), self.name, *self._names
             )
         return self._id
@@ -157,6 +156,10 @@ class Task:
         """The namespace around its own: that of its graph, or of the task that it is for."""
         inner = self.parent or self.failed
         return self.run.namespace if inner is None else inner.namespace
+
+    def rename(self) -> None:
+        """Have the id made anew, since the run names its tasks in another way."""
+        self._id = None
 
     @property
     def namespace(self) -> str:
@@ -326,7 +329,8 @@ class Task:
         by_id = self.run.answers_by_id
         if by_id:
             namespace = self.namespace
-            for key in (interrupt_id(namespace, len(answers)), interrupt_id(namespace, 0)):
+            ids = self.run.ids
+            for key in (ids.interrupt(namespace, len(answers)), ids.interrupt(namespace)):
                 if key in by_id:
                     answers.append(by_id[key])
                     break
@@ -376,7 +380,7 @@ class Task:
 
     def next_interrupt_id(self) -> str:
         """The id of the question that is being asked."""
-        return interrupt_id(self.namespace, len(self.answers))
+        return self.run.ids.interrupt(self.namespace, len(self.answers))
 
     # -- what it calls ------------------------------------------------------------------------
 

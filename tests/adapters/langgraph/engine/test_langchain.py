@@ -27,7 +27,7 @@ from langsmith.run_helpers import get_current_run_tree
 
 from plait_adapters.langgraph.callbacks import GraphCallbackHandler
 from plait_adapters.langgraph.checkpoint.memory import InMemorySaver
-from plait_adapters.langgraph.func import task
+from plait_adapters.langgraph.func import entrypoint, task
 from plait_adapters.langgraph.graph import START, MessagesState, StateGraph
 from plait_adapters.langgraph.prebuilt import ToolNode
 from plait_adapters.langgraph.types import Command, TimeoutPolicy, interrupt
@@ -143,6 +143,29 @@ def test_a_tool_may_return_a_command() -> None:
     command = act.invoke({"number": 1})
     assert command == Command(update={"number": 1})
     assert pickle.loads(pickle.dumps(command)) == copy.deepcopy(command) == command
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_task_is_told_as_part_of_what_called_it(is_async: bool) -> None:
+    runs: dict[Any, tuple[str, Any]] = {}
+
+    class Tree(BaseCallbackHandler):
+        def on_chain_start(self, *_: Any, **more: Any) -> None:
+            runs[more["run_id"]] = (more["name"], more["parent_run_id"])
+
+    @task
+    def doubled(number: int) -> int:
+        return number * 2
+
+    @entrypoint()
+    def work(number: int) -> int:
+        return doubled(number).result()
+
+    config: Any = {"callbacks": [Tree()]}
+    await work.ainvoke(2, config) if is_async else work.invoke(2, config)
+    assert [name for name, _ in runs.values()] == ["LangGraph", "work", "doubled"]
+    *_, (_, parent) = runs.values()
+    assert runs[parent][0] == "work"
 
 
 @pytest.mark.parametrize("is_async", [False, True])
