@@ -133,8 +133,8 @@ class JsonPlusSerializer:
         if how == "json":
             return self._read_json(content)
         raise UnknownEncodingError(
-            f"it was made by {how!r}, and this serializer knows null, bytes, bytearray, json, its "
-            "own msgpack: read it with the serializer that wrote it"
+            f"it was made by {how!r}, and this serializer knows null, bytes, bytearray, json and "
+            "msgpack: read it with the serializer that wrote it"
         )
 
     def _read_json(self, content: bytes) -> Any:
