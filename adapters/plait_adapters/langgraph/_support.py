@@ -61,7 +61,6 @@ REASONS: dict[str, str] = {
                 "EXT_NUMPY_ARRAY",
                 "EXT_PYDANTIC_V1",
                 "EXT_PYDANTIC_V2",
-                "InvalidModuleError",
                 "LC_REVIVER",
             )
         ),

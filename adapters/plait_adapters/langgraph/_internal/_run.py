@@ -963,6 +963,7 @@ class Run:
         names = (PUSH, "node_error_handler", failed.id)
         task = Task(self, node, name, failed.input, path, (PUSH,), names)
         cause = error if isinstance(error, BaseException) else Exception(str(error))
+        task.failed = failed
         task.node_error = NodeError(failed.name, cause)
         return task
 

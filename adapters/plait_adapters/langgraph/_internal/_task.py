@@ -62,6 +62,7 @@ class Task:
         node_error: why the node failed that this one handles.
         callbacks: a manager of langchain-core, for what the node calls.
         parent: the task that called it, of the functional interface.
+        failed: the task whose failure it handles.
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class Task:
         "attempt",
         "cache_key",
         "callbacks",
+        "failed",
         "first_attempt_time",
         "future",
         "heartbeat",
@@ -121,6 +123,7 @@ class Task:
         self.node_error: NodeError | None = None
         self.callbacks: Any = None
         self.parent: Task | None = None
+        self.failed: Task | None = None
         self.future: Any = None
         self.heartbeat: Callable[[], None] | None = None
         self.writer: Callable[[Any], None] | None = None
@@ -150,8 +153,9 @@ class Task:
 
     @property
     def outer_namespace(self) -> str:
-        """The namespace around its own: that of its graph, or of the task that called it."""
-        return self.run.namespace if self.parent is None else self.parent.namespace
+        """The namespace around its own: that of its graph, or of the task that it is for."""
+        inner = self.parent or self.failed
+        return self.run.namespace if inner is None else inner.namespace
 
     def rename(self) -> None:
         """Have the id made anew, since the run names its tasks in another way."""

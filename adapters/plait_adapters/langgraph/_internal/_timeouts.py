@@ -75,7 +75,7 @@ async def call_within(
                     kind=kind,
                     idle_timeout=idle_limit,
                     run_timeout=run_limit,
-                )
+                ) from TimeoutError()
             done, _ = await asyncio.wait((attempt,), timeout=remaining)
             if done:
                 break

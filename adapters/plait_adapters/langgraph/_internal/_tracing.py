@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ._callables import Callee, is_graph
+from ._callables import Callee, in_context, is_graph
 from ._constants import CONF
 from ._langchain import is_runnable, is_traced, need
 
@@ -158,12 +158,10 @@ async def call_traced(crew: Crew, task: Task) -> None:
     if bound is None and not any(writer.waits for writer in node.flat_writers):
         await crew._write(task, task.input)
         return
-    task.callbacks = None
+    # What the task was given: a task that another one calls is told within what called it.
+    given, task.callbacks = task.callbacks, None
     task.renew()
-    if task.parent is not None and task.parent.callbacks is not None:
-        manager = task.parent.callbacks.copy()
-    else:
-        manager = run.manager.get_child(f"graph:step:{task.step}")
+    manager = _child(run.manager, given, task.step, blocking=blocking)
     config = task.config
     if config.get("tags"):
         manager.add_tags(config["tags"])
@@ -181,23 +179,14 @@ async def call_traced(crew: Crew, task: Task) -> None:
         node_run = await begin(others, shown, task.name, blocking=blocking)
         await begin(tracers, recorded, task.name, node_run.run_id, blocking=blocking)
         node_run.handlers = manager.handlers
+    shows = not blocking and streams(run)
     try:
-        task.callbacks = node_run.get_child("seq:step:1")
-        task.renew()
-        shows = streams(run)
-        if bound is None:
-            output = task.input
-        elif shows and is_runnable(bound) and not is_graph(bound):
-            output = await _stream_bound(crew, task, bound)
-        elif type(bound) is Callee and bound.trace:
-            output = await call_function(crew, task, bound, task.input)
-        else:
-            output = await crew.call_bound(task, bound, task.input)
-        place = 1 if bound is None else 2
+        steps = _steps_of(bound)
+        output = await _call_steps(crew, task, steps, node_run, shows=shows)
+        place = 1 + len(steps)
         for writer in node.flat_writers:
             if writer.waits:
-                task.callbacks = node_run.get_child(f"seq:step:{place}")
-                task.renew()
+                _enter(task, node_run, place)
                 await writer.route(output, task)
             else:
                 writer.write(output, task)
@@ -205,10 +194,12 @@ async def call_traced(crew: Crew, task: Task) -> None:
                 place += len(getattr(writer, "always", ()))
             place += 1
         if shows:
-            await _show(node_run, output, blocking=blocking)
+            await _show(node_run, output)
     except BaseException as error:
         await fail(node_run, error, blocking=blocking)
         raise
+    finally:
+        task.callbacks = given
     recorded = output if policy is None else _recorded(output, policy.process_outputs)
     if recorded is output:
         await end(node_run, output, blocking=blocking)
@@ -216,6 +207,56 @@ async def call_traced(crew: Crew, task: Task) -> None:
         others, tracers = _split(node_run)
         await end(tracers, recorded, blocking=blocking)
         await end(others, output, blocking=blocking)
+
+
+def _child(manager: Any, given: Any, step: int, *, blocking: bool) -> Any:
+    """The manager of a task's run: within what called the task, or within the graph's run."""
+    if given is None:
+        return manager.get_child(f"graph:step:{step}")
+    inner = manager_for({"callbacks": given}, blocking=blocking)
+    return inner.copy() if inner is given else inner
+
+
+def _enter(task: Task, node_run: Any, place: int) -> None:
+    """Have what is called next be told as a step of a node's run."""
+    task.callbacks = node_run.get_child(f"seq:step:{place}")
+    task.renew()
+
+
+def _steps_of(bound: Any) -> Sequence[Any]:
+    """What a node calls, one after the other; nothing where it passes its input on."""
+    if bound is None:
+        return ()
+    base: Any = sys.modules.get("langchain_core.runnables.base")
+    if base is not None and isinstance(bound, base.RunnableSequence):
+        return bound.steps  # type: ignore[no-any-return]
+    return (bound,)
+
+
+async def _call_steps(
+    crew: Crew, task: Task, steps: Sequence[Any], node_run: Any, *, shows: bool
+) -> Any:
+    """Call the steps of a node, each as a step of its run."""
+    if shows and steps and is_runnable(steps[0]) and not is_graph(steps[0]):
+        return await in_context(_stream_steps(task, steps, node_run), task.context())
+    output = task.input
+    for place, step in enumerate(steps, start=1):
+        _enter(task, node_run, place)
+        if type(step) is Callee and step.trace:
+            output = await call_function(crew, task, step, output)
+        else:
+            output = await crew.call_bound(task, step, output)
+    return output
+
+
+async def _stream_steps(task: Task, steps: Sequence[Any], node_run: Any) -> Any:
+    """Call Runnables so that what they give is seen as it comes, and put that together."""
+    _enter(task, node_run, 1)
+    chunks = steps[0].astream(task.input, task.config)
+    for place, step in enumerate(steps[1:], start=2):
+        _enter(task, node_run, place)
+        chunks = step.atransform(chunks, task.config)
+    return _sum([chunk async for chunk in chunks])
 
 
 def arguments_of(task: Task) -> Any:
@@ -251,24 +292,10 @@ async def call_function(crew: Crew, task: Task, callee: Callee, given: Any) -> A
     return output
 
 
-async def _stream_bound(crew: Crew, task: Task, bound: Any) -> Any:
-    """Call a Runnable so that what it gives is seen as it comes, and put that together."""
-    if crew.blocking:
-        chunks = task.context().run(lambda: list(bound.stream(task.input, task.config)))
-    else:
-        chunks = [chunk async for chunk in bound.astream(task.input, task.config)]
-    return _sum(chunks)
-
-
-async def _show(run_manager: Any, output: Any, *, blocking: bool) -> None:
+async def _show(run_manager: Any, output: Any) -> None:
     """Have those who want to see outputs as they come see one."""
     for handler in run_manager.handlers:
-        if not hears_stream(handler):
-            continue
-        if blocking:
-            for _ in handler.tap_output_iter(run_manager.run_id, iter((output,))):
-                pass
-        else:
+        if hears_stream(handler):
             async for _ in handler.tap_output_aiter(run_manager.run_id, _only(output)):
                 pass
 

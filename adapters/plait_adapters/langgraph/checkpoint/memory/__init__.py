@@ -54,7 +54,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
     Its asynchronous methods do not wait for anything.
 
     Args:
-        serde: makes bytes of values; by default one that learns types as it meets them.
+        serde: makes bytes of values.
         factory: makes the dicts that are below, of what a ``defaultdict`` is made of. Where it is
             another one, such as :class:`PersistentDict`, they are entered as context managers, and
             left when the saver is.

@@ -13,7 +13,7 @@ from plait_adapters.langgraph.checkpoint.serde.jsonplus import JsonPlusSerialize
 
 __all__ = ["PersistentDict"]
 
-_SERIALIZER = JsonPlusSerializer(learns=False)
+_SERIALIZER = JsonPlusSerializer(allowed_msgpack_modules=None)
 
 
 class PersistentDict(defaultdict[Any, Any]):
