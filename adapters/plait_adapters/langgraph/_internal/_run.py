@@ -252,6 +252,9 @@ class Run:
             GraphDrained: somebody asked it to stop.
         """
         reader = self.reader
+        looked = True
+        """Whether the reader gets to see what has been told. What the only task of a step wrote is
+        not told, if it turns out that it cannot be applied."""
         try:
             await self._load()
             await self._tell_lifecycle()
@@ -261,6 +264,7 @@ class Run:
                 if reader is not None:
                     yield
                 waiting = [task for task in self.tasks if not task.writes]
+                looked = True
                 if waiting:
                     crew = self._crew = Crew(self, waiting)
                     if reader is not None and (self.eager or len(waiting) > 1):
@@ -269,7 +273,9 @@ class Run:
                                 yield
                     else:
                         await crew.work()
+                        looked = False
                 self._finish_step()
+                looked = True
                 await self._tell_lifecycle()
                 if self.durability == "sync" and self.saves is not None:
                     await self.saves.settle()
@@ -280,7 +286,7 @@ class Run:
             await self._tell_lifecycle()
         except Exception as error:
             await self._leave(error)
-            if reader is not None:
+            if reader is not None and looked:
                 yield
             raise
         except BaseException as error:
