@@ -37,6 +37,7 @@ from plait_adapters.langgraph.checkpoint.base import (
     get_checkpoint_metadata,
     writes_sort_key,
 )
+from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_own
 
 __all__ = ["InMemorySaver", "MemorySaver"]
 
@@ -232,7 +233,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
             if channel in values
         }
         saved = (
-            dumps(without_values(checkpoint)),
+            dumps_own(self.serde)(without_values(checkpoint)),
             dumps(get_checkpoint_metadata(config, metadata)),
             parent_id,
         )
