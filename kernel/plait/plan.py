@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from .errors import GraphError
 from .events import NodeName, Target
@@ -138,54 +138,52 @@ class Compiler:
         self.ways: dict[NodeName, list[Target | Router]] = {
             vertex: [] for vertex in (START, *nodes, *joins, END)
         }
-        for way in ways:
-            if way.router is not None:
-                self.ways[way.source].append(way.router)
-            elif way.edge is not None:
-                self.ways[way.source].append(Target(way.edge))
-        self.everywhere: list[NodeName] = [vertex for vertex in self.ways if vertex != START]
-        self.named: dict[NodeName, list[NodeName]] = {
-            vertex: self.declared(vertex) for vertex in self.ways
-        }
-        self.successors: dict[NodeName, list[NodeName]] = {
-            vertex: self.everywhere if self.is_open(vertex) else found
-            for vertex, found in self.named.items()
-        }
-        self.closed: dict[NodeName, list[NodeName]] = self._closed(self.named)
-
-    def is_open(self, vertex: NodeName) -> bool:
-        """Whether a branch may go on from here to anywhere."""
-        node = self.nodes.get(vertex)
-        return (node is not None and node.targets is None) or any(
-            isinstance(way, Router) and way.targets is None for way in self.ways[vertex]
-        )
-
-    def declared(self, vertex: NodeName) -> list[NodeName]:
+        self.named: dict[NodeName, list[NodeName]] = {vertex: [] for vertex in self.ways}
         """The successors that are declared by name, each once."""
-        found: dict[NodeName, None] = {}
-        for way in self.ways[vertex]:
-            found.update(
-                dict.fromkeys(way.targets or () if isinstance(way, Router) else (way.node,))
-            )
-        node, join = self.nodes.get(vertex), self.joins.get(vertex)
-        if node is not None:
-            found.update(dict.fromkeys(node.targets or ()))
-            if node.on_error not in ("raise", "record"):
-                found[node.on_error] = None
-        if join is not None and join.on_timeout not in ("proceed", "raise"):
-            found[join.on_timeout] = None
-        return list(found)
-
-    def _closed(
-        self, declared: Mapping[NodeName, list[NodeName]]
-    ) -> dict[NodeName, list[NodeName]]:
-        """The graph as a reader takes it: what goes anywhere leads where nothing else does."""
-        entered = {target for found in declared.values() for target in found}
-        loose = [vertex for vertex in self.everywhere if vertex not in entered]
-        return {
-            vertex: [*found, *loose] if self.is_open(vertex) else found
-            for vertex, found in declared.items()
+        self.open: set[NodeName] = set()
+        """The vertices from which a branch may go on to anywhere."""
+        self._declare(ways)
+        self.everywhere: list[NodeName] = [vertex for vertex in self.ways if vertex != START]
+        self.successors: dict[NodeName, list[NodeName]] = {
+            **self.named,
+            **dict.fromkeys(self.open, self.everywhere),
         }
+        self.backwards: dict[NodeName, list[NodeName]] = predecessors(self.successors)
+        self.closed: dict[NodeName, list[NodeName]] = self._closed()
+
+    def _declare(self, ways: Sequence[Way]) -> None:
+        """Collect where each vertex leads: by its ways, its node's Commands and its policy."""
+        for way in ways:
+            if way.edge is not None:
+                self.ways[way.source].append(Target(way.edge))
+                self.named[way.source].append(way.edge)
+            elif way.router is not None:
+                self.ways[way.source].append(way.router)
+                if way.router.targets is None:
+                    self.open.add(way.source)
+                else:
+                    self.named[way.source] += way.router.targets
+        for name, node in self.nodes.items():
+            if node.targets is None:
+                self.open.add(name)
+            elif node.targets:
+                self.named[name] += node.targets
+            if node.on_error not in ("raise", "record"):
+                self.named[name].append(node.on_error)
+        for name, join in self.joins.items():
+            if join.on_timeout not in ("proceed", "raise"):
+                self.named[name].append(join.on_timeout)
+        for name, found in self.named.items():
+            if len(found) > 1:
+                self.named[name] = list(dict.fromkeys(found))
+
+    def _closed(self) -> dict[NodeName, list[NodeName]]:
+        """The graph as a reader takes it: what goes anywhere leads where nothing else does."""
+        if not self.open:
+            return self.named
+        entered = {target for found in self.named.values() for target in found}
+        loose = [vertex for vertex in self.everywhere if vertex not in entered]
+        return {**self.named, **{vertex: [*self.named[vertex], *loose] for vertex in self.open}}
 
     def plan(self) -> Plan:
         faults = list(self._way_faults())
@@ -199,9 +197,8 @@ class Compiler:
         if faults:
             raise GraphError(self.name, faults)
         reach = dict.fromkeys(self.ways, 0)
-        backwards = predecessors(self.successors)
         for spec in specs.values():
-            for vertex in (spec.name, *reaching(backwards, spec.name, avoiding=spec.fork)):
+            for vertex in (spec.name, *reaching(self.backwards, spec.name, avoiding=spec.fork)):
                 reach[vertex] |= spec.bit
         owned: dict[NodeName, list[SyncPointSpec]] = {}
         for spec in specs.values():
@@ -233,25 +230,15 @@ class Compiler:
         targets = tuple([way for way in ways if isinstance(way, Target)])
         goto: frozenset[NodeName] | None = frozenset()
         if node is not None:
-            edges = self.declared(name)
-            goto = None if node.targets is None else frozenset(edges)
-        return Vertex(
-            name=name,
-            node=node,
-            sync_point=spec,
-            ways=ways,
-            targets=targets if len(targets) == len(ways) else None,
-            goto=goto,
-            owns=owns,
-            reach=reach,
-            answers=_answers(ways),
-        )
+            goto = None if node.targets is None else frozenset(self.named[name])
+        direct = targets if len(targets) == len(ways) else None
+        return Vertex(name, node, spec, ways, direct, goto, owns, reach, _answers(ways))
 
     def _way_faults(self) -> Iterable[str]:
         found = reachable(self.successors, [START])
-        kinds = {**dict.fromkeys(self.nodes, "node"), **dict.fromkeys(self.joins, "sync point")}
-        ending = reachable(predecessors(self.successors), [END])
-        for name, kind in kinds.items():
+        ending = reachable(self.backwards, [END])
+        for name in (*self.nodes, *self.joins):
+            kind = "node" if name in self.nodes else "sync point"
             if name not in found:
                 yield (
                     f"no way leads to {kind} {name!r}: add an edge to it, declare it as a target, "
@@ -415,8 +402,7 @@ class Compiler:
             routers = any(isinstance(way, Router) for way in self.ways[fork])
             if not routers and (node is None or node.targets == ()):
                 opened = sum(
-                    self._is_before(target, name, fork, self.closed)
-                    for target in self.declared(fork)
+                    self._is_before(target, name, fork, self.closed) for target in self.named[fork]
                 )
                 for what, count in (("quorum", join.quorum), ("minimum", join.minimum)):
                     if isinstance(count, int) and count > opened:
@@ -430,7 +416,7 @@ class Compiler:
                     f"{fork!r}, so that nothing could gather there again: lead it through {fork!r}"
                 )
             if join.quorum is not ALL and closed.get(name, fork) != fork:
-                opened_at = [each for each in self.ways if self.is_open(each)]
+                opened_at = [each for each in self.ways if each in self.open]
                 yield (
                     f"sync point {name!r} would gather the branches of {fork!r} and not those of "
                     f"{closed[name]!r}, since {', '.join(map(repr, opened_at))} may lead "
@@ -441,9 +427,9 @@ class Compiler:
     def _conflict_faults(self) -> Iterable[str]:
         """Exclusive channels that two certain, parallel branches both declare to write."""
         for fork, ways in self.ways.items():
-            targets = [way.node for way in ways if isinstance(way, Target)]
-            if len(targets) < 2:
+            if len(ways) < 2:
                 continue
+            targets = [way.node for way in ways if isinstance(way, Target)]
             writers: dict[str, NodeName] = {}
             for target in targets:
                 for channel, node in self._certain_writes(target).items():
@@ -472,9 +458,13 @@ class Compiler:
         return found
 
 
-def _answers(ways: Sequence[Target | Router]) -> dict[Any, tuple[Target, ...]]:
+_NO_ANSWERS: Final[Mapping[Any, tuple[Target, ...]]] = {}
+"""One for all vertices without a router of their own, which are nearly all."""
+
+
+def _answers(ways: Sequence[Target | Router]) -> Mapping[Any, tuple[Target, ...]]:
     if len(ways) != 1 or not isinstance(ways[0], Router):
-        return {}
+        return _NO_ANSWERS
     router = ways[0]
     names = router.names or {name: name for name in router.targets or ()}
     return {answer: (Target(name),) for answer, name in names.items()}
