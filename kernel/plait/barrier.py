@@ -122,6 +122,11 @@ class Barrier:
             return self.arrived_weight >= 1 - ROUNDING
         return self.met
 
+    @property
+    def may_open(self) -> bool:
+        """Whether it is worth asking for a verdict after an arrival."""
+        return not self.on_the_way or self.spec.join.quorum is not ALL
+
     def wants_judgement(self) -> bool:
         """Whether a predicate should be asked about arrivals that it has not seen."""
         quorum = self.spec.join.quorum

@@ -13,9 +13,17 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from typing import Any, Final, Literal, NamedTuple, Self
 
 import anyio
@@ -73,10 +81,12 @@ from .node import (
     NodeRunner,
     Parked,
     ParkedInVain,
+    begin,
     call_node,
     check_output,
     find_targets,
-    in_context,
+    go_on,
+    sort_out,
 )
 from .plan import NodeSpec, Plan, Vertex
 from .policy import Places
@@ -179,6 +189,7 @@ class Executor:
         "_earlier_timer",
         "_error",
         "_group",
+        "_judgements",
         "_max_workers",
         "_may_cancel",
         "_quiet",
@@ -252,6 +263,7 @@ class Executor:
         self._steps = 0
         self._standby = False
         self._ready: deque[RunNode | RouteBranch] = deque()
+        self._judgements: tuple[JudgeQuorum, ...] = ()
         self._scopes: dict[BranchPath, anyio.CancelScope | _NoScope] = {}
         self._may_cancel = machine.plan.may_cancel
         self._timers: list[tuple[float, TimerKey]] = []
@@ -271,7 +283,9 @@ class Executor:
         try:
             async with anyio.create_task_group() as self._group:
                 if event is None:
-                    await self._carry_out(self.machine.outstanding(), None)
+                    self._carry_out(self.machine.outstanding(), None)
+                    if self._judgements:
+                        await self._judge(None)
                 else:
                     await self._dispatch(event)
                 # No worker runs in the caller's own task: a cancellation from outside anyio
@@ -327,7 +341,8 @@ class Executor:
         if not self.machine.expects(command):
             return
         path = command.branch
-        self._scopes[path] = scope
+        if self._may_cancel:
+            self._scopes[path] = scope
         next_: RunNode | RouteBranch | None = command
         try:
             while next_ is not None:
@@ -343,7 +358,7 @@ class Executor:
                 if scope.cancel_called:  # the branch is gone, and the scope is used up
                     return
         finally:
-            if self._scopes.get(path) is scope:
+            if self._may_cancel and self._scopes.get(path) is scope:
                 del self._scopes[path]
             if self._transactions:
                 await self._roll_back(path)
@@ -384,25 +399,37 @@ class Executor:
             started = self.now()
             if not self._quiet:
                 self._tell(NodeStarted(started, branch.path, spec.name, attempt))
+            context = self._make_context(branch, spec, attempt)
             try:
-                writes, goto = await self._attempt(branch, spec, command.step, attempt)
+                call, variables = self._call(branch, spec, context), self._variables.copy()
+                try:
+                    waiting = begin(call, context, variables)
+                except StopIteration as ended:
+                    output = ended.value
+                else:
+                    output = await go_on(call, waiting, variables)
+                    if not machine.expects(command):
+                        return None
+                if context.asked:
+                    raise ParkedInVain(
+                        "the node caught the signal by which interrupt() parks its branch, and "
+                        "went on: catch Exception, not BaseException"
+                    )
+                if spec.kind == "flow":  # what it wrote was checked where it was written
+                    writes = output
+                else:
+                    writes, goto = check_output(self.plan.schema, spec, output)
                 break
-            except Parked as signal:
-                if not machine.expects(command):
-                    return None
-                return await self._park(command, spec, attempt, tuple(signal.asked))
-            except Exception as error:
-                if not machine.expects(command):
-                    return None
-                delay = self._delay(spec, attempt, error)
-                if delay is None:
-                    return await self._failed(command, spec, attempt, error)
-                retried = NodeRetried(self.now(), branch.path, spec.name, attempt, error, delay)
-            await self._dispatch(retried)
-            await anyio.sleep(retried.delay)
+            except BaseException as raised:
+                if self._transactions:
+                    await self._roll_back(branch.path)
+                reason = sort_out(raised, context)
+                result = await self._came_to_nothing(command, spec, attempt, reason)
+                if not isinstance(result, NodeRetried):
+                    return result
+            await self._dispatch(result)
+            await anyio.sleep(result.delay)
             attempt += 1
-        if not machine.expects(command):
-            return None
         targets = vertex.targets
         if targets is None or goto != ():
             try:
@@ -542,74 +569,78 @@ class Executor:
 
     # -- within a step ------------------------------------------------------------------------
 
-    async def _choose(
+    def _choose(
         self, branch: Branch, vertex: Vertex, writes: Writes, goto: Any
-    ) -> tuple[Target, ...]:
+    ) -> Awaitable[tuple[Target, ...]]:
         """Where a branch goes on, once it has written."""
 
         def seen() -> Any:
             return self.plan.schema.instance(self.machine.view_after(branch, writes))
 
-        return await find_targets(self.plan, vertex, seen, goto)
+        return find_targets(self.plan, vertex, seen, goto)
 
-    async def _attempt(
-        self, branch: Branch, spec: NodeSpec, step: int, attempt: int
-    ) -> tuple[Any, Any]:
-        """One attempt at a node: what it wrote, and where it wants to go."""
-        values = self.machine.view(branch)
-        argument = branch.argument
-        if spec.kind == "flow":
-            return await self._run_flow(branch, spec, step, values), ()
-        before: Values | None = None
-        shown = values if argument is NO_ARGUMENT else {"the argument of its Send": argument}
-        if self.debug:
-            before = deep_copy(shown)
-        state = self.plan.schema.instance(values) if argument is NO_ARGUMENT else argument
-        context = NodeContext(
+    def _make_context(self, branch: Branch, spec: NodeSpec, attempt: int) -> NodeContext:
+        return NodeContext(
             self.thread_id,
             branch.path,
             spec.name,
             branch.members[0].id if branch.members else None,
             attempt,
-            step,
+            branch.step,
             self.context,
             branch.outcome,
             branch.error,
             self,
         )
-        try:
-            if spec.pool is None:
-                output = await self.runner(spec, state, context, self._variables.copy())
-            else:
-                variables = self._variables.copy()
-                async with _place(self.pools[spec.pool], variables):
-                    output = await self.runner(spec, state, context, variables)
-        except BaseException as error:
-            if self._transactions:
-                await self._roll_back(branch.path)
-            if not isinstance(error, BaseExceptionGroup):
-                raise
-            # A node may ask in tasks of its own.
-            group: BaseExceptionGroup[BaseException] = error
-            signals, failures = group.split(Parked)
-            if signals is None:
-                raise
-            raise Parked(context.asked) if failures is None else failures from group
-        if context.asked:
-            raise ParkedInVain(
-                "the node caught the signal by which interrupt() parks its branch, and went on: "
-                "catch Exception, not BaseException"
-            )
-        if before is not None:
-            self.plan.schema.check_unchanged(spec.name, before, shown)
-        return check_output(self.plan.schema, spec, output)
 
-    async def _run_flow(self, branch: Branch, spec: NodeSpec, step: int, values: Values) -> Writes:
+    def _call(
+        self, branch: Branch, spec: NodeSpec, context: NodeContext
+    ) -> Coroutine[Any, Any, Any]:
+        """The coroutine that carries out one attempt at a node, not begun yet."""
+        values = self.machine.view(branch)
+        if spec.kind == "flow":
+            return self._run_flow(branch, spec, values)
+        argument = branch.argument
+        state = self.plan.schema.instance(values) if argument is NO_ARGUMENT else argument
+        if spec.pool is None and not self.debug:
+            return self.runner(spec, state, context)
+        shown = values if argument is NO_ARGUMENT else {"the argument of its Send": argument}
+        return self._call_with_care(spec, state, context, shown)
+
+    async def _call_with_care(
+        self, spec: NodeSpec, state: Any, context: NodeContext, shown: Values
+    ) -> Any:
+        """A call that takes a place in a pool, or that ``debug`` looks after."""
+        before = deep_copy(shown) if self.debug else {}
+        if spec.pool is None:
+            output = await self.runner(spec, state, context)
+        else:
+            async with _place(self.pools[spec.pool]):
+                output = await self.runner(spec, state, context)
+        if self.debug:
+            self.plan.schema.check_unchanged(spec.name, before, shown)
+        return output
+
+    async def _came_to_nothing(
+        self, command: RunNode, spec: NodeSpec, attempt: int, reason: Exception | Parked
+    ) -> RunNode | RouteBranch | NodeRetried | None:
+        """An attempt has failed, or has asked: what follows from that."""
+        if not self.machine.expects(command):
+            return None
+        if isinstance(reason, Parked):
+            return await self._park(command, spec, attempt, tuple(reason.asked))
+        delay = self._delay(spec, attempt, reason)
+        if delay is None:
+            return await self._failed(command, spec, attempt, reason)
+        return NodeRetried(self.now(), command.branch, spec.name, attempt, reason, delay)
+
+    async def _run_flow(self, branch: Branch, spec: NodeSpec, values: Values) -> Writes:
         """Run a subgraph to its end, and hand back what it wrote to the channels that both have.
 
         It begins with the values of those channels. What comes back are its writes, not its final
         values, so that nothing is folded twice.
         """
+        step = branch.step
         plan: Plan = spec.fn.plan  # type: ignore[attr-defined]  # a Flow; flow.py lies above
         machine = Machine(plan, keep_delta=True)
         shared = {name: values[name] for name in plan.schema.channels if name in values}
@@ -722,17 +753,19 @@ class Executor:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
-        mine = await self._carry_out(commands, own)
+        mine = self._carry_out(commands, own)
+        if self._judgements:
+            mine = await self._judge(own) or mine
         if self.listener is not None:
             await self.listener.wait_for_room()
         return mine
 
-    async def _carry_out(
+    def _carry_out(
         self, commands: list[Command], own: BranchPath | None
     ) -> RunNode | RouteBranch | None:
         mine: RunNode | RouteBranch | None = None
         for command in commands:
-            if isinstance(command, RunNode | RouteBranch):
+            if type(command) is RunNode or type(command) is RouteBranch:
                 if command.branch == own and mine is None:
                     mine = command
                 else:
@@ -744,7 +777,7 @@ class Executor:
             elif isinstance(command, StartTimer):
                 self._start_timer(command)
             elif isinstance(command, JudgeQuorum):
-                mine = await self._judge(command, own) or mine
+                self._judgements = (*self._judgements, command)
             elif isinstance(command, Fail):
                 self._fail(command.error)
             elif isinstance(command, Finish) and self._timer_scope is not None:
@@ -753,22 +786,24 @@ class Executor:
             self._call_standby()
         return mine
 
-    async def _judge(
-        self, command: JudgeQuorum, own: BranchPath | None
-    ) -> RunNode | RouteBranch | None:
-        """Ask a quorum that is a predicate."""
-        spec = self.plan.vertices[command.sync_point].sync_point
-        assert spec is not None
-        quorum: Callable[[Any], bool] = spec.join.quorum  # type: ignore[assignment]
-        try:
-            met = bool(quorum(command.arrivals))
-        except Exception as error:
-            self._fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
-            return None
-        name, generation = command.sync_point, command.generation
-        seen = len(command.arrivals)
-        event = QuorumJudged(self.now(), command.branch, generation, name, seen, met)
-        return await self._dispatch(event, own)
+    async def _judge(self, own: BranchPath | None) -> RunNode | RouteBranch | None:
+        """Ask the quorums that are predicates, and that have something new to judge."""
+        commands, self._judgements = self._judgements, ()
+        mine: RunNode | RouteBranch | None = None
+        for command in commands:
+            spec = self.plan.vertices[command.sync_point].sync_point
+            assert spec is not None
+            quorum: Callable[[Any], bool] = spec.join.quorum  # type: ignore[assignment]
+            try:
+                met = bool(quorum(command.arrivals))
+            except Exception as error:
+                self._fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
+                return None
+            name, generation = command.sync_point, command.generation
+            seen = len(command.arrivals)
+            event = QuorumJudged(self.now(), command.branch, generation, name, seen, met)
+            mine = await self._dispatch(event, own) or mine
+        return mine
 
     def _fail(self, error: BaseException) -> None:
         """End the run with an error; the first one counts."""
@@ -853,7 +888,7 @@ class Executor:
 
 
 @asynccontextmanager
-async def _place(pool: anyio.CapacityLimiter | Places, variables: Context) -> AsyncIterator[None]:
+async def _place(pool: anyio.CapacityLimiter | Places) -> AsyncIterator[None]:
     """A place in a pool, held by this call and not by its task, which may hold another."""
     if isinstance(pool, anyio.CapacityLimiter):
         holder = object()
@@ -864,20 +899,12 @@ async def _place(pool: anyio.CapacityLimiter | Places, variables: Context) -> As
             pool.release_on_behalf_of(holder)
     else:
         place = pool.place()
-        await in_context(_enter(place), variables)
+        await place.__aenter__()
         try:
             yield
         finally:
-            await in_context(_leave(place), variables)
-
-
-async def _enter(place: AbstractAsyncContextManager[object]) -> None:
-    await place.__aenter__()
-
-
-async def _leave(place: AbstractAsyncContextManager[object]) -> None:
-    # A place has no say in what becomes of the node, and so is not told how it ended.
-    await place.__aexit__(None, None, None)
+            # A place has no say in what becomes of the node, and so is not told how it ended.
+            await place.__aexit__(None, None, None)
 
 
 class _NoScope:

@@ -60,7 +60,7 @@ from .events import (
     Writes,
     format_path,
 )
-from .merging import Contribution, Merger, in_order
+from .merging import Merger, in_order
 from .plan import Plan, SyncPointSpec, Vertex
 from .policy import END, START, Arrival
 from .reducers import MISSING
@@ -530,7 +530,7 @@ class Machine:
                 del generation.children[branch.path]
                 if branch.status == "forked":
                     self._forget(branch)
-            if not self._release(generation):
+            if generation.children or not self._release(generation):
                 return
             branch = owner
 
@@ -765,12 +765,10 @@ class Machine:
             assert top.arrivals is not None
             top.arrivals.setdefault(bit, []).append(branch)
             self._count(generation, barrier, top, top.leaves[bit] - 1)
+        elif barrier.opened:
+            self._late(generation, barrier, top)
         else:
-            top.arrivals = {bit: [branch]}
-            if barrier.opened:
-                self._late(generation, barrier, top)
-            else:
-                self._arrived(generation, barrier, top)
+            self._arrived(generation, barrier, top)
         if self._any_dependents:
             self._done(branch)
 
@@ -783,7 +781,8 @@ class Machine:
             and len(barrier.arrived) == 1
         ):
             self._start_timer(generation, barrier, "deadline", join.timeout)
-        self._touch(generation, barrier)
+        if barrier.may_open:
+            self._touch(generation, barrier)
 
     def _late(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
         """A participant has come, as a whole, to a sync point that has opened without it."""
@@ -849,7 +848,6 @@ class Machine:
         branch.status = "waiting"
         branch.delta = delta
         branch.members = (member,)
-        branch.arrivals = {barrier.spec.bit: [branch]}
         member.branch = branch
         self.branches[branch.path] = branch
         generation.children[branch.path] = branch
@@ -942,12 +940,11 @@ class Machine:
         spec, owner = barrier.spec, generation.owner
         reach = self.plan.vertices[spec.name].reach & ~spec.bit
         tops = sorted(barrier.arrived, key=by_path)
-        step = max((top.step for top in tops), default=0)
+        step = max([top.step for top in tops], default=0)
         arrived = {top: self._waiting_at(top, spec.bit) for top in tops}
-        hoping = Counter(bit for leaves in arrived.values() for leaf in leaves for bit in leaf.bits)
-        contributions = [
-            Contribution(top, self._take(top, leaves)) for top, leaves in arrived.items()
-        ]
+        hopeful = [leaf for leaves in arrived.values() for leaf in leaves if leaf.hopes]
+        hoping = Counter([bit for leaf in hopeful for bit in leaf.bits])
+        contributions = [(top, self._take(top, leaves)) for top, leaves in arrived.items()]
         delta = self._merger.concatenate(contributions)
         if spec.last:
             merged = owner
@@ -1008,9 +1005,8 @@ class Machine:
             member.branch = merged
         return merged
 
-    @staticmethod
     def _recount(
-        generation: Generation, top: Branch, leaves: Iterable[Branch], merged: Branch
+        self, generation: Generation, top: Branch, leaves: Iterable[Branch], merged: Branch
     ) -> None:
         """Count what is left of a branch of which some were merged, for the other sync points.
 
@@ -1024,16 +1020,18 @@ class Machine:
                 left += 1 if merged.hopes & bit else 0
             elif left and not barrier.opened:
                 barrier.guests.add(top)
-            elif Machine._waiting_at(top, bit) and not barrier.opened:
+            elif self._waiting_at(top, bit) and not barrier.opened:
                 barrier.arrive(top, ())
             top.leaves[bit] = left
         if top is not merged:
             top.members = ()
 
-    @staticmethod
-    def _waiting_at(top: Branch, bit: int) -> list[Branch]:
+    def _waiting_at(self, top: Branch, bit: int) -> list[Branch]:
         """The branches at or below ``top`` that wait at its sync point ``bit``."""
-        assert top.arrivals is not None
+        if top.arrivals is None:  # it has not forked
+            spec = self.plan.vertices[top.place].sync_point
+            here = top.status == "waiting" and spec is not None and spec.bit == bit
+            return [top] if here else []
         return [leaf for leaf in top.arrivals.get(bit, ()) if leaf.status == "waiting"]
 
     def _take(self, top: Branch, leaves: Sequence[Branch]) -> list[NodeWrites]:
@@ -1046,9 +1044,9 @@ class Machine:
     def _consume(self, top: Branch, leaves: Sequence[Branch], merged: Branch) -> None:
         """Take what was merged out of the tree."""
         for leaf in leaves:
-            leaf.hopes = leaf.hopes if leaf is merged else 0
             self._alive -= 1
             if leaf is not merged:
+                leaf.hopes = 0
                 leaf.heir = merged
                 self._forget(leaf)
                 self._prune(leaf)
@@ -1066,13 +1064,13 @@ class Machine:
                 self._close(other)
         for top in stragglers:
             stopped = []
+            waiting = self._waiting_at(top, bit)
             for branch in list(subtree(top)):
                 for inner in branch.forks:
                     for other in inner.barriers.values():
                         if self.plan.vertices[other.spec.name].reach & bit:
                             self._close(other)
-                waits_here = top.arrivals is not None and branch in top.arrivals.get(bit, ())
-                if branch.is_leaf and (branch.hopes & bit or waits_here):
+                if branch.is_leaf and (branch.hopes & bit or branch in waiting):
                     stopped.append(branch)
             _void(stopped, top)  # it would have been taken whole, or not at all
             for branch in stopped:

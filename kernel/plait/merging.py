@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import TypeAlias
 
 from .errors import ConflictError
 from .events import BranchPath, ChannelName
@@ -20,11 +20,8 @@ from .tree import Branch, Generation, by_path, subtree
 __all__ = ["Contribution", "Merger", "in_order"]
 
 
-class Contribution(NamedTuple):
-    """What one branch brings to a merge."""
-
-    branch: Branch
-    delta: Sequence[NodeWrites]
+Contribution: TypeAlias = tuple[Branch, Sequence[NodeWrites]]
+"""A branch, and what it brings to a merge."""
 
 
 class Merger:
@@ -49,7 +46,7 @@ class Merger:
         # it is long.
         for branch in reversed(list(subtree(top))):
             groups = [
-                [Contribution(child, found.pop(child)) for child in _children(generation)]
+                [(child, found.pop(child)) for child in _children(generation)]
                 for generation in branch.forks
             ]
             found[branch] = self._assemble(branch.delta, groups)
@@ -76,7 +73,7 @@ class Merger:
                 delta, branch.delta = branch.delta, []
             groups = [
                 [
-                    Contribution(child, found.pop(child))
+                    (child, found.pop(child))
                     for child in _children(generation)
                     if child in on_the_way
                 ]
@@ -89,7 +86,7 @@ class Merger:
         self, own: Sequence[NodeWrites], groups: Sequence[Sequence[Contribution]]
     ) -> list[NodeWrites]:
         """What a branch wrote, and behind it what its children did, generation by generation."""
-        deltas = [delta for group in groups for _, delta in _in_order(group)]
+        deltas = [delta for group in groups for _, delta in self._in_order(group)]
         if deltas:
             self._check_conflicts([own, *deltas])
         return list(chain(own, *deltas))
@@ -103,13 +100,33 @@ class Merger:
         Raises:
             ConflictError: as ``collect``.
         """
-        return self.join([delta for _, delta in _in_order(contributions)])
+        return self.join([delta for _, delta in self._in_order(contributions)])
 
     def join(self, deltas: Sequence[Sequence[NodeWrites]]) -> list[NodeWrites]:
         """The same for deltas that are in their order already."""
         if len(deltas) > 1:
             self._check_conflicts(deltas)
         return list(chain.from_iterable(deltas))
+
+    def _in_order(self, contributions: Sequence[Contribution]) -> Sequence[Contribution]:
+        """In path order, but each after those that it depends on."""
+        if not self.after:
+            return contributions
+        places = {
+            member.path: place
+            for place, (branch, _) in enumerate(contributions)
+            for member in branch.members
+        }
+        before = [
+            {
+                places[path]
+                for member in branch.members
+                for path in member.after
+                if path in places and places[path] != place
+            }
+            for place, (branch, _) in enumerate(contributions)
+        ]
+        return [contributions[place] for place in in_order(before)]
 
     def handed_to(self, branch: Branch, delta: Sequence[NodeWrites]) -> list[NodeWrites]:
         """The delta, with a note that ``branch`` has it: what it forks from now on has seen it.
@@ -118,12 +135,14 @@ class Merger:
         """
         note = (branch.path, branch.next_child)
         exclusive = self.schema.exclusive
-        noted = list(delta)
-        for number, entry in enumerate(delta):
+        noted: list[NodeWrites] = []
+        for entry in delta:
             for channel, value in entry.writes:
                 if channel in exclusive or type(value) is Overwrite:
-                    noted[number] = entry._replace(taken=(*entry.taken, note))
+                    noted.append(entry._replace(taken=(*entry.taken, note)))
                     break
+            else:
+                noted.append(entry)
         return noted
 
     def _check_conflicts(self, deltas: Sequence[Sequence[NodeWrites]]) -> None:
@@ -222,24 +241,3 @@ def in_order(before: Sequence[Collection[int]]) -> list[int]:
                 heapq.heappush(free, dependent)
     done = set(result)
     return result + [place for place in range(len(before)) if place not in done]
-
-
-def _in_order(contributions: Sequence[Contribution]) -> list[Contribution]:
-    """In path order, but each after those that it depends on."""
-    if not any(member.after for each, _ in contributions for member in each.members):
-        return list(contributions)
-    places = {
-        member.path: place
-        for place, (branch, _) in enumerate(contributions)
-        for member in branch.members
-    }
-    before = [
-        {
-            places[path]
-            for member in branch.members
-            for path in member.after
-            if path in places and places[path] != place
-        }
-        for place, (branch, _) in enumerate(contributions)
-    ]
-    return [contributions[place] for place in in_order(before)]

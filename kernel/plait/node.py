@@ -45,11 +45,14 @@ __all__ = [
     "NodeRunner",
     "Parked",
     "ParkedInVain",
+    "begin",
     "call_node",
     "check_declared",
     "check_output",
     "find_targets",
+    "go_on",
     "interrupt",
+    "sort_out",
 ]
 
 _call: ContextVar[NodeContext] = ContextVar("plait.call")
@@ -224,42 +227,34 @@ class NodeRunner(Protocol):
     """Calls a node's function; the default is :func:`call_node`, in this process."""
 
     def __call__(
-        self, spec: NodeSpec, state: Any, context: NodeContext, variables: Context, /
-    ) -> Awaitable[Any]:
-        """Return what the node returned, or raise what it raised."""
+        self, spec: NodeSpec, state: Any, context: NodeContext, /
+    ) -> Coroutine[Any, Any, Any]:
+        """A coroutine that returns what the node returned, or raises what it raised."""
         ...
 
 
-async def call_node(spec: NodeSpec, state: Any, context: NodeContext, variables: Context) -> Any:
-    """Call a node once, in a context of its own, and return what it returned.
+def call_node(spec: NodeSpec, state: Any, context: NodeContext) -> Coroutine[Any, Any, Any]:
+    """A coroutine that calls a node once, and returns what it returned.
 
-    Raises whatever the node raises, and ``TimeoutError`` when the attempt takes too long.
+    It raises whatever the node raises, and ``TimeoutError`` when the attempt takes too long.
     """
-    variables.run(_call.set, context)
-    try:
-        if spec.timeout is None:
-            return await in_context(_begin(spec, state, context), variables)
-        with anyio.move_on_after(spec.timeout):
-            return await in_context(_begin(spec, state, context), variables)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise RuntimeError("something that the node awaited was cancelled") from error
-    raise TimeoutError(f"the attempt took longer than its timeout of {spec.timeout:g} s")
-
-
-def _begin(spec: NodeSpec, state: Any, context: NodeContext) -> Coroutine[Any, Any, Any]:
-    """The coroutine that carries out the call."""
     if spec.kind == "thread":
-        return _in_thread(spec, state, context)
-    result = spec.fn(state, context) if spec.takes_context else spec.fn(state)
-    # A wrapped function may return another awaitable.
-    return result if type(result) is types.CoroutineType else _await(result)
+        call = _in_thread(spec, state, context)
+    else:
+        result = spec.fn(state, context) if spec.takes_context else spec.fn(state)
+        # A wrapped function may return another awaitable.
+        call = result if type(result) is types.CoroutineType else _await(result)
+    return call if spec.timeout is None else _limited(call, spec.timeout)
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
+
+
+async def _limited(call: Coroutine[Any, Any, Any], timeout: float) -> Any:
+    with anyio.move_on_after(timeout):
+        return await call
+    raise TimeoutError(f"the attempt took longer than its timeout of {timeout:g} s")
 
 
 async def _in_thread(spec: NodeSpec, state: Any, context: NodeContext) -> Any:
@@ -269,16 +264,29 @@ async def _in_thread(spec: NodeSpec, state: Any, context: NodeContext) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
+def begin(coroutine: Coroutine[Any, Any, Any], context: NodeContext, variables: Context) -> Any:
+    """Carry out a call up to where it first waits, and return what it waits for.
+
+    A call that does not wait at all ends here, and so costs none of what waiting takes.
+
+    Raises:
+        StopIteration: the call has ended, with this value.
+    """
+    variables.run(_call.set, context)
+    return variables.run(coroutine.send, None)
+
+
 @types.coroutine
-def in_context(coroutine: Coroutine[Any, Any, Any], variables: Context) -> Generator[Any, Any, Any]:
-    """Run a coroutine in a context, so that variables which a node sets are its own.
+def go_on(
+    coroutine: Coroutine[Any, Any, Any], waiting: Any, variables: Context
+) -> Generator[Any, Any, Any]:
+    """Carry a coroutine that waits on to its end, in a context of its own.
 
     Nodes share tasks, and a task has one context; entering the node's own for each of its steps
     costs a tenth of what a task of its own would.
     """
     run = variables.run
     try:
-        waiting = run(coroutine.send, None)
         while True:
             try:
                 value = yield waiting
@@ -293,6 +301,29 @@ def in_context(coroutine: Coroutine[Any, Any, Any], variables: Context) -> Gener
         return stop.value
 
 
+def sort_out(raised: BaseException, context: NodeContext) -> Exception | Parked:
+    """What it means that a call raised: it has failed, or it has asked.
+
+    Raises what is neither, such as the cancellation of its branch.
+    """
+    if isinstance(raised, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            failure = RuntimeError("something that the node awaited was cancelled")
+            failure.__cause__ = raised
+            return failure
+    elif isinstance(raised, BaseExceptionGroup):  # a node may ask in tasks of its own
+        group: BaseExceptionGroup[BaseException] = raised
+        signals, failures = group.split(Parked)
+        if signals is not None and failures is None:
+            return Parked(context.asked)
+        if isinstance(failures, ExceptionGroup):
+            return failures
+    if isinstance(raised, Exception | Parked):
+        return raised
+    raise raised
+
+
 # -- what it returned -------------------------------------------------------------------------
 
 
@@ -304,7 +335,9 @@ def check_output(schema: Schema, spec: NodeSpec, output: Any) -> tuple[Writes, A
     if output is None:
         return (), ()
     goto: Any = ()
-    if isinstance(output, Command):
+    if type(output) is dict:  # nearly always
+        pass
+    elif isinstance(output, Command):
         output, goto = output.update, output.goto
     elif isinstance(output, (str, Send, list)):
         raise WriteError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
 from .barrier import Barrier
@@ -225,8 +226,8 @@ def upwards(branch: Branch) -> Iterator[Branch]:
         each = each.generation.owner if each.generation is not None else None
 
 
-def by_path(item: Branch | Member) -> BranchPath:
-    return item.path
+by_path: Callable[[Branch | Member], BranchPath] = attrgetter("path")
+"""A key for sorting branches and members."""
 
 
 def last_heir(branch: Branch) -> Branch:

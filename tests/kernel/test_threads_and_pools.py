@@ -12,7 +12,7 @@ import pytest
 
 from plait import END, START, Graph, Join, NodeContext, NodeError, Send
 from plait.events import Emitted
-from plait.node import in_context
+from plait.node import go_on
 from plait.testing import VirtualClock
 from tests.kernel.build import Node, Work, build, does, fan, ids, run, timed
 
@@ -309,7 +309,8 @@ def test_a_node_that_is_closed_while_it_waits_cleans_up_in_its_own_context() -> 
         finally:
             seen.append(REQUEST.get())
 
-    running: Any = in_context(node(), contextvars.copy_context())
+    call, variables = node(), contextvars.copy_context()
+    running: Any = go_on(call, variables.run(call.send, None), variables)
     next(running)
     running.close()
     assert (seen, REQUEST.get()) == (["mine"], "none")

@@ -192,9 +192,9 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "what a node wrote on a second attempt is lost",
         "executor.py",
-        "writes, goto = await self._attempt(branch, spec, command.step, attempt)",
-        "writes, goto = await self._attempt(branch, spec, command.step, attempt)\n"
-        "                writes = writes if attempt == 1 else ()",
+        "writes, goto = check_output(self.plan.schema, spec, output)",
+        "writes, goto = check_output(self.plan.schema, spec, output)\n"
+        "                    writes = writes if attempt == 1 else ()",
     ),
     # -- sync points --
     _fault(

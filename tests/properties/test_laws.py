@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import plait
 from plait.machine import Machine
-from plait.merging import Contribution, Merger
+from plait.merging import Merger
 from plait.plan import Plan
 from tests.properties import laws
 from tests.properties.drive import (
@@ -218,8 +218,8 @@ class HastyMerger(Merger):
         """As it should, but for the order."""
         late = len(self.arrivals)
         order = {branch: place for place, branch in enumerate(self.arrivals)}
-        hasty = sorted(contributions, key=lambda each: order.get(each.branch, late))
-        return super().concatenate([Contribution(*each) for each in hasty])
+        hasty = sorted(contributions, key=lambda each: order.get(each[0], late))
+        return super().concatenate(hasty)
 
 
 class HastyMachine(Machine):

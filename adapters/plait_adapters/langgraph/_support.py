@@ -46,9 +46,6 @@ REASONS: dict[str, str] = {
         _CALLBACKS,
     ),
     "types.ToolOutputMixin": "it is langchain-core's, and imported from there by LangGraph",
-    "checkpoint.memory.PersistentDict": (
-        "it pickles, which stored bytes could use to run code; use checkpoint.sqlite"
-    ),
     "cache.redis": "there is no Redis adapter; use cache.sqlite",
     "store.sqlite": "there is no store in SQLite yet; use store.postgres, or store.memory",
     **dict.fromkeys(
@@ -64,7 +61,6 @@ REASONS: dict[str, str] = {
                 "EXT_NUMPY_ARRAY",
                 "EXT_PYDANTIC_V1",
                 "EXT_PYDANTIC_V2",
-                "InvalidModuleError",
                 "LC_REVIVER",
             )
         ),

@@ -37,16 +37,15 @@ if not TYPE_CHECKING:  # or a type checker would take every name for one that is
         if name in ("Send", "Interrupt"):
             from . import types
 
-            value, advice = (
-                getattr(types, name),
-                f"use 'from langgraph.types import {name}' instead.",
-            )
+            value = getattr(types, name)
+            advice = f"Please use 'from langgraph.types import {name}' instead."
         elif not name.startswith("_") and hasattr(_constants, name):
-            value, advice = getattr(_constants, name), "it is private."
+            value = getattr(_constants, name)
+            advice = "This constant is now private and should not be used directly."
         else:
             raise absent(__name__, name)
         warnings.warn(
-            f"Importing {name} from langgraph.constants is deprecated: {advice}",
+            f"Importing {name} from langgraph.constants is deprecated. {advice}",
             LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )

@@ -29,7 +29,7 @@ from plait_adapters.langgraph._support import missing
 
 from ._internal._constants import CONF, CONFIG_KEY_TASK, INTERRUPT, OVERWRITE
 from ._internal._fields import annotated_keys, updates_of
-from ._internal._ids import digest, interrupt_id
+from ._internal._ids import known_ids
 from ._internal._retries import default_retry_on
 from .errors import mark_invalid_resume
 from .warnings import LangGraphDeprecatedSinceV10, LangGraphDeprecatedSinceV11
@@ -429,7 +429,7 @@ class Interrupt(Generic[ResponseT]):
         self.value = value
         self.id = interrupt_id or id
         if ns and id == _NO_ID:
-            self.id = digest("|".join(ns))
+            self.id = known_ids()[0].interrupt("|".join(ns))
         self.response_schema = response_schema
 
     @classmethod
@@ -441,7 +441,7 @@ class Interrupt(Generic[ResponseT]):
         response_schema: type[ResponseT] | dict[str, Any] | None = None,
     ) -> Interrupt[ResponseT]:
         """The first interrupt of the task that has a namespace."""
-        return cls(value, interrupt_id(ns, 0), response_schema=response_schema)
+        return cls(value, known_ids()[0].interrupt(ns), response_schema=response_schema)
 
     @property
     def interrupt_id(self) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .decoder import Decoder
     from .encoder import Encoder
 
-__all__ = ["ErrorShape", "Shape", "TypeRegistry", "is_record", "records_in"]
+__all__ = ["ErrorShape", "Shape", "TypeRegistry", "is_record", "records_in", "shape_of"]
 
 
 class Shape:
@@ -397,7 +397,7 @@ class TypeRegistry:
         if to is not None and of is not None:
             self._add(CustomShape(type_, name, to, of), formerly)
         else:
-            self._add(_shape_of(type_, name), formerly)
+            self._add(shape_of(type_, name), formerly)
 
     def _add(self, shape: Shape, formerly: Iterable[str]) -> None:
         for name in (shape.name, *formerly):
@@ -436,7 +436,7 @@ class TypeRegistry:
         if type_ in self.shapes:
             return
         try:
-            shape = _shape_of(type_, type_.__qualname__)
+            shape = shape_of(type_, type_.__qualname__)
         except RegistrationError as error:
             self.unsupported[type_] = str(error)
         else:
@@ -476,7 +476,12 @@ def _is_namedtuple(type_: type) -> bool:
     return issubclass(type_, tuple) and hasattr(type_, "_field_defaults")
 
 
-def _shape_of(type_: type, name: str) -> Shape:
+def shape_of(type_: type, name: str) -> Shape:
+    """How instances of an enum, named tuple, dataclass or model are taken apart and rebuilt.
+
+    Raises:
+        RegistrationError: the type is none of these, or cannot be rebuilt from its fields.
+    """
     if issubclass(type_, BaseException):
         raise RegistrationError(type_, "an exception needs to= and of=")
     if issubclass(type_, enum.Enum):

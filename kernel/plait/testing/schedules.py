@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import Context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -278,12 +277,10 @@ class _Gatekeeper:
         self._held: list[_Held] = []
         self._time_may_pass = not _has_inner_deadlines(machine.plan)
 
-    async def __call__(
-        self, spec: NodeSpec, state: Any, context: NodeContext, variables: Context
-    ) -> Any:
+    async def __call__(self, spec: NodeSpec, state: Any, context: NodeContext) -> Any:
         await self._hold(context, "begins")
         try:
-            result = await call_node(spec, state, context, variables)
+            result = await call_node(spec, state, context)
         except Exception:
             await self._hold(context, "fails")
             raise

@@ -70,6 +70,7 @@ MODULES = (
     "checkpoint.serde.base",
     "checkpoint.serde.jsonplus",
     "checkpoint.serde.encrypted",
+    "checkpoint.serde.event_hooks",
     "checkpoint.serde.types",
     "store.base",
     "store.base.batch",
@@ -190,8 +191,9 @@ DIFFERENCES = """\
 - `add_messages` refuses an unknown `format` always; LangGraph does unless all messages are removed.
 - Whether the state of a failed step names the siblings that were cancelled is a matter of time in
   LangGraph; here they are named.
-- Stored values are neither pickled nor imported by name: types of values that another process is
-  to read are registered, by the annotations of the graph or by hand."""
+- Stored values are neither pickled nor imported by name. A dataclass, model, named tuple or enum
+  that nobody has registered comes back if its module is loaded; else as plain data, with a
+  warning."""
 
 
 def table() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 import typing
 import warnings
@@ -204,6 +205,29 @@ def coerce(thing: Any, name: str | None = None, *, trace: bool = False) -> Any:
     )
 
 
+def is_cancellable(thing: Any) -> bool:
+    """Whether what a node calls is ``async`` all through, so that it can be stopped.
+
+    A Runnable of a class of the user's with an ``ainvoke`` of its own is taken at its word.
+    """
+    if thing is None or is_graph(thing):
+        return True
+    if isinstance(thing, Callee):
+        return thing.is_async
+    base: Any = sys.modules.get("langchain_core.runnables.base")
+    if base is None or not isinstance(thing, base.Runnable):
+        return True
+    while isinstance(thing, base.RunnableBindingBase):
+        thing = thing.bound
+    if isinstance(thing, base.RunnableSequence):
+        return all(map(is_cancellable, thing.steps))
+    if isinstance(thing, base.RunnableParallel):
+        return all(map(is_cancellable, thing.steps__.values()))
+    if isinstance(thing, base.RunnableLambda):
+        return hasattr(thing, "afunc")
+    return is_graph(thing) or type(thing).ainvoke is not base.Runnable.ainvoke
+
+
 def is_graph(thing: Any) -> bool:
     """Whether something is a compiled graph of this package."""
     return getattr(type(thing), "is_plait_graph", False) is True
@@ -256,6 +280,7 @@ __all__ = [
     "coerce",
     "in_context",
     "is_async_callable",
+    "is_cancellable",
     "is_generator",
     "is_graph",
     "name_of",

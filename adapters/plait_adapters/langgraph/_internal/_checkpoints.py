@@ -277,6 +277,8 @@ def overwritten_deltas(specs: Specs, writes: Iterable[tuple[str, Any]]) -> set[s
     }
 
 
+COUNTERS = "counters_since_delta_snapshot"
+"""Where metadata have them."""
 Counters = dict[str, tuple[int, int]]
 """By ``DeltaChannel``: updates and steps since its value was stored."""
 
@@ -290,6 +292,14 @@ def count_step(
         updates, steps = before.get(name, (0, 0))
         counters[name] = (updates + (name in changed), steps + 1)
     return counters
+
+
+def stored_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored about a checkpoint: its counters as lists, since few formats know tuples."""
+    counters = metadata.get(COUNTERS)
+    if not counters:
+        return dict(metadata)
+    return {**metadata, COUNTERS: {name: list(count) for name, count in counters.items()}}
 
 
 def due_snapshots(

@@ -12,12 +12,13 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from dataclasses import replace
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from plait_adapters.langgraph.errors import (
@@ -209,13 +210,13 @@ class Crew:
         except BaseExceptionGroup as error:  # a KeyboardInterrupt, say
             raise error.exceptions[0] from None
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Carry out something else by the end of the step."""
         if self._group is None:
             self._loop = asyncio.get_running_loop()
             self._group = asyncio.TaskGroup()
             _edge.finish(self._group.__aenter__())
-        self._group.create_task(coroutine)
+        return self._group.create_task(coroutine)
 
     def _call_standby(self) -> None:
         """Have one worker start as soon as all others are suspended."""
@@ -376,7 +377,7 @@ class Crew:
             self._loop = here
             future = here.create_future()
             task.future = future
-            self.spawn(self._begin_call(task))
+            self._follow(task, self.spawn(self._begin_call(task)))
         else:
             assert self._loop is not None
             future = concurrent.futures.Future()
@@ -389,7 +390,18 @@ class Crew:
 
     def _spawn_call(self, task: Task, context: Context) -> None:
         assert self._group is not None
-        self._group.create_task(self._begin_call(task), context=context)
+        worker = self._group.create_task(self._begin_call(task), context=context)
+        self._follow(task, worker)
+
+    def _follow(self, task: Task, worker: asyncio.Task[Any]) -> None:
+        """Have a task end whose caller does not want it any more."""
+        loop = worker.get_loop()
+
+        def cancel(future: Any) -> None:
+            if future.cancelled() and not loop.is_closed():
+                loop.call_soon_threadsafe(worker.cancel)
+
+        task.future.add_done_callback(cancel)
 
     async def _begin_call(self, task: Task) -> None:
         self.run.add_call(task)
@@ -464,7 +476,7 @@ class Crew:
                 wait = self._wait(task, error)
                 if wait is not None:
                     if self.blocking:
-                        sleep(wait)  # noqa: ASYNC251 - there is no event loop here
+                        time.sleep(wait)  # noqa: ASYNC251 - there is no event loop here
                     else:
                         await asyncio.sleep(wait)
                     logger.info(

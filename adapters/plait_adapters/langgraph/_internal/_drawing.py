@@ -20,7 +20,7 @@ from ._machine import Given, Machine, input_of
 if TYPE_CHECKING:
     from plait_adapters.langgraph.pregel.main import Pregel
 
-_LIMIT = 250
+_LIMIT = 251
 """After so many steps, a walk through loops of plain edges ends."""
 
 
@@ -127,12 +127,13 @@ def _walk(graph: Pregel[Any, Any, Any, Any]) -> tuple[set[_Found], list[str], li
 def drawing_of(graph: Pregel[Any, Any, Any, Any], *, xray: int | bool) -> Any:
     """What can be drawn of a graph."""
     drawing: Any
+    nothing: Any = None
     if importlib.util.find_spec("langchain_core") is None:
         drawing = Drawing()
     else:
-        from langchain_core.runnables.graph import Graph
+        from ._viewed import PassedOn, ViewedGraph
 
-        drawing = Graph()
+        drawing, nothing = ViewedGraph(), PassedOn()
     edges, first, last = _walk(graph)
     deferred = {
         channel.split(":", 2)[-1]
@@ -156,7 +157,8 @@ def drawing_of(graph: Pregel[Any, Any, Any, Any], *, xray: int | bool) -> Any:
         tools = getattr(node.bound, "tools_by_name", None)
         if isinstance(tools, Mapping) and tools:
             metadata["__tools"] = list(tools)
-        drawing.add_node(node.bound, name, metadata=metadata or None)
+        data = nothing if node.bound is None else node.bound
+        drawing.add_node(data, name, metadata=metadata or None)
     if START not in graph.nodes:
         drawing.add_node(None, START)
         for name in first:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from hashlib import blake2b
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from hashlib import blake2b, sha1
+from typing import Any, NamedTuple
 
 from ._constants import NS_SEP
 
@@ -31,29 +33,65 @@ def checkpoint_id_of(ticks: int, clock_seq: int) -> str:
     return f"{text[:8]}-{text[8:12]}-6{text[12:]}-{sequence:04x}-{_NODE:012x}"
 
 
-def digest(*parts: str) -> str:
-    """32 hexadecimal digits that stand for the parts."""
-    return blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
-
-
 def digest_bytes(data: bytes) -> str:
     """32 hexadecimal digits that stand for some bytes."""
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def task_id(*parts: str) -> str:
-    """The id of the task that the parts describe, written as a UUID."""
-    text = digest(*parts)
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+class Ids(NamedTuple):
+    """A way to name tasks and questions after what they are: who asks again gets the same."""
+
+    task_digest: Callable[[bytes], str]
+    """Makes at least 32 hexadecimal digits that stand for a task."""
+    digest: Callable[[bytes], str]
+    """Makes 32 hexadecimal digits that stand for a question."""
+    is_packed: bool
+    """Whether the id of the checkpoint goes in as its bytes, and the rest follows unseparated."""
+
+    def task(self, checkpoint_id: str, *parts: str) -> str:
+        """The id of the task of a checkpoint that the parts describe, written as a UUID."""
+        if self.is_packed:
+            data = _packed(checkpoint_id) + "".join(parts).encode()
+        else:
+            data = "\x1f".join((checkpoint_id, *parts)).encode()
+        text = self.task_digest(data)
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}"
+
+    def interrupt(self, namespace: str, answered: int = 0) -> str:
+        """The id of a task's question, of which ``answered`` questions have been answered before.
+
+        A question is known by the number of answers that its task has, not by the order of calls,
+        which differs from run to run where a task asks in parallel.
+        """
+        asked = f"{namespace}{NS_SEP}{answered}" if answered else namespace
+        return self.digest(asked.encode())
 
 
-def interrupt_id(namespace: str, answered: int) -> str:
-    """The id of a task's question, of which ``answered`` questions have been answered before.
+def _packed(checkpoint_id: str) -> bytes:
+    try:
+        return bytes.fromhex(checkpoint_id.replace("-", ""))
+    except ValueError:  # a saver's own kind of id
+        return checkpoint_id.encode()
 
-    A question is known by the number of answers that its task has, not by the order of calls, which
-    differs from run to run where a task asks in parallel.
+
+def _sha1(data: bytes) -> str:
+    return sha1(data, usedforsecurity=False).hexdigest()
+
+
+@cache
+def known_ids() -> tuple[Ids, ...]:
+    """The ways by which stored tasks may be named; the first is the one to name new ones.
+
+    Where ``xxhash`` is installed, as wherever langchain-core is, that is LangGraph's way: either
+    of the two goes on with what the other has left half done.
     """
-    return digest(f"{namespace}{NS_SEP}{answered}" if answered else namespace)
+    own = Ids(digest_bytes, digest_bytes, is_packed=False)
+    try:
+        from xxhash import xxh3_128_hexdigest
+    except ImportError:
+        return (own,)
+    newer = Ids(xxh3_128_hexdigest, xxh3_128_hexdigest, is_packed=True)
+    return newer, own, Ids(_sha1, xxh3_128_hexdigest, is_packed=True)
 
 
 def is_interrupt_id(value: Any) -> bool:

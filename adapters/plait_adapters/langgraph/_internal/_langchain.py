@@ -6,7 +6,9 @@ whether something is a Runnable or a message is a look into ``sys.modules``.
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import cache
 from typing import Any
 
 
@@ -19,6 +21,20 @@ def is_runnable(value: Any) -> bool:
     """Whether a value is a Runnable of langchain-core."""
     base = sys.modules.get("langchain_core.runnables.base")
     return base is not None and isinstance(value, base.Runnable)
+
+
+def is_traced() -> bool:
+    """Whether LangSmith's tracer may be asked for: in the environment, or by LangSmith itself."""
+    return "langsmith.run_helpers" in sys.modules or _is_traced()
+
+
+@cache  # as LangSmith, which reads it once, too
+def _is_traced() -> bool:
+    return any(
+        os.environ.get(f"{prefix}_{name}", "").casefold() == "true"
+        for prefix in ("LANGSMITH", "LANGCHAIN")
+        for name in ("TRACING", "TRACING_V2")
+    )
 
 
 def need(module: str, what: str) -> Any:

@@ -7,7 +7,7 @@ before it is stored, or it would have another one each time.
 from __future__ import annotations
 
 import sys
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -35,39 +35,64 @@ def give_ids(specs: Specs, writes: Any) -> None:
 
 
 def _with_ids(value: Any, *, coerces: bool) -> Any:
+    """A write whose messages have ids.
+
+    A reducer that takes messages in any shape gets messages. Any other channel may hold dicts that
+    only look like messages: they become messages in a list that is added, as everywhere, but not in
+    what replaces the value.
+    """
     is_overwrite, new = overwritten(value)
     if is_overwrite:
         if not isinstance(new, (list, tuple)):
             return value
-        items = [_item(each, coerces=coerces) for each in new]
-        same = all(one is other for one, other in zip(items, new, strict=True))
-        return value if same else Overwrite(type(new)(items))
+        items = [_message(each) if coerces else _stamped(each) for each in new]
+        return value if _same(items, new) else Overwrite(type(new)(items))
     if isinstance(value, list):
-        items = [_item(each, coerces=coerces) for each in value]
-        same = all(one is other for one, other in zip(items, value, strict=True))
-        return value if same else items
-    return _item(value, coerces=coerces)
+        items = [_listed(each, coerces=coerces) for each in value]
+        return value if _same(items, value) else items
+    if coerces:
+        return _message(value)
+    if _looks_like_one(value) and not value.get("id"):
+        return {**value, "id": str(uuid4())}
+    return _stamped(value)
 
 
-def _item(item: Any, *, coerces: bool) -> Any:
+def _same(items: Sequence[Any], others: Sequence[Any]) -> bool:
+    return all(one is other for one, other in zip(items, others, strict=True))
+
+
+def _looks_like_one(item: Any) -> bool:
+    return isinstance(item, dict) and (item.get("role") in _ROLES or item.get("type") in _TYPES)
+
+
+def _listed(item: Any, *, coerces: bool) -> Any:
+    """An item of a list that is added.
+
+    Raises:
+        Exception: it looks like a message, and cannot become one.
+    """
+    if _looks_like_one(item):
+        return _stamped(_converted(item))
+    return _message(item) if coerces else _stamped(item)
+
+
+def _message(item: Any) -> Any:
+    """A message, if the item can become one."""
+    try:
+        return _stamped(_converted(item))
+    except Exception:
+        return item  # the reducer says what is wrong with it
+
+
+def _converted(item: Any) -> Any:
     messages: Any = sys.modules["langchain_core.messages"]
     if isinstance(item, messages.BaseMessage):
-        if item.id is None:
-            item.id = str(uuid4())
         return item
-    is_message = isinstance(item, dict) and (
-        item.get("role") in _ROLES or item.get("type") in _TYPES
-    )
-    if not (coerces or is_message):
-        return item
-    if is_message and not coerces and item.get("id"):
-        return item
-    try:
-        message = messages.utils.convert_to_messages([item])[0]
-    except Exception:
-        if is_message:
-            raise
-        return item
-    if not message.id:
-        message.id = str(uuid4())
-    return message
+    return messages.utils.convert_to_messages([item])[0]
+
+
+def _stamped(item: Any) -> Any:
+    """The item itself, with an id if it is a message."""
+    if isinstance(item, sys.modules["langchain_core.messages"].BaseMessage) and not item.id:
+        item.id = str(uuid4())
+    return item

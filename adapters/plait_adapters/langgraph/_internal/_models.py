@@ -8,16 +8,24 @@ _TAKEN = frozenset(("schema", "json", "dict", "copy", "validate", "construct", "
 """Names of fields that would hide something of pydantic's."""
 
 
-def make_model(name: str, *, fields: dict[str, Any] | None = None, root: Any = None) -> Any:
+def make_model(
+    name: str, *, fields: dict[str, Any] | None = None, root: tuple[Any, ...] = ()
+) -> Any:
     """A model with fields, each with its type and default; or with one root value.
 
     A field with a name that pydantic does not take has it as its alias.
+
+    Args:
+        name: of the model.
+        fields: types and defaults by name.
+        root: the type of the root value; and its default, if it has one.
     """
     from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 
-    if root is not None:
-        type_, default = root
-        namespace = {"__module__": __name__, "__annotations__": {"root": type_}, "root": default}
+    if root:
+        namespace: dict[str, Any] = {"__module__": __name__, "__annotations__": {"root": root[0]}}
+        if len(root) > 1:
+            namespace["root"] = root[1]
         namespace["model_config"] = ConfigDict(arbitrary_types_allowed=True)
         return type(name, (RootModel,), namespace)
     given: dict[str, Any] = {}

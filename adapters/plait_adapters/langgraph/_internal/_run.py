@@ -29,6 +29,7 @@ from plait_adapters.langgraph.types import Command, Send
 from . import _events
 from ._callables import Callee
 from ._checkpoints import (
+    COUNTERS,
     Counters,
     copied,
     count_step,
@@ -40,6 +41,7 @@ from ._checkpoints import (
     new_versions,
     overwritten_deltas,
     restore,
+    stored_metadata,
     without_untracked,
 )
 from ._config import patch_configurable
@@ -71,7 +73,8 @@ from ._constants import (
     TASKS,
 )
 from ._crew import Crew
-from ._ids import checkpoint_id, is_interrupt_id, path_key
+from ._deltas import DeltaWrites
+from ._ids import Ids, checkpoint_id, is_interrupt_id, known_ids, path_key
 from ._inputs import command_writes, input_writes
 from ._machine import Machine, input_of
 from ._messages import give_ids
@@ -225,6 +228,7 @@ class Run:
         self.previous: Any = None
         self.metadata: dict[str, Any] = {"step": -2}
         self._checkpoint_id: str | None = None
+        self._ids: Ids | None = None
         self._node_finished: Callable[[str], Any] | None = conf.get(CONFIG_KEY_NODE_FINISHED)
 
         # What invoke() returns, where nobody reads a stream.
@@ -329,6 +333,28 @@ class Run:
             self._checkpoint_id = checkpoint_id(self.step - 1)
         return self._checkpoint_id
 
+    @property
+    def ids(self) -> Ids:
+        """How its tasks and their questions are named."""
+        if self._ids is None:
+            self._ids = known_ids()[0]
+        return self._ids
+
+    def recognise(self, tasks: Sequence[Task]) -> None:
+        """Name tasks in the way in which the writes that were stored for them name them."""
+        stored = {tid for tid, _, _ in self.pending if tid != NULL_TASK_ID}
+        if not stored:
+            return
+        for ids in known_ids():
+            self._ids = ids
+            for task in tasks:
+                task.rename()
+            if any(task.id in stored for task in tasks):
+                return
+        self._ids = None
+        for task in tasks:
+            task.rename()
+
     # -- beginning ----------------------------------------------------------------------------
 
     async def _load(self) -> None:
@@ -385,7 +411,6 @@ class Run:
         self.checkpoint_config: dict[str, Any] = own
         self._checkpoint_id = self._stored_id = checkpoint["id"]
         self._stored_versions: dict[str, Any] = dict(checkpoint["channel_versions"])
-        self._format: int = checkpoint["v"]
         machine = self.machine = Machine(
             self.graph.layout,
             versions=checkpoint["channel_versions"],
@@ -406,10 +431,15 @@ class Run:
         self._reapplied: set[str] = set()
         self._loaded: Sequence[PendingWrite] = ()
         self._snapshots_due: set[str] = set()
-        self._touched_deltas: set[str] = set()
         self._deltas = [
             name for name, spec in self.graph.layout.specs.items() if isinstance(spec, DeltaChannel)
         ]
+        self._withheld: DeltaWrites | None = None
+        """What goes with the first checkpoint once the last one is there."""
+        if self._deltas and self.durability == "exit":
+            self._first_config = own
+            self._first_id = self._stored_id
+            self._withheld = DeltaWrites(self._deltas, self.pending)
         self.is_replaying = False
         self._begin()
 
@@ -520,6 +550,8 @@ class Run:
                 carried.extend((tid, name, value) for name, value in each)
             else:
                 self._put_writes(tid, each)
+                if self._withheld is not None and tid == NULL_TASK_ID:
+                    self._withheld.take_command(each)
         return carried
 
     def _take_answers(self, command: Command[Any]) -> bool:
@@ -572,9 +604,10 @@ class Run:
         deltas = [
             (name, value) for name, value in writes if isinstance(specs.get(name), DeltaChannel)
         ]
-        self._touched_deltas.update(name for name, _ in deltas)
         machine.changed = machine.apply([*unfinished, input_of(writes)])
-        if deltas and self.durability != "exit":
+        if self._withheld is not None:
+            self._withheld.take_input(self.step, deltas)
+        elif deltas:
             if self._has_parent and self._loaded_latest:
                 self._put_writes(str(uuid5(UUID(self.checkpoint_id), INPUT)), deltas)
             else:
@@ -588,6 +621,8 @@ class Run:
         """Work out the tasks of the next step. Whether there is one."""
         out_of_steps = self.step > self.stop
         tasks = self.tasks = self._next_tasks()
+        if self.pending:
+            self.recognise(tasks)
         if self.modes and self.saves is not None:
             _events.tell_checkpoint(self)
         if out_of_steps:
@@ -720,9 +755,6 @@ class Run:
             specs = self.graph.layout.specs
             if self._deltas:
                 self._snapshots_due |= overwritten_deltas(specs, writes)
-                self._touched_deltas.update(
-                    name for name, _ in writes if isinstance(specs.get(name), DeltaChannel)
-                )
                 if self._loaded:
                     self._snapshots_due |= delta_names(
                         specs, [each for each in self._loaded if each[0] not in self._reapplied]
@@ -732,6 +764,9 @@ class Run:
         if not changed.isdisjoint(self.output_key_set):
             self._tell_values(tasks)
         if saving:
+            if self._withheld is not None:
+                paths = {task.id: task.path for task in tasks}
+                self._withheld.take_step(self.step, self.pending, paths)
             self.pending.clear()
             self.is_replaying = False
             self._put_checkpoint({"source": "loop"})
@@ -922,6 +957,7 @@ class Run:
         names = (PUSH, "node_error_handler", failed.id)
         task = Task(self, node, name, failed.input, path, (PUSH,), names)
         cause = error if isinstance(error, BaseException) else Exception(str(error))
+        task.failed = failed
         task.node_error = NodeError(failed.name, cause)
         return task
 
@@ -967,7 +1003,7 @@ class Run:
         assert machine.versions is not None
         if leaving and self._checkpoint_id == self._stored_id:
             return
-        counters: Counters = dict(self.metadata.get("counters_since_delta_snapshot") or {})
+        counters: Counters = dict(self.metadata.get(COUNTERS) or {})
         if not leaving:
             counters = count_step(self._deltas, counters, machine.changed or ())
             metadata["step"] = self.step
@@ -978,8 +1014,6 @@ class Run:
         if leaving or self.durability != "exit":
             due = due_snapshots(specs, machine.channels, counters, machine.versions)
             due |= self._snapshots_due
-            if leaving:
-                due |= self._touched_deltas
             checkpoint = make_checkpoint(
                 specs,
                 machine.channels,
@@ -998,9 +1032,9 @@ class Run:
                 machine.adopt(checkpoint["channel_versions"], checkpoint["versions_seen"])
         counters = {name: count for name, count in counters.items() if count != (0, 0)}
         if counters:
-            self.metadata["counters_since_delta_snapshot"] = counters
+            self.metadata[COUNTERS] = counters
         else:
-            self.metadata.pop("counters_since_delta_snapshot", None)
+            self.metadata.pop(COUNTERS, None)
         if checkpoint is not None:
             self._store(checkpoint)
         if not leaving:
@@ -1018,7 +1052,8 @@ class Run:
         if not self.saves.is_direct:
             # It is stored while the run goes on, and what it has seen changes.
             checkpoint = copied(checkpoint)
-        self.saves.put(config, checkpoint, self.metadata, changed)
+        metadata = stored_metadata(self.metadata) if self._deltas else self.metadata
+        self.saves.put(config, checkpoint, metadata, changed)
         self.checkpoint_config = patch_configurable(
             config, {CONFIG_KEY_CHECKPOINT_ID: checkpoint["id"]}
         )
@@ -1042,6 +1077,7 @@ class Run:
             # state.
             keeps = all(NS_END not in part for part in self.path)
             if not nested or error is not None or keeps:
+                self._put_withheld()
                 self._put_checkpoint(self.metadata, leaving=True)
                 self._put_pending()
         if error is None:
@@ -1060,6 +1096,37 @@ class Run:
         if not asked and "updates" in self.modes:
             self.outlet.put((self.path, "updates", {INTERRUPT: ()}))
         return True
+
+    def _put_withheld(self) -> None:
+        """Store what was written to ``DeltaChannel``s, with the checkpoint at which the run began.
+
+        A new thread has none, and gets an empty one; where others may have gone on from it, the
+        last checkpoint has the values instead.
+        """
+        withheld, machine, saves = self._withheld, self.machine, self.saves
+        if withheld is None or not withheld.channels:
+            return
+        assert saves is not None
+        assert machine.versions is not None
+        if self._has_parent and not self._loaded_latest:
+            self._snapshots_due |= withheld.channels
+        counters = self.metadata.get(COUNTERS) or {}
+        due = due_snapshots(self.graph.layout.specs, machine.channels, counters, machine.versions)
+        entries = withheld.without(due | self._snapshots_due)
+        if not entries:
+            return
+        place = {
+            CONFIG_KEY_CHECKPOINT_NS: self.namespace,
+            CONFIG_KEY_CHECKPOINT_ID: self._first_id,
+        }
+        first = patch_configurable(self._first_config, place)
+        if not self._has_parent:
+            before = patch_configurable(first, {CONFIG_KEY_CHECKPOINT_ID: None})
+            empty = {**empty_checkpoint(), "id": self._first_id}
+            saves.put(before, empty, {"step": -2}, {})
+            self.checkpoint_config = first
+        for tid, path, writes in entries:
+            saves.put_writes(first, writes, tid, path)
 
     def _put_pending(self) -> None:
         """Store what the last step's tasks wrote, with the checkpoint of a run that stores at its

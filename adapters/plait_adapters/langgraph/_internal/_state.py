@@ -14,6 +14,7 @@ from plait_adapters.langgraph.types import StateSnapshot, StateUpdate
 
 from . import _events
 from ._checkpoints import (
+    COUNTERS,
     copied,
     count_step,
     delta_names,
@@ -25,6 +26,7 @@ from ._checkpoints import (
     overwritten_deltas,
     really_seen,
     restore,
+    stored_metadata,
 )
 from ._config import (
     ensure_config,
@@ -145,6 +147,8 @@ class _View:
     def tasks(self) -> list[Task]:
         """The tasks of the next step."""
         tasks = self.run.tasks = self.run._next_tasks()
+        if self.pending:
+            self.run.recognise(tasks)
         return tasks
 
     def outside(self) -> list[tuple[str, Any]]:
@@ -386,14 +390,14 @@ class _Update:
                 if name in machine.versions and machine.channels[name].is_available()
             }
         else:
-            before = saved.metadata.get("counters_since_delta_snapshot") or {}
+            before = saved.metadata.get(COUNTERS) or {}
             counters = count_step(deltas, before, changed)
             due = due_snapshots(specs, machine.channels, counters, machine.versions)
             due |= self.snapshots
             counters.update(dict.fromkeys(due, (0, 0)))
             counters = {name: count for name, count in counters.items() if count != (0, 0)}
             if counters:
-                metadata["counters_since_delta_snapshot"] = counters
+                metadata[COUNTERS] = counters
         checkpoint = make_checkpoint(
             specs,
             machine.channels,
@@ -408,7 +412,7 @@ class _Update:
         )
         versions = new_versions(self.before, checkpoint["channel_versions"])
         return await self.saves.put_now(  # type: ignore[no-any-return]
-            self.checkpoint_config, checkpoint, metadata, versions
+            self.checkpoint_config, checkpoint, stored_metadata(metadata), versions
         )
 
     def _named(self, config: Any) -> dict[str, Any]:
@@ -479,10 +483,8 @@ class _Update:
             "step": self.step + 1,
             "parents": saved.metadata.get("parents", {}),
         }
-        if "counters_since_delta_snapshot" in saved.metadata:
-            metadata["counters_since_delta_snapshot"] = saved.metadata[
-                "counters_since_delta_snapshot"
-            ]
+        if COUNTERS in saved.metadata:
+            metadata[COUNTERS] = saved.metadata[COUNTERS]
         parent = saved.parent_config or patch_configurable(
             saved.config, {CONFIG_KEY_CHECKPOINT_ID: None}
         )

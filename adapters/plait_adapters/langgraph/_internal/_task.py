@@ -33,7 +33,6 @@ from ._constants import (
     RESUME,
     TAG_HIDDEN,
 )
-from ._ids import interrupt_id, task_id
 
 if TYPE_CHECKING:
     from plait_adapters.langgraph.pregel._read import PregelNode
@@ -63,6 +62,7 @@ class Task:
         node_error: why the node failed that this one handles.
         callbacks: a manager of langchain-core, for what the node calls.
         parent: the task that called it, of the functional interface.
+        failed: the task whose failure it handles.
     """
 
     __slots__ = (
@@ -78,6 +78,7 @@ class Task:
         "attempt",
         "cache_key",
         "callbacks",
+        "failed",
         "first_attempt_time",
         "future",
         "heartbeat",
@@ -122,6 +123,7 @@ class Task:
         self.node_error: NodeError | None = None
         self.callbacks: Any = None
         self.parent: Task | None = None
+        self.failed: Task | None = None
         self.future: Any = None
         self.heartbeat: Callable[[], None] | None = None
         self.writer: Callable[[Any], None] | None = None
@@ -142,18 +144,27 @@ class Task:
     def id(self) -> str:
         """The same whenever this step is taken from the same checkpoint."""
         if self._id is None:
-            run = self.run
-            outer = run.namespace
+            outer = self.outer_namespace
             namespace = f"{outer}{NS_SEP}{self.name}" if outer else self.name
-            self._id = task_id(
-                run.checkpoint_id, namespace, str(self.step), self.name, *self._names
+            self._id = self.run.ids.task(
+                self.run.checkpoint_id, namespace, str(self.step), self.name, *self._names
             )
         return self._id
 
     @property
+    def outer_namespace(self) -> str:
+        """The namespace around its own: that of its graph, or of the task that it is for."""
+        inner = self.parent or self.failed
+        return self.run.namespace if inner is None else inner.namespace
+
+    def rename(self) -> None:
+        """Have the id made anew, since the run names its tasks in another way."""
+        self._id = None
+
+    @property
     def namespace(self) -> str:
         """The checkpoint namespace of a graph that the node calls."""
-        outer = self.run.namespace
+        outer = self.outer_namespace
         name = f"{self.name}{NS_END}{self.id}"
         return f"{outer}{NS_SEP}{name}" if outer else name
 
@@ -227,6 +238,7 @@ class Task:
                 CONFIG_KEY_CHECKPOINT_MAP: {
                     **(outer.get(CONFIG_KEY_CHECKPOINT_MAP) or {}),
                     run.namespace: run.checkpoint_id,
+                    self.outer_namespace: run.checkpoint_id,
                 },
                 CONFIG_KEY_CHECKPOINT_ID: None,
                 CONFIG_KEY_CHECKPOINT_NS: namespace,
@@ -317,7 +329,8 @@ class Task:
         by_id = self.run.answers_by_id
         if by_id:
             namespace = self.namespace
-            for key in (interrupt_id(namespace, len(answers)), interrupt_id(namespace, 0)):
+            ids = self.run.ids
+            for key in (ids.interrupt(namespace, len(answers)), ids.interrupt(namespace)):
                 if key in by_id:
                     answers.append(by_id[key])
                     break
@@ -367,7 +380,7 @@ class Task:
 
     def next_interrupt_id(self) -> str:
         """The id of the question that is being asked."""
-        return interrupt_id(self.namespace, len(self.answers))
+        return self.run.ids.interrupt(self.namespace, len(self.answers))
 
     # -- what it calls ------------------------------------------------------------------------
 
@@ -390,3 +403,7 @@ def _enter(task: Task) -> None:
     langchain: Any = sys.modules.get("langchain_core.runnables.config")
     if langchain is not None:
         langchain.var_child_runnable_config.set(LazyConfig(task))
+    if task.callbacks is not None:
+        from ._tracing import follow
+
+        follow(task.callbacks)

@@ -46,7 +46,7 @@ async def call_within(
     twin.heartbeat = watch.touch
     if idle_limit is not None and policy.refresh_on == "auto":
         twin.progress = watch.touch
-        if task.callbacks is not None or "langchain_core.callbacks" in sys.modules:
+        if task.run.manager is None and "langchain_core.callbacks" in sys.modules:
             twin.callbacks = _listening(twin, watch)
     outer = task.writer or task.run.runtime.stream_writer
 
@@ -75,7 +75,7 @@ async def call_within(
                     kind=kind,
                     idle_timeout=idle_limit,
                     run_timeout=run_limit,
-                )
+                ) from TimeoutError()
             done, _ = await asyncio.wait((attempt,), timeout=remaining)
             if done:
                 break

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ._callables import Callee, is_graph
+from ._callables import Callee, in_context, is_graph
 from ._constants import CONF
-from ._langchain import is_runnable
+from ._langchain import is_runnable, is_traced, need
 
 if TYPE_CHECKING:
     from ._crew import Crew
@@ -35,11 +35,12 @@ def _shown(configurable: dict[str, Any]) -> dict[str, Any]:
 
 
 def manager_for(config: dict[str, Any], *, blocking: bool) -> Any:
-    """The manager of the callbacks that a configuration asks for; ``None`` without
-    langchain-core."""
+    """The manager of the callbacks that a configuration or the environment asks for, if any."""
     module: Any = sys.modules.get("langchain_core.callbacks.manager")
     if module is None:
-        return None
+        if not config.get("callbacks") and not is_traced():
+            return None
+        module = need("langchain_core.callbacks.manager", "a run with callbacks")
     cls = module.CallbackManager if blocking else module.AsyncCallbackManager
     callbacks = config.get("callbacks")
     tags, metadata = config.get("tags"), config.get("metadata")
@@ -90,6 +91,24 @@ async def fail(run_manager: Any, error: BaseException, *, blocking: bool) -> Non
             await failed
 
 
+def follow(manager: Any) -> None:
+    """Have what LangSmith traces in this context, ``@traceable`` functions say, be part of a run.
+
+    Args:
+        manager: for children of the run.
+    """
+    module: Any = sys.modules.get("langchain_core.tracers.langchain")
+    if module is None or getattr(manager, "parent_run_id", None) is None:
+        return
+    for handler in manager.handlers:
+        if isinstance(handler, module.LangChainTracer):
+            traced = handler.run_map.get(str(manager.parent_run_id))
+            if traced is not None:
+                helpers: Any = need("langsmith.run_helpers", "LangSmith's tracer")
+                helpers._set_tracing_context({"parent": traced})
+            return
+
+
 def hears_stream(handler: Any) -> bool:
     """Whether a handler wants to see outputs as they come: that of ``astream_events``."""
     module: Any = sys.modules.get("langchain_core.tracers._streaming")
@@ -136,16 +155,19 @@ async def call_traced(crew: Crew, task: Task) -> None:
     """Call a node, and have callbacks hear of it."""
     run, node, blocking = task.run, task.node, crew.blocking
     bound = node.bound
-    if bound is None:
+    if bound is None and not any(writer.waits for writer in node.flat_writers):
         await crew._write(task, task.input)
         return
-    task.callbacks = None
+    # What the task was given: a task that another one calls is told within what called it.
+    given, task.callbacks = task.callbacks, None
     task.renew()
-    manager = run.manager.get_child(f"graph:step:{task.step}")
+    manager = _child(run.manager, given, task.step, blocking=blocking)
     config = task.config
     if config.get("tags"):
         manager.add_tags(config["tags"])
     manager.add_metadata(config["metadata"])
+    if task.progress is not None:
+        manager.add_handler(progress_handler(task.progress), inherit=True)
     policy = node.trace_policy
     shown = recorded = arguments_of(task) if task.is_call else task.input
     if policy is not None:
@@ -157,28 +179,27 @@ async def call_traced(crew: Crew, task: Task) -> None:
         node_run = await begin(others, shown, task.name, blocking=blocking)
         await begin(tracers, recorded, task.name, node_run.run_id, blocking=blocking)
         node_run.handlers = manager.handlers
+    shows = not blocking and streams(run)
     try:
-        task.callbacks = node_run.get_child("seq:step:1")
-        task.renew()
-        shows = streams(run)
-        if shows and is_runnable(bound) and not is_graph(bound):
-            output = await _stream_bound(crew, task, bound)
-        elif type(bound) is Callee and bound.trace:
-            output = await call_function(crew, task, bound, task.input)
-        else:
-            output = await crew.call_bound(task, bound, task.input)
-        for place, writer in enumerate(node.flat_writers, start=2):
+        steps = _steps_of(bound)
+        output = await _call_steps(crew, task, steps, node_run, shows=shows)
+        place = 1 + len(steps)
+        for writer in node.flat_writers:
             if writer.waits:
-                task.callbacks = node_run.get_child(f"seq:step:{place}")
-                task.renew()
+                _enter(task, node_run, place)
                 await writer.route(output, task)
             else:
                 writer.write(output, task)
+                # To LangGraph, every edge before a condition is a step of its own.
+                place += len(getattr(writer, "always", ()))
+            place += 1
         if shows:
-            await _show(node_run, output, blocking=blocking)
+            await _show(node_run, output)
     except BaseException as error:
         await fail(node_run, error, blocking=blocking)
         raise
+    finally:
+        task.callbacks = given
     recorded = output if policy is None else _recorded(output, policy.process_outputs)
     if recorded is output:
         await end(node_run, output, blocking=blocking)
@@ -186,6 +207,56 @@ async def call_traced(crew: Crew, task: Task) -> None:
         others, tracers = _split(node_run)
         await end(tracers, recorded, blocking=blocking)
         await end(others, output, blocking=blocking)
+
+
+def _child(manager: Any, given: Any, step: int, *, blocking: bool) -> Any:
+    """The manager of a task's run: within what called the task, or within the graph's run."""
+    if given is None:
+        return manager.get_child(f"graph:step:{step}")
+    inner = manager_for({"callbacks": given}, blocking=blocking)
+    return inner.copy() if inner is given else inner
+
+
+def _enter(task: Task, node_run: Any, place: int) -> None:
+    """Have what is called next be told as a step of a node's run."""
+    task.callbacks = node_run.get_child(f"seq:step:{place}")
+    task.renew()
+
+
+def _steps_of(bound: Any) -> Sequence[Any]:
+    """What a node calls, one after the other; nothing where it passes its input on."""
+    if bound is None:
+        return ()
+    base: Any = sys.modules.get("langchain_core.runnables.base")
+    if base is not None and isinstance(bound, base.RunnableSequence):
+        return bound.steps  # type: ignore[no-any-return]
+    return (bound,)
+
+
+async def _call_steps(
+    crew: Crew, task: Task, steps: Sequence[Any], node_run: Any, *, shows: bool
+) -> Any:
+    """Call the steps of a node, each as a step of its run."""
+    if shows and steps and is_runnable(steps[0]) and not is_graph(steps[0]):
+        return await in_context(_stream_steps(task, steps, node_run), task.context())
+    output = task.input
+    for place, step in enumerate(steps, start=1):
+        _enter(task, node_run, place)
+        if type(step) is Callee and step.trace:
+            output = await call_function(crew, task, step, output)
+        else:
+            output = await crew.call_bound(task, step, output)
+    return output
+
+
+async def _stream_steps(task: Task, steps: Sequence[Any], node_run: Any) -> Any:
+    """Call Runnables so that what they give is seen as it comes, and put that together."""
+    _enter(task, node_run, 1)
+    chunks = steps[0].astream(task.input, task.config)
+    for place, step in enumerate(steps[1:], start=2):
+        _enter(task, node_run, place)
+        chunks = step.atransform(chunks, task.config)
+    return _sum([chunk async for chunk in chunks])
 
 
 def arguments_of(task: Task) -> Any:
@@ -221,24 +292,10 @@ async def call_function(crew: Crew, task: Task, callee: Callee, given: Any) -> A
     return output
 
 
-async def _stream_bound(crew: Crew, task: Task, bound: Any) -> Any:
-    """Call a Runnable so that what it gives is seen as it comes, and put that together."""
-    if crew.blocking:
-        chunks = task.context().run(lambda: list(bound.stream(task.input, task.config)))
-    else:
-        chunks = [chunk async for chunk in bound.astream(task.input, task.config)]
-    return _sum(chunks)
-
-
-async def _show(run_manager: Any, output: Any, *, blocking: bool) -> None:
+async def _show(run_manager: Any, output: Any) -> None:
     """Have those who want to see outputs as they come see one."""
     for handler in run_manager.handlers:
-        if not hears_stream(handler):
-            continue
-        if blocking:
-            for _ in handler.tap_output_iter(run_manager.run_id, iter((output,))):
-                pass
-        else:
+        if hears_stream(handler):
             async for _ in handler.tap_output_aiter(run_manager.run_id, _only(output)):
                 pass
 

@@ -31,7 +31,6 @@ from plait_adapters.langgraph.checkpoint.base import (
     Config,
     DeltaChannelHistory,
     PendingWrite,
-    SerializerProtocol,
     get_serializable_checkpoint_metadata,
 )
 
@@ -213,15 +212,8 @@ class StoredSaver(BaseCheckpointSaver[str]):
     """A saver over rows. Each method is there for asynchronous and for synchronous callers.
 
     Args:
-        serde: makes bytes of values. One that learns types as it meets them does not here, unless
-            that was asked for: another process could not read them.
+        serde: makes bytes of values.
     """
-
-    def __init__(self, *, serde: SerializerProtocol | None = None) -> None:
-        super().__init__(serde=serde)
-        for_storage = getattr(self.serde, "for_storage", None)
-        if for_storage is not None:
-            self.serde = for_storage()
 
     @property
     @abstractmethod

@@ -37,6 +37,7 @@ from plait_adapters.langgraph._internal._constants import (
     TAG_HIDDEN,
     TASKS,
 )
+from plait_adapters.langgraph._internal._earlier import ONE_TRIGGER_EACH, join_triggers
 from plait_adapters.langgraph._internal._fields import annotated_keys, is_pydantic_type, updates_of
 from plait_adapters.langgraph._internal._langchain import is_runnable
 from plait_adapters.langgraph._internal._unsupported import unsupported
@@ -867,6 +868,15 @@ class CompiledStateGraph(
     def _json_schema(self, schema: Any, suffix: str) -> dict[str, Any]:
         builder = self.builder
         return json_schema(schema, builder.schemas[schema], builder.channels, self.get_name(suffix))
+
+    def _migrate_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super()._migrate_checkpoint(checkpoint)
+        if checkpoint["v"] < ONE_TRIGGER_EACH and checkpoint["channel_versions"]:
+            followers: dict[str, list[str]] = defaultdict(list)
+            for source, target in self.builder.edges:
+                if target != END:
+                    followers[source].append(target)
+            join_triggers(checkpoint, self.nodes, followers)
 
     def _mapper_of(self, schema: Any, keys: Sequence[str]) -> Callable[[Any], Any] | None:
         if schema not in self.schema_to_mapper:

@@ -70,7 +70,7 @@ with warnings.catch_warnings():
         category=LangGraphDeprecatedSinceV10,
     )
     class AgentState(TypedDict):
-        """The state of an agent."""
+        """The state of the agent."""
 
         messages: Annotated[Sequence[BaseMessage], add_messages]
         remaining_steps: NotRequired[RemainingSteps]

@@ -74,7 +74,8 @@ def call_function(
     if timeout is not None and not is_async_callable(func):
         name = getattr(func, "__name__", type(func).__name__)
         raise sync_timeout_unsupported(name, kind="Task")
-    caller: Task = get_config()[CONF][CONFIG_KEY_TASK]
+    config = get_config()
+    caller: Task = config[CONF][CONFIG_KEY_TASK]
     run = caller.run
     crew = run.crew
     name = _name(func)
@@ -96,6 +97,7 @@ def call_function(
         (PUSH, path_key(caller.path), str(index)),
     )
     task.parent = caller
+    task.callbacks = config.get("callbacks")
     task.retry = retry_policy or run.graph.retry_policy
     task.timeout = timeout
     policy = cache_policy or run.graph.cache_policy

@@ -41,7 +41,8 @@ _Meta = tuple[tuple[str, ...], dict[str, Any]]
 def graph_namespace(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """The namespace of the graph of the node that metadata are of.
 
-    A task that another one calls is of the graph of the node in which that was called.
+    A task that another one calls is of the graph of the node in which that was called, and a
+    handler of errors of that of the node which failed.
     """
     namespace = tuple(metadata["langgraph_checkpoint_ns"].split(NS_SEP))
     path = metadata.get("langgraph_path", ())
@@ -49,6 +50,8 @@ def graph_namespace(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     while len(path) == 4 and path[0] == PUSH and path[-1] is True:
         drop += 1
         path = path[1]
+    if path[-2:] == ("node_error_handler", False):
+        drop += 1
     return namespace[:-drop]
 
 

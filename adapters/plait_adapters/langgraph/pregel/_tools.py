@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from plait_adapters.langgraph._internal._constants import TAG_NOSTREAM
-from plait_adapters.langgraph.errors import GraphBubbleUp
+from plait_adapters.langgraph.errors import GraphDrained, GraphInterrupt
 from plait_adapters.langgraph.pregel._messages import graph_namespace
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class StreamToolCallHandler(_Handler):  # type: ignore[misc]
             self._tell("tool-finished", *ended, output=output)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """Tell what went wrong; a tool that asks a person has only paused, and begins again."""
-        if (ended := self._end(run_id)) and not isinstance(error, GraphBubbleUp):
+        """Tell what went wrong; a tool that asks a person or that is drained begins again."""
+        if (ended := self._end(run_id)) and not isinstance(error, (GraphInterrupt, GraphDrained)):
             self._tell("tool-error", *ended, message=str(error))
 
     def _end(self, run_id: UUID) -> tuple[tuple[str, ...], str] | None:

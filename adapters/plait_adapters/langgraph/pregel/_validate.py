@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plait_adapters.langgraph._internal._callables import Callee
+from plait_adapters.langgraph._internal._callables import is_cancellable
 from plait_adapters.langgraph._internal._constants import RESERVED
 from plait_adapters.langgraph._internal._timeouts import sync_timeout_unsupported
 
@@ -43,7 +43,7 @@ def validate_graph(
     for name, node in nodes.items():
         if not isinstance(node, PregelNode):
             raise TypeError(f"Invalid node type {type(node)}, expected PregelNode or NodeBuilder")
-        if node.timeout is not None and isinstance(node.bound, Callee) and not node.bound.is_async:
+        if node.timeout is not None and not is_cancellable(node.bound):
             raise sync_timeout_unsupported(name)
         subscribed.update(node.triggers)
         for channel in _names(node.channels):

@@ -35,7 +35,7 @@ from plait_adapters.langgraph._internal._constants import (
     TASKS,
 )
 from plait_adapters.langgraph._internal._fields import is_pydantic_type
-from plait_adapters.langgraph._internal._langchain import loaded, need
+from plait_adapters.langgraph._internal._langchain import is_traced, loaded, need
 from plait_adapters.langgraph._internal._machine import Layout
 from plait_adapters.langgraph._internal._outlet import Chunk, Outlet
 from plait_adapters.langgraph._internal._run import Run, function_of
@@ -73,6 +73,9 @@ Modes = StreamMode | Sequence[StreamMode]
 
 _EAGER_MODES = frozenset(("messages", "custom", "tools"))
 """What a reader wants to hear while a step is under way."""
+
+_HEARD_MODES = frozenset(("messages", "tools"))
+"""What callbacks of langchain-core have to hear of."""
 
 
 class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
@@ -382,7 +385,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
         name = self.get_name(suffix)
         if isinstance(keys, str):
-            return root if is_pydantic_type(root) else make_model(name, root=(root, None))
+            return root if is_pydantic_type(root) else make_model(name, root=(root,))
         return make_model(
             name,
             fields={
@@ -850,7 +853,12 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             cache=conf.get(CONFIG_KEY_CACHE, self.cache),
             runtime=runtime,
         )
-        if "langchain_core.callbacks.manager" in sys.modules or "messages" in modes:
+        if (
+            "langchain_core.callbacks.manager" in sys.modules
+            or not _HEARD_MODES.isdisjoint(modes)
+            or merged["callbacks"]
+            or is_traced()
+        ):
             from ._callbacks import listen
 
             await listen(run, modes, subgraphs=subgraphs, version=version)
@@ -883,8 +891,10 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
     ) -> Runtime[Any]:
         conf = config[CONF]
         outer = conf.get(CONFIG_KEY_RUNTIME, DEFAULT_RUNTIME)
-        if not isinstance(outer, Runtime):
-            outer = Runtime(context=getattr(outer, "context", None))
+        if not isinstance(outer, Runtime):  # a server's, which was there before the run
+            outer = Runtime(
+                context=getattr(outer, "context", None), store=getattr(outer, "store", None)
+            )
         store = outer.store if CONFIG_KEY_RUNTIME in conf else self.store
         writer: Callable[[Any], None] = _no_writer
         caller = conf.get(CONFIG_KEY_TASK)

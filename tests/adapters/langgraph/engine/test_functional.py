@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from time import sleep
 from typing import Annotated, Any, TypedDict
 
 import anyio
@@ -236,3 +237,34 @@ def test_what_is_not_supported_says_so(build: Any) -> None:
     builder.add_node("a", lambda _: None).add_edge(START, "a")
     with pytest.raises(NotImplementedError, match=r"not supported .*SUPPORT\.md"):
         build(builder)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_task_that_its_caller_cancels_ends(is_async: bool) -> None:
+    begun, ended = anyio.Event(), anyio.Event()
+
+    @task
+    async def waits() -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    @entrypoint()
+    async def from_the_loop(given: int) -> int:
+        future: Any = waits()
+        await begun.wait()
+        return given if future.cancel() else 0
+
+    @entrypoint()
+    def from_a_thread(given: int) -> int:
+        future = waits()
+        while not begun.is_set():
+            sleep(0.001)
+        return given if future.cancel() else 0
+
+    graph = from_the_loop if is_async else from_a_thread
+    with anyio.fail_after(10):
+        assert await graph.ainvoke(1) == 1
+    assert ended.is_set()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from plait_adapters.langgraph._internal._ids import (
     checkpoint_id,
-    interrupt_id,
     is_interrupt_id,
+    known_ids,
     path_key,
 )
 from plait_adapters.langgraph._internal._machine import Given, Layout, Machine, input_of
@@ -116,5 +116,6 @@ def test_ids_of_checkpoints_sort_by_time_and_those_of_interrupts_are_known_as_su
     ids = [checkpoint_id(step) for step in range(1_000)]
     assert ids == sorted(ids)
     assert len(set(ids)) == len(ids)
-    assert is_interrupt_id(interrupt_id("a:1", 0))
-    assert interrupt_id("a:1", 0) != interrupt_id("a:1", 1)
+    for way in known_ids():
+        assert is_interrupt_id(way.interrupt("a:1"))
+        assert way.interrupt("a:1") != way.interrupt("a:1", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -163,15 +164,33 @@ async def test_a_saver_can_encrypt_all_that_it_stores(kind: str) -> None:
     assert found.pending_writes == [("task", "x", "more")]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
-async def test_a_durable_saver_does_not_learn_types_unless_it_is_told_to(kind: str) -> None:
-    class Mine(Exception): ...
+@dataclass
+class Note:
+    text: str
 
-    async with saver_of(kind, serde=JsonPlusSerializer()) as saver:
-        assert saver.serde.types.learns is False
-        await put(saver, config_of(), {"error": Mine("told as text")})
-    async with saver_of(kind, serde=JsonPlusSerializer(learns=True)) as saver:
-        assert saver.serde.types.learns is True
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_record_that_nobody_has_registered_comes_back(kind: str) -> None:
+    async with saver_of(kind) as saver:
+        stored = await put(saver, config_of(), {"x": Note("kept")}, step=0)
+        await saver.aput_writes(stored, [("x", Note("written"))], "task")
+        found = await saver.aget_tuple(config_of())
+
+    assert found.checkpoint["channel_values"] == {"x": Note("kept")}
+    assert found.pending_writes == [("task", "x", Note("written"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_with_an_allowlist_a_saver_is_another_one_over_the_same_checkpoints(
+    kind: str,
+) -> None:
+    async with saver_of(kind, serde=JsonPlusSerializer(allowed_msgpack_modules=None)) as saver:
+        knowing = saver.with_allowlist([(__name__, "Note")])
+        await put(knowing, config_of(), {"x": Note("kept")})
+
+        assert (await knowing.aget(config_of()))["channel_values"] == {"x": Note("kept")}
+        assert (await saver.aget(config_of()))["channel_values"] == {"x": {"text": "kept"}}
+        assert knowing.with_allowlist([Note]) is knowing
 
 
 # -- how much is stored ------------------------------------------------------------------------

@@ -26,15 +26,11 @@ class SqliteCache(BaseCache[ValueT]):
 
     Args:
         path: of the file, or ``":memory:"``.
-        serde: makes bytes of values. One that learns types as it meets them does not here, unless
-            that was asked for: another process could not read them.
+        serde: makes bytes of values.
     """
 
     def __init__(self, *, path: str, serde: SerializerProtocol | None = None) -> None:
         super().__init__(serde=serde)
-        for_storage = getattr(self.serde, "for_storage", None)
-        if for_storage is not None:
-            self.serde = for_storage()
         self._connection = connect(path)
         self._here = Direct(self._connection, _TABLES)
         self._threads = InThread(self._here)

@@ -6,6 +6,7 @@ own base class, too, where that is loaded, so that LangGraph takes them for what
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Collection
 from copy import copy
@@ -73,6 +74,9 @@ __all__ = [
 ]
 
 
+logger = logging.getLogger(__name__)
+
+
 def _langgraphs_own() -> Any:
     """LangGraph's own base class, if the process has loaded it."""
     return getattr(sys.modules.get("langgraph.checkpoint.base"), "BaseCheckpointSaver", None)
@@ -100,13 +104,20 @@ class BaseCheckpointSaver(_Root[V]):
         self.serde = JsonPlusSerializer() if serde is None else maybe_add_typed_methods(serde)
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Self:
-        """The same saver, with a serializer that knows more types; itself if it has one of another
-        kind."""
+        """The same saver, with a serializer that has more types registered; itself if it has them
+        already, or its serializer knows of no types."""
         extend = getattr(self.serde, "with_msgpack_allowlist", None)
         if extend is None:
+            logger.warning(
+                "The serializer %s does not support msgpack allowlists: what it lets in is its own",
+                type(self.serde).__name__,
+            )
+            return self
+        serde = extend(extra_allowlist)
+        if serde is self.serde:
             return self
         other = copy(self)
-        other.serde = extend(extra_allowlist)
+        other.serde = serde
         return other
 
     if not TYPE_CHECKING:

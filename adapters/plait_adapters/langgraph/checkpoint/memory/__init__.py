@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -38,7 +39,9 @@ from plait_adapters.langgraph.checkpoint.base import (
     writes_sort_key,
 )
 
-__all__ = ["InMemorySaver", "MemorySaver"]
+from ._persistent import PersistentDict
+
+__all__ = ["InMemorySaver", "MemorySaver", "PersistentDict"]
 
 _Bytes = tuple[str, bytes]
 _Saved = tuple[_Bytes, _Bytes, str | None]
@@ -51,7 +54,10 @@ class InMemorySaver(BaseCheckpointSaver[str]):
     Its asynchronous methods do not wait for anything.
 
     Args:
-        serde: makes bytes of values; by default one that learns types as it meets them.
+        serde: makes bytes of values.
+        factory: makes the dicts that are below, of what a ``defaultdict`` is made of. Where it is
+            another one, such as :class:`PersistentDict`, they are entered as context managers, and
+            left when the saver is.
     """
 
     storage: defaultdict[str, dict[str, dict[str, _Saved]]]
@@ -61,12 +67,23 @@ class InMemorySaver(BaseCheckpointSaver[str]):
     """By thread, namespace and checkpoint, then task and place: task, channel, value, task path."""
     blobs: dict[tuple[str, str, str, str | int | float], _Bytes]
     """Values by thread, namespace, channel and version."""
+    stack: ExitStack
+    """What is left when the saver is; more may be put there."""
 
-    def __init__(self, *, serde: SerializerProtocol | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        serde: SerializerProtocol | None = None,
+        factory: Callable[..., Any] = defaultdict,
+    ) -> None:
         super().__init__(serde=serde)
-        self.storage = defaultdict(lambda: defaultdict(dict))
-        self.writes = defaultdict(dict)
-        self.blobs = {}
+        self.storage = factory(lambda: defaultdict(dict))
+        self.writes = factory(dict)
+        self.blobs = factory()
+        self.stack = ExitStack()
+        if factory is not defaultdict:
+            for kept in (self.storage, self.writes, self.blobs):
+                self.stack.enter_context(cast("Any", kept))
         self._lock = threading.RLock()  # LangGraph calls savers from several threads
 
     def __enter__(self) -> Self:
@@ -77,7 +94,8 @@ class InMemorySaver(BaseCheckpointSaver[str]):
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> bool | None:
+        return self.stack.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,7 +105,8 @@ class InMemorySaver(BaseCheckpointSaver[str]):
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> bool | None:
+        return self.stack.__exit__(kind, error, traceback)
 
     # -- reading -------------------------------------------------------------------------------
 

@@ -1,13 +1,17 @@
 """The types that a serializer knows: LangGraph's and LangChain's, some of Python's, the user's.
 
 A record names its type. What stands behind a name is looked up in tables, which hold what is listed
-here and what the user has registered; nothing is imported or looked up for a name that was read.
-LangChain and numpy are imported when one of their own few types is met or read, and only then.
+here, what the user has registered, and what this process has written; and then, unless the user has
+said otherwise, among the records of the modules that the process has loaded. Nothing is imported
+for a name that was read, and no constructor is called. LangChain and numpy are imported when one of
+their own few types is met or read, and only then.
 """
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -20,7 +24,18 @@ from plait.codec.decoder import Decoder
 from plait.codec.encoder import Encoder
 from plait.codec.shapes import Shape, is_record, records_in
 
+from ._records import BaseTypeShape, Label, PlainShape, find_loaded, label_of, shape_of
+from .event_hooks import emit_serde_event
+
 __all__ = ["KnownTypes"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_WARNINGS: Final = 1000
+"""How many types at most are warned of, since they may be made without end."""
+
+_warned: set[tuple[str, Label]] = set()
+"""Of which types the process was warned, with what was said of them."""
 
 _LANGCHAIN: Final = "langchain"
 _LANGGRAPH: Final = "langgraph"
@@ -54,19 +69,27 @@ Parts = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 class KnownTypes(TypeRegistry):
     """Which types may be in a checkpoint beside Python's own, and under which names.
 
-    Those of users are named by module and qualified name. A type that is defined again, as in a
-    notebook, takes the place of the one before.
+    Those of users are named by kind, module and qualified name. A type that is defined again, as in
+    a notebook, takes the place of the one before. Enums, named tuples, dataclasses and models can
+    be written without being registered.
 
     Args:
-        learns: register enums, named tuples, dataclasses and models when they are first written.
-            For what is read by the process that wrote it.
+        open_: what becomes of such a record when it is read. True: it is what it was, if the type
+            was written by this process or is in a module that is loaded. False: it is what is left
+            of it without its type.
     """
 
-    def __init__(self, *, learns: bool) -> None:
+    def __init__(self, *, open_: bool) -> None:
         super().__init__()
-        self.learns = learns
+        self.open = open_
+        self._met: dict[str, Shape] = {}
+        """Types that were written without being registered, by name."""
+        self._awaited: set[tuple[str, str]] = set()
+        """Types that are registered by module and name, and were not there."""
         self._errors = _ReprShape()
-        self.names[self._errors.name] = self._errors
+        self._plain = BaseTypeShape()
+        for shape in (self._errors, self._plain):
+            self.names[shape.name] = shape
         self.register(re.Pattern, "re.Pattern", to=_of_pattern, of=_pattern)
         for type_ in _ADDRESSES:
             self.register(type_, f"ipaddress.{type_.__name__}", to=str, of=type_)
@@ -78,43 +101,84 @@ class KnownTypes(TypeRegistry):
                 of=secret,
             )
 
-    def copy(self, *, learns: bool | None = None) -> KnownTypes:
+    def copy(self) -> KnownTypes:
         """One that knows the same types, and does not hear of those added to this one later."""
-        other = KnownTypes(learns=self.learns if learns is None else learns)
+        other = KnownTypes(open_=self.open)
         other.shapes.update(self.shapes)
         other.names.update(self.names)
+        other._met.update(self._met)
+        other._awaited.update(self._awaited)
         return other
 
-    def add(self, *types: type) -> None:
-        """Register types of the user's, each under its module and qualified name.
+    def add(self, item: type | tuple[str, ...]) -> bool:
+        """Register a type of the user's and all to which its annotations lead.
+
+        Args:
+            item: the type, or the name of its module, which is imported now, and its own. If there
+                is no such type now, it is looked for when one of that name is written or read.
+
+        Returns:
+            Whether that is news.
 
         Raises:
-            RegistrationError: one cannot be taken apart.
+            RegistrationError: it cannot be taken apart.
         """
-        for type_ in types:
-            if type_ not in self.shapes:
-                self._replace(type_, f"{type_.__module__}.{type_.__qualname__}")
+        if not isinstance(item, type):
+            *modules, name = item
+            found = _import(".".join(modules), name)
+            if found is None:
+                place = (".".join(modules), name)
+                is_new = place not in self._awaited
+                self._awaited.add(place)
+                return is_new
+            item = found
+        if item in self.shapes and self.shapes[item].name in self.names:
+            return False
+        self._name(item)
+        self.add_annotations([item])
+        return True
 
     def add_annotations(self, annotations: Iterable[Any]) -> None:
         """Register all that annotations lead to; what cannot be taken apart is refused when it is
         written."""
         for type_ in records_in(*annotations):
             if not self._is_known(type_):
-                self._try(type_)
+                try:
+                    self._name(type_)
+                except RegistrationError as error:
+                    self.unsupported[type_] = str(error)
 
     def meet(self, value: Any) -> Shape | None:
-        """The shape of a type that is in the tables, or that is learned now."""
+        """The shape of a type that is in the tables, of a record, or of a subclass of a built-in
+        type."""
         type_ = type(value)
         if isinstance(value, BaseException):
             return self._errors
         if self._is_known(type_):
             return self.shapes.get(type_)
-        if self.learns and is_record(type_):
-            self._try(type_)
-        return self.shapes.get(type_)
+        label = label_of(type_)
+        if label is not None:
+            return self._meet_record(type_, label)
+        return self._plain if self._plain.fits(type_) else None
+
+    def _meet_record(self, type_: type, label: Label) -> Shape | None:
+        if str(label) in self.names or label[1:] in self._awaited:
+            self._name(type_)
+            return self.shapes.get(type_)
+        try:
+            shape = shape_of(type_, label)
+        except RegistrationError as error:
+            self.unsupported[type_] = str(error)
+            return None
+        self.shapes[type_] = self._met[str(label)] = shape
+        return shape
 
     def recall(self, name: str) -> Shape | None:
-        """The shape of a type of LangGraph's, LangChain's or numpy's, by the name in a record."""
+        """The shape of a type of LangGraph's, LangChain's or numpy's, or of a record, by the name
+        in what was read."""
+        label = Label.parse(name)
+        if label is not None:
+            return self._recall_record(label)
         prefix, _, type_name = name.rpartition(".")
         if prefix == _LANGCHAIN:
             self._add_langchain()
@@ -128,18 +192,56 @@ class KnownTypes(TypeRegistry):
             self._add_numpy()
         return self.names.get(name)
 
-    def _try(self, type_: type) -> None:
-        try:
-            self.add(type_)
-        except RegistrationError as error:
-            self.unsupported[type_] = str(error)
+    def known(self, name: str) -> type | None:
+        """The type of LangGraph's or LangChain's that such a name stands for in checkpoints."""
+        shape = self.names.get(name) or self.recall(name)
+        return shape.type if shape is not None else None
+
+    def _recall_record(self, label: Label) -> Shape:
+        _, module, name = label
+        is_awaited = label[1:] in self._awaited
+        if not is_awaited and not self.open:
+            emit_serde_event({"kind": "msgpack_blocked", "module": module, "name": name})
+            _warn("Blocked {}, which is no registered type: what was read is plain data.", label)
+            return PlainShape(label)
+        shape = self._met.get(str(label))
+        if shape is None:
+            type_ = find_loaded(label)
+            shape = self._meet_record(type_, label) if type_ is not None else None
+        if shape is None:
+            _warn("Could not find {} among what is loaded: what was read is plain data.", label)
+            return PlainShape(label)
+        if not is_awaited:
+            emit_serde_event(
+                {"kind": "msgpack_unregistered_allowed", "module": module, "name": name}
+            )
+            _warn(
+                "Read an instance of {}, an unregistered type: another process may not have it. "
+                "With LANGGRAPH_STRICT_MSGPACK=true it would be plain data.",
+                label,
+            )
+        return shape
+
+    def _name(self, type_: type) -> None:
+        """Let a record of the user's be read. Raises ``RegistrationError``."""
+        label = label_of(type_)
+        if label is None:
+            raise RegistrationError(
+                type_, "it is no enum, named tuple, dataclass or pydantic model"
+            )
+        shape = shape_of(type_, label)
+        self._forget(shape.name)
+        self._add(shape, ())
 
     def _replace(self, type_: type, name: str, parts: Parts | None = None) -> None:
-        former = self.names.pop(name, None)
-        if former is not None:
-            self.shapes.pop(former.type, None)
+        self._forget(name)
         to, of = parts if parts is not None else (None, None)
         self.register(type_, name, to=to, of=of)
+
+    def _forget(self, name: str) -> None:
+        former = self.names.pop(name, None) or self._met.pop(name, None)
+        if former is not None:
+            self.shapes.pop(former.type, None)
 
     # -- the tables -----------------------------------------------------------------------------
 
@@ -180,6 +282,30 @@ class KnownTypes(TypeRegistry):
             return
         if np.ndarray not in self.shapes:
             self._replace(np.ndarray, _ARRAY, (_of_array, _array))
+
+
+def _import(module: str, name: str) -> type | None:
+    """A type that the program has named, in its own code."""
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        return None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None
+
+
+def _warn(text: str, label: Label) -> None:
+    """Warn of a type, the first time that this is to be said of it."""
+    if (text, label) in _warned or len(_warned) >= _MOST_WARNINGS:
+        return
+    _warned.add((text, label))
+    logger.warning(
+        "%s Register it: allowed_msgpack_modules=[(%r, %r)]",
+        text.format(f"{label.module}.{label.name}"),
+        label.module,
+        label.name,
+    )
 
 
 # -- what cannot be a record ------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from plait.codec import DecodingError
 from plait.errors import PlaitError
@@ -50,6 +52,17 @@ class EncryptedSerializer:
                 "with the serializer that wrote it, and write it anew"
             )
         return self.serde.loads_typed((how, self.cipher.decrypt(cipher, content)))
+
+    def with_msgpack_allowlist(self, extra_allowlist: Iterable[tuple[str, ...] | type]) -> Self:
+        """One around a serializer that has more types registered; itself, if they are already, or
+        the one within knows of no types."""
+        extend = getattr(self.serde, "with_msgpack_allowlist", None)
+        inner = self.serde if extend is None else extend(extra_allowlist)
+        if inner is self.serde:
+            return self
+        other = copy(self)
+        other.serde = inner
+        return other
 
     @classmethod
     def from_pycryptodome_aes(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
+import os
 from collections.abc import Iterable
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from plait.codec import Codec, DecodingError
 from plait_adapters.langgraph._support import missing
 
+from ._json import InvalidModuleError, JsonReader
 from ._known import KnownTypes
 
 __all__ = [
     "MAX_VALUE_BYTES",
+    "InvalidModuleError",
     "JsonPlusSerializer",
     "UnknownEncodingError",
     "register_annotations",
@@ -33,26 +36,31 @@ class JsonPlusSerializer:
     """Makes bytes of values and values of bytes.
 
     Python's own types, langchain-core's messages and LangGraph's types come back as they were; an
-    exception comes back as its ``repr``. Dataclasses, pydantic models, named tuples and enums have
-    to be registered, since what is read can only name types that are: those to which the
-    annotations of a graph's schemas lead are registered when it is compiled, others here. What
-    cannot be stored is refused when it is written.
+    exception comes back as its ``repr``, an instance of a subclass of a built-in type as one of
+    that type. Dataclasses, pydantic models, named tuples and enums come back if the process that
+    reads has their modules loaded: none is imported for what was read, and no constructor is
+    called. Types that are not registered are logged when they are read, each once, and told to the
+    listeners of ``serde.event_hooks``. Where there is no such type, or it is not let in, plain data
+    comes back: a dict of the fields, a tuple of the items, an enum's value. The types to which the
+    annotations of a graph's schemas lead are registered when it is compiled.
 
-    Data that LangGraph's own serializer has written is not read.
+    What else cannot be stored is refused when it is written. Of what LangGraph's own serializer has
+    written, JSON is read, and nothing else.
 
     Args:
         pickle_fallback: must be false: stored bytes could run code.
-        allowed_json_modules: must be ``None``: that was a format of LangGraph's own.
-        allowed_msgpack_modules: types to register; each is the type, or the name of its module and
-            its own name, which is imported now. Not ``True``: there is no way to allow all.
-        learns: register dataclasses, models, named tuples and enums when they are first written.
-            What learned types have made can be read by this serializer only, so savers that keep
-            data for other processes switch it off, unless it is asked for.
+        allowed_json_modules: what else may be in JSON that LangGraph wrote before it wrote msgpack,
+            beside its own types and langchain-core's: classes by the names of their modules and
+            their own; ``True``: enums, named tuples, dataclasses and models of loaded modules.
+            For JSON, constructors are called.
+        allowed_msgpack_modules: ``True``: types that are not registered are let in; ``None``: they
+            are not; types, or names of their modules and their own: only these are, with those to
+            which their annotations lead. By default ``True``, unless the environment variable
+            ``LANGGRAPH_STRICT_MSGPACK`` is ``true``, ``yes`` or ``1``.
         max_value_bytes: how many bytes one value may take.
 
     Raises:
         ValueError: what was asked for is not there, for the reasons above.
-        TypeError: what is named there is no type.
         RegistrationError: a type cannot be taken apart.
     """
 
@@ -62,7 +70,6 @@ class JsonPlusSerializer:
         pickle_fallback: bool = False,
         allowed_json_modules: Iterable[tuple[str, ...]] | Literal[True] | None = None,
         allowed_msgpack_modules: Iterable[tuple[str, ...] | type] | Literal[True] | None = _UNSAID,
-        learns: bool | None = None,
         max_value_bytes: int = MAX_VALUE_BYTES,
     ) -> None:
         if pickle_fallback:
@@ -70,25 +77,28 @@ class JsonPlusSerializer:
                 "pickle_fallback=True is not supported: whoever can write to the store could run "
                 "code. Register the type: allowed_msgpack_modules=[MyType]"
             )
-        if allowed_json_modules is not None:
-            raise ValueError(
-                "allowed_json_modules is not supported: data of LangGraph's own is not read"
-            )
-        if allowed_msgpack_modules is True:
-            raise ValueError(
-                "allowed_msgpack_modules=True is not supported, since nothing is imported by a "
-                "name that was read: list the types, allowed_msgpack_modules=[MyType]"
-            )
+        if allowed_msgpack_modules is _UNSAID:
+            strict = os.environ.get("LANGGRAPH_STRICT_MSGPACK", "").lower()
+            allowed_msgpack_modules = None if strict in {"1", "true", "yes"} else True
         self.pickle_fallback = False
         self.max_value_bytes = max_value_bytes
-        self._learns = learns
-        self.types: KnownTypes = KnownTypes(learns=learns is not False)
-        if allowed_msgpack_modules is not _UNSAID and allowed_msgpack_modules is not None:
-            self.types.add(*map(_type, allowed_msgpack_modules))
+        self._allowed_json: Any = (
+            allowed_json_modules
+            if allowed_json_modules is True or allowed_json_modules is None
+            else tuple(allowed_json_modules)
+        )
+        self.types: KnownTypes = KnownTypes(open_=allowed_msgpack_modules is True)
+        if allowed_msgpack_modules is not True:
+            for item in allowed_msgpack_modules or ():
+                self.types.add(item)
 
     @cached_property
     def _codec(self) -> Codec:
         return Codec(self.types, max_value_bytes=self.max_value_bytes)
+
+    @cached_property
+    def _json(self) -> JsonReader:
+        return JsonReader(self.types, self._allowed_json)
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         """How the bytes were made, and the bytes.
@@ -109,7 +119,7 @@ class JsonPlusSerializer:
         """The value that ``dumps_typed`` gave this for.
 
         Raises:
-            DecodingError: it did not, or a type is not registered.
+            DecodingError: it did not.
         """
         how, content = data
         if how == "msgpack":
@@ -120,23 +130,29 @@ class JsonPlusSerializer:
             return content
         if how == "bytearray":
             return bytearray(content)
+        if how == "json":
+            return self._read_json(content)
         raise UnknownEncodingError(
-            f"it was made by {how!r}, and this serializer knows null, bytes, bytearray and its own "
+            f"it was made by {how!r}, and this serializer knows null, bytes, bytearray, json and "
             "msgpack: read it with the serializer that wrote it"
         )
 
+    def _read_json(self, content: bytes) -> Any:
+        try:
+            return self._json.read(content)
+        except ValueError as error:
+            raise DecodingError(f"it is no JSON: {error}") from error
+
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[tuple[str, ...] | type]) -> Self:
-        """One that knows more types."""
-        return self._clone(self.types.copy(), *map(_type, extra_allowlist))
-
-    def for_storage(self) -> Self:
-        """One that does not learn types, unless that was asked for."""
-        return self if self._learns is not None else self._clone(self.types.copy(learns=False))
-
-    def _clone(self, types: KnownTypes, *more: type) -> Self:
-        other = type(self)(learns=self._learns, max_value_bytes=self.max_value_bytes)
+        """One that has more types registered; itself, if they are already."""
+        types = self.types.copy()
+        is_news = [types.add(item) for item in extra_allowlist]
+        if not any(is_news):
+            return self
+        other = copy(self)
+        for made in ("_codec", "_json"):
+            other.__dict__.pop(made, None)
         other.types = types
-        types.add(*more)
         return other
 
 
@@ -154,17 +170,6 @@ def register_annotations(holder: Any, *annotations: Any) -> None:
         if serde is None:
             return
     serde.types.add_annotations(annotations)
-
-
-def _type(item: tuple[str, ...] | type) -> type:
-    """A type that the program has named, in its own code."""
-    if isinstance(item, type):
-        return item
-    *modules, name = item
-    found = getattr(importlib.import_module(".".join(modules)), name, None)
-    if not isinstance(found, type):
-        raise TypeError(f"allowed_msgpack_modules names {item!r}, and that is no type")
-    return found
 
 
 if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
