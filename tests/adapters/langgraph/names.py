@@ -90,6 +90,9 @@ MODULES = (
     "prebuilt.tool_validator",
     "prebuilt.interrupt",
     "stream",
+    "stream.run_stream",
+    "stream.stream_channel",
+    "stream.transformers",
 )
 """The public modules of LangGraph 1.2, below its root."""
 
