@@ -41,7 +41,6 @@ REASONS: dict[str, str] = {
     ),
     "types.ToolOutputMixin": "it is langchain-core's, and imported from there by LangGraph",
     "cache.redis": "there is no Redis adapter; use cache.sqlite",
-    "store.sqlite": "there is no store in SQLite yet; use store.postgres, or store.memory",
     **dict.fromkeys(
         (
             f"checkpoint.serde.jsonplus.{name}"

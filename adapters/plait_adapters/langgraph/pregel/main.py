@@ -1210,11 +1210,13 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             ValueError: the graph has no cache.
         """
-        self.cache.clear(self._cache_namespaces(nodes))
+        namespaces = self._cache_namespaces(nodes)
+        self.cache.clear(namespaces)
 
     async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
         """As :meth:`clear_cache`, awaited."""
-        await self.cache.aclear(self._cache_namespaces(nodes))
+        namespaces = self._cache_namespaces(nodes)
+        await self.cache.aclear(namespaces)
 
 
 _registered: set[type[Any]] = set()

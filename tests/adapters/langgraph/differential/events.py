@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.adapters.langgraph.differential.build import Library, World
 from tests.adapters.langgraph.differential.programs import Program
-from tests.adapters.langgraph.differential.session import Recorder, compiled, given_to
+from tests.adapters.langgraph.differential.session import OPEN, Recorder, compiled, given_to
 
 MORE = (
     "CheckpointsTransformer",
@@ -23,18 +23,19 @@ MORE = (
 def carry_out_events(root: str, program: Program) -> list[Any]:
     """The record of a program's calls, each as a stream of events, with the library of that
     root."""
-    library, recorder = Library(root), Recorder()
+    library, world, recorder = Library(root), World(), Recorder()
     record: list[Any] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            graph = compiled(library, World(), program)
+            graph = compiled(library, world, program)
         except Exception as error:
             return [["building", *recorder.error(error)]]
         config = {"recursion_limit": program.limit, "configurable": {"thread_id": "1"}}
         for act in program.acts:
             if act.kind not in ("run", "go_on", "answer", "answer_all", "command"):
                 continue
+            world.commands.clear()
             snapshot = graph.get_state(config) if act.kind == "answer_all" else None
             call = _Call(library, graph, given_to(library, act, snapshot), config)
             try:
@@ -43,10 +44,13 @@ def carry_out_events(root: str, program: Program) -> list[Any]:
                 else:
                     asyncio.run(call.aread())
             except Exception as error:
+                if program.sync or world.is_open:
+                    # How far the threads beside it were is a matter of time.
+                    return [*record, OPEN if world.is_open else recorder.error(error)]
                 record.append(recorder.error(error))
-                if program.sync:  # how far the threads beside it were is a matter of time
-                    return record
-            record.append(call.record(recorder))
+            record.append(OPEN if world.is_open else call.record(recorder))
+            if world.is_open:
+                break
     return record
 
 
