@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .base import Checkpoint, Config
 
@@ -49,7 +49,9 @@ def config_of(thread_id: str, namespace: str, checkpoint_id: str) -> Config:
 
 def without_values(checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint without the values of its channels, which are stored by version."""
-    return {name: item for name, item in checkpoint.items() if name != "channel_values"}
+    bare = cast("dict[str, Any]", checkpoint).copy()
+    bare.pop("channel_values", None)
+    return bare
 
 
 def matches(metadata: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:

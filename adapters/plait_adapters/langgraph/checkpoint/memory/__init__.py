@@ -38,6 +38,7 @@ from plait_adapters.langgraph.checkpoint.base import (
     get_checkpoint_metadata,
     writes_sort_key,
 )
+from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_own
 
 from ._persistent import PersistentDict
 
@@ -251,7 +252,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
             if channel in values
         }
         saved = (
-            dumps(without_values(checkpoint)),
+            dumps_own(self.serde)(without_values(checkpoint)),
             dumps(get_checkpoint_metadata(config, metadata)),
             parent_id,
         )
