@@ -81,7 +81,8 @@ def _run(
         results.crowds = crowd.measure(of_now, quick=options.quick)
         print(f"\n{report.crowd_table(results.crowds)}")
     if FOOTPRINT in names:
-        results.footprints = footprint.measure(contenders, settings.repeats)
+        repeats = min(3, settings.repeats) if options.quick else settings.repeats
+        results.footprints = footprint.measure(contenders, repeats)
         print(f"\n{report.footprint_table(results.footprints)}")
     if DURABLE in names:
         peers = [each.name for each in contenders if each.kind == "peer"]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .bodies import Writes
-from .contenders import find
+from .contenders import find_one
 from .contenders.base import CannotExpressError, Contender, Run
 from .workloads.base import expect
 
@@ -80,7 +80,7 @@ async def item_later(i: int) -> Writes:
 
 def main(name: str, branches: int) -> None:
     """Print, as JSON, the bytes that this process grows by and the processor seconds it takes."""
-    (contender,) = [each for each in find([name])[0] if each.name == name]
+    contender = find_one(name)
     small = contender.fork(LIMIT, item_later, limit=LIMIT)
     asyncio.run(_checked(small, LIMIT))  # what is imported late, is imported now
     work = contender.fork(branches, item_later, limit=LIMIT)

@@ -62,7 +62,15 @@ def table(result: Result, contenders: Sequence[Named]) -> str:
 
 def footprint_table(footprints: Sequence[Footprint]) -> str:
     """W8 as a Markdown table."""
-    heads = ["", "import ms", "quartiles", f"÷ {FLOOR}", "grows MiB", "packages", "MB installed"]
+    heads = [
+        "",
+        "import CPU ms",
+        "quartiles",
+        f"÷ {FLOOR}",
+        "grows MiB",
+        "packages",
+        "MB installed",
+    ]
     floor = next(each for each in footprints if each.contender == FLOOR)
     rows = []
     for each in footprints:
