@@ -270,6 +270,23 @@ def test_a_tool_that_hands_over_to_the_graph_outside_has_ended() -> None:
     assert [payload["event"] for payload in told] == ["tool-started", "tool-error"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_condition_after_a_command_from_within_is_told_under_the_nodes_name(
+    is_async: bool,
+) -> None:
+    leaf = graph(go=lambda _: Command(goto="last", graph=Command.PARENT)).compile()
+    builder: Any = StateGraph(MessagesState).add_node("inner", leaf)
+    builder.add_node("last", lambda _: None).add_edge(START, "inner")
+    builder.add_conditional_edges("inner", lambda _: "last", ["last"])
+    log, app, given = Log(), builder.compile(), {"messages": []}
+    if is_async:
+        await app.ainvoke(given, {"callbacks": [log]})
+    else:
+        app.invoke(given, {"callbacks": [log]})
+    begun = [name for name in log.names if name != "ParentCommand"]
+    assert begun == ["LangGraph", "inner", "LangGraph", "go", "inner", "last"]
+
+
 def test_what_a_task_calls_is_told_in_the_graph_of_the_node_that_called_it() -> None:
     @tool
     def echo() -> str:
