@@ -300,3 +300,17 @@ def test_what_a_task_calls_is_told_in_the_graph_of_the_node_that_called_it() -> 
     inner = graph(leaf=lambda _: work().result()).compile()
     told = graph(sub=inner).compile().stream({"messages": []}, stream_mode="tools", subgraphs=True)
     assert [namespace[0].split(":")[0] for namespace, _ in told] == ["sub", "sub"]
+
+
+async def test_who_awaits_a_task_goes_on_before_the_stream_tells_of_it() -> None:
+    @task
+    async def doubled(number: int) -> int:
+        return number * 2
+
+    @entrypoint()
+    async def work(number: int) -> int:
+        return await doubled(number)
+
+    events = [(each["event"], each["name"]) async for each in work.astream_events(1, version="v2")]
+    streamed = [name for event, name in events if event == "on_chain_stream"]
+    assert streamed == ["doubled", "work", "LangGraph", "LangGraph"]
