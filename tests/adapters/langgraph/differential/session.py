@@ -12,13 +12,15 @@ import asyncio
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from typing import Any
+from unittest.mock import patch
 
 import pydantic
 
-from tests.adapters.langgraph.differential.build import Library, World, build, schema_of
+from tests.adapters.langgraph.differential.build import LANGGRAPH, Library, World, build, schema_of
 from tests.adapters.langgraph.differential.programs import Act, Program
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{32}\b")
@@ -194,7 +196,7 @@ def carry_out(root: str, program: Program) -> list[Any]:
     """The record of a program with the library of that root."""
     library, world, recorder = Library(root), World(), Recorder()
     record: list[Any] = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _stored_as_it_is(library):
         warnings.simplefilter("ignore")
         try:
             graph = compiled(library, world, program)
@@ -207,12 +209,32 @@ def carry_out(root: str, program: Program) -> list[Any]:
                 raise AssertionError("a plain method has suspended")
         else:
             asyncio.run(_session(library, world, _Suspending(graph), program, recorder, record))
-    if world.is_open:
+    if OPEN in record:
         return record
     if not (program.sync and record and _is_error(record[-1])):  # as below
         calls = sorted(world.calls.items(), key=str)
         record.append({f"{name} {payload}": count for (name, payload), count in calls})
     return record
+
+
+def _copied(method: Any) -> Any:
+    return lambda channel: deepcopy(method(channel))
+
+
+@contextmanager
+def _stored_as_it_is(library: Library) -> Iterator[None]:
+    """Have LangGraph store who has arrived by then, and not who does while it is being stored.
+
+    It hands the set that it goes on changing to the thread that stores it.
+    """
+    barriers = library.channels__named_barrier_value
+    with ExitStack() as patches:
+        for name in ("NamedBarrierValue", "NamedBarrierValueAfterFinish"):
+            barrier = getattr(barriers, name)
+            if library.root == LANGGRAPH:
+                copied = _copied(barrier.checkpoint)
+                patches.enter_context(patch.object(barrier, "checkpoint", copied))
+        yield
 
 
 def compiled(library: Any, world: World, program: Program) -> Any:
@@ -270,7 +292,11 @@ async def _session(
         if not program.kept:
             continue
         try:
-            record.append(recorder.snapshot(await graph.state(config, subgraphs=True)))
+            state = await graph.state(config, subgraphs=True)
+            record.append(recorder.snapshot(state))
+            if _cuts_off(program, state):
+                record.append(OPEN)
+                return
         except Exception as error:
             record.append(["no state", *recorder.error(error)])
     if program.kept:
@@ -278,6 +304,16 @@ async def _session(
             record.append(recorder.history(await graph.history(config)))
         except Exception as error:
             record.append(["no history", *recorder.error(error)])
+
+
+def _cuts_off(program: Program, state: Any) -> bool:
+    """Whether a failing task has cut off a graph within: how far it came, and so from where it goes
+    on, is a matter of time."""
+    graphs = {node.name for node in program.shape.nodes if node.inner is not None}
+    broke = [task for task in state.tasks if _error_of(task)]
+    return bool(broke) and any(
+        task.name in graphs and task not in broke and not task.result for task in state.tasks
+    )
 
 
 async def _act(
