@@ -197,6 +197,9 @@ DIFFERENCES = """\
 - What a handler of errors streams is told in the graph of the node that failed; LangGraph tells it
   as a nested graph's, so with `subgraphs=True` only.
 - A keyword argument that nothing knows is a TypeError; LangGraph ignores some.
+- In a stream of events (`version="v3"`), an error of a transformer at the end of a run, or of what it
+  scheduled, is that of every channel; LangGraph raises it in one reader, or loses it. What was pushed
+  before an error is read before it by `interleave` and by every reader of `tee`, too. No beta warning.
 - Stored values are neither pickled nor imported by name. A dataclass, model, named tuple or enum
   that nobody has registered comes back if its module is loaded; else as plain data, with a
   warning."""
