@@ -115,6 +115,7 @@ class Recorder:
     def snapshot(self, snapshot: Any) -> Any:
         """A snapshot of the state: values, what is next, how it came to be, tasks."""
         metadata = snapshot.metadata or {}
+        broke = any(_error_of(task) for task in snapshot.tasks)
         return {
             "values": self.plain(snapshot.values),
             "next": list(snapshot.next),
@@ -128,7 +129,10 @@ class Recorder:
                     "interrupts": [self.plain(each.value) for each in task.interrupts],
                     "result": self.plain(task.result),
                     "inner": self.snapshot(task.state)
-                    if hasattr(task.state, "values") and hasattr(task.state, "next")
+                    if hasattr(task.state, "values")
+                    and hasattr(task.state, "next")
+                    # How far a graph came that a failing sibling cut off is a matter of time.
+                    and (not broke or _error_of(task))
                     else None,
                     "path": self.plain(task.path),
                 }
