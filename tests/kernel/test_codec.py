@@ -68,8 +68,8 @@ from tests.properties.stored import (
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}")
 def test_it_comes_back_exactly(value: Any) -> None:
-    for given in (value, [value], {"k": (value, {"l": value})}):
-        assert identical(CODEC.decode(CODEC.encode(given)), given)
+    for each in (value, [value], {"k": (value, {"l": value})}):
+        assert identical(CODEC.decode(CODEC.encode(each)), each)
 
 
 def test_what_is_stored_shares_nothing_with_what_was_given() -> None:
