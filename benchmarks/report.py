@@ -17,6 +17,7 @@ _PLAIT = "Plait"
 def table(result: Result, contenders: Sequence[Contender]) -> str:
     """One case as a Markdown table."""
     case = result.case
+    contenders = [each for each in contenders if each.name in result.series]
     floors = [
         each.name for each in contenders if each.kind == "floor" and result.series[each.name].wall
     ]

@@ -90,6 +90,9 @@ MODULES = (
     "prebuilt.tool_validator",
     "prebuilt.interrupt",
     "stream",
+    "stream.run_stream",
+    "stream.stream_channel",
+    "stream.transformers",
 )
 """The public modules of LangGraph 1.2, below its root."""
 
@@ -191,6 +194,9 @@ DIFFERENCES = """\
 - `add_messages` refuses an unknown `format` always; LangGraph does unless all messages are removed.
 - Whether the state of a failed step names the siblings that were cancelled is a matter of time in
   LangGraph; here they are named.
+- What a handler of errors streams is told in the graph of the node that failed; LangGraph tells it
+  as a nested graph's, so with `subgraphs=True` only.
+- A keyword argument that nothing knows is a TypeError; LangGraph ignores some.
 - Stored values are neither pickled nor imported by name. A dataclass, model, named tuple or enum
   that nobody has registered comes back if its module is loaded; else as plain data, with a
   warning."""

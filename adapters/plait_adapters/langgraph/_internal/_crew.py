@@ -34,6 +34,7 @@ from . import _edge
 from ._callables import Callee, as_coroutine, in_context, is_graph
 from ._config import without_ids
 from ._constants import NS_SEP
+from ._ids import path_key
 from ._langchain import is_runnable
 from ._retries import delay, policy_for
 from ._task import Task
@@ -70,7 +71,7 @@ class Crew:
         self.blocking: bool = run.blocking
         self._ready: deque[Task] = deque(tasks)
         self._failures: list[tuple[Task, BaseException]] = []
-        self._signals: list[GraphBubbleUp] = []
+        self._signals: list[tuple[Task, GraphBubbleUp]] = []
         self._group: asyncio.TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._workers: dict[asyncio.Task[None], Task | None] = {}
@@ -132,7 +133,7 @@ class Crew:
         if outcome is None:
             return
         if isinstance(outcome, GraphBubbleUp):
-            self._signals.append(outcome)
+            self._signals.append((task, outcome))
             return
         handler = self.run.handler_task(task, outcome)
         if handler is None:
@@ -153,9 +154,10 @@ class Crew:
         if self._failures:
             raise self._failures[0][1]
         asked: list[Any] = []
-        for signal in self._signals:
-            if not isinstance(signal, GraphInterrupt):
-                raise signal
+        others = [each for each in self._signals if not isinstance(each[1], GraphInterrupt)]
+        if others:
+            raise min(others, key=lambda each: path_key(each[0].path))[1]
+        for _, signal in self._signals:
             asked.extend(signal.args[0] if signal.args else ())
         if self._signals:
             raise GraphInterrupt(tuple(asked))

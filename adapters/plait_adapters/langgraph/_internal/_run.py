@@ -258,6 +258,9 @@ class Run:
             GraphDrained: somebody asked it to stop.
         """
         reader = self.reader
+        looked = True
+        """Whether the reader gets to see what has been told. What the only task of a step wrote is
+        not told, if it turns out that it cannot be applied."""
         try:
             await self._load()
             await self._tell_lifecycle()
@@ -267,6 +270,7 @@ class Run:
                 if reader is not None:
                     yield
                 waiting = [task for task in self.tasks if not task.writes]
+                looked = True
                 if waiting:
                     crew = self._crew = Crew(self, waiting)
                     if reader is not None and (self.eager or len(waiting) > 1):
@@ -275,7 +279,9 @@ class Run:
                                 yield
                     else:
                         await crew.work()
+                        looked = False
                 self._finish_step()
+                looked = True
                 await self._tell_lifecycle()
                 if self.saves is not None:
                     if self.durability == "sync":
@@ -289,7 +295,7 @@ class Run:
             await self._tell_lifecycle()
         except Exception as error:
             await self._leave(error)
-            if reader is not None:
+            if reader is not None and looked:
                 yield
             raise
         except BaseException as error:

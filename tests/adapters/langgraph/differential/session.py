@@ -22,6 +22,7 @@ from tests.adapters.langgraph.differential.build import Library, World, build, s
 from tests.adapters.langgraph.differential.programs import Act, Program
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{32}\b")
+OPEN = "from here on, anybody's guess"
 _TIMES = {"ts", "timestamp", "created_at", "node_first_attempt_time"}
 
 
@@ -195,12 +196,14 @@ def carry_out(root: str, program: Program) -> list[Any]:
         except Exception as error:
             return [["building", *recorder.error(error)]]
         if program.sync:
-            session = _session(library, _Plain(graph), program, recorder, record)
+            session = _session(library, world, _Plain(graph), program, recorder, record)
             with suppress(StopIteration):
                 session.send(None)
                 raise AssertionError("a plain method has suspended")
         else:
-            asyncio.run(_session(library, _Suspending(graph), program, recorder, record))
+            asyncio.run(_session(library, world, _Suspending(graph), program, recorder, record))
+    if world.is_open:
+        return record
     if not (program.sync and record and _is_error(record[-1])):  # as below
         calls = sorted(world.calls.items(), key=str)
         record.append({f"{name} {payload}": count for (name, payload), count in calls})
@@ -226,8 +229,14 @@ def _given(library: Any, act: Act, snapshot: Any) -> Any:
         case "answer":
             return command(resume=act.number)
         case "answer_all":
-            answers = {each.id: f"{act.number}.{i}" for i, each in enumerate(snapshot.interrupts)}
-            return command(resume=answers)
+            # Out of an inner graph, LangGraph tells them in the order of a set.
+            asked = sorted({repr(each.value) for each in snapshot.interrupts})
+            return command(
+                resume={
+                    each.id: f"{act.number}.{asked.index(repr(each.value))}"
+                    for each in snapshot.interrupts
+                }
+            )
         case "command":
             return command(update={"log": ["outside"]}, goto=[act.node] if act.node else ())
         case _:
@@ -235,16 +244,23 @@ def _given(library: Any, act: Act, snapshot: Any) -> Any:
 
 
 async def _session(
-    library: Any, graph: Any, program: Program, recorder: Recorder, record: list[Any]
+    library: Any, world: World, graph: Any, program: Program, recorder: Recorder, record: list[Any]
 ) -> None:
     config = {"recursion_limit": program.limit, "configurable": {"thread_id": "1"}}
     for act in program.acts:
+        world.commands.clear()
+        known = len(record)
         try:
             await _act(library, graph, program, act, config, recorder, record)
         except Exception as error:
             record.append(recorder.error(error))
             if program.sync:  # how far the threads beside it were is a matter of time
                 return
+        finally:
+            if world.is_open:
+                record[known:] = [OPEN]
+        if world.is_open:
+            return
         if not program.kept:
             continue
         try:

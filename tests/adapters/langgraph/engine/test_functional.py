@@ -229,7 +229,7 @@ def test_commands_retries_and_waiting_edges_mean_the_same_on_branches() -> None:
         lambda b: b.compile(InMemorySaver(), mode="branches"),
         lambda b: b.compile(cache=object(), mode="branches"),
         lambda b: b.compile(mode="branches").stream({}),
-        lambda b: b.compile(transformers=[object]),
+        lambda b: b.compile(transformers=[object], mode="branches"),
     ],
 )
 def test_what_is_not_supported_says_so(build: Any) -> None:

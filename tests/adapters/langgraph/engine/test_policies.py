@@ -188,6 +188,14 @@ async def test_a_cached_node_runs_once_for_one_input(is_async: bool) -> None:
     assert calls == [1, 1]
 
 
+async def test_a_graph_without_a_cache_has_none_to_clear() -> None:
+    app = single(lambda _: None)
+    with pytest.raises(ValueError, match="No cache is set"):
+        app.clear_cache()
+    with pytest.raises(ValueError, match="No cache is set"):
+        await app.aclear_cache()
+
+
 def test_context_and_store_reach_the_node() -> None:
     @dataclass
     class Context:
