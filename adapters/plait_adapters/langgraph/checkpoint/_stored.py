@@ -33,7 +33,7 @@ from plait_adapters.langgraph.checkpoint.base import (
     PendingWrite,
     get_serializable_checkpoint_metadata,
 )
-from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_own
+from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_metadata, dumps_own
 
 __all__ = [
     "Ancestor",
@@ -467,7 +467,9 @@ class StoredSaver(BaseCheckpointSaver[str]):
         known: dict[str, Any] = dict(get_serializable_checkpoint_metadata(config, metadata))
         values = checkpoint["channel_values"]
         dumps = self.serde.dumps_typed
-        encoding, data = dumps_own(self.serde)([without_values(checkpoint), *dumps(known)])
+        encoding, data = dumps_own(self.serde)(
+            [without_values(checkpoint), *dumps_metadata(self.serde, known)]
+        )
         run_id = known.get("run_id")
         return NewCheckpoint(
             thread_id,

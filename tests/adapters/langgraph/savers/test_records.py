@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
 from plait.codec import EncodingError
+from plait_adapters.langgraph.checkpoint._configs import next_version
 from plait_adapters.langgraph.checkpoint.base import empty_checkpoint
 from plait_adapters.langgraph.checkpoint.postgres._batch import as_json
 from plait_adapters.langgraph.checkpoint.sqlite import SqliteSaver
@@ -197,3 +198,16 @@ def test_metadata_become_json_without_what_is_none_and_without_nul(items: dict[s
         if not isinstance(item, bytes) and not (isinstance(item, float) and not math.isfinite(item))
     }
     assert read == expected
+
+
+# -- versions ----------------------------------------------------------------------------------
+
+
+@given(st.none() | st.integers(0, 10**30).map(lambda n: f"{n:032}.0.5") | st.integers(0, 10**11))
+def test_versions_of_a_thread_sort_as_they_follow_each_other(first: Any) -> None:
+    versions = [next_version(first)]
+    for _ in range(12):
+        versions.append(next_version(versions[-1]))
+    assert sorted(set(versions)) == versions
+    if isinstance(first, str):
+        assert first < versions[0]
