@@ -29,7 +29,7 @@ from typing import Annotated, Any, TypedDict
 from .workloads.base import WrongResultError
 
 CHAIN, FORK, RUNS, RUN_OF = 50, 100, 200, 10
-STEPS = (100, 200, 400)
+STEPS = (25, 100, 400)
 STEP_BYTES = 1_000
 
 

@@ -34,9 +34,9 @@ def resident():
                 return int(line.split()[1]) * 1024
     except OSError:
         return None
-before, begun = resident(), time.perf_counter()
+before, begun = resident(), time.process_time()
 import {modules}
-elapsed, after = time.perf_counter() - begun, resident()
+elapsed, after = time.process_time() - begun, resident()
 grown = None if before is None else after - before
 print(json.dumps([elapsed, grown, len(sys.modules)]))
 """
@@ -48,7 +48,7 @@ class Footprint:
 
     contender: str
     seconds: list[float] = field(default_factory=list)
-    """To import it, one figure for each repeat."""
+    """Of processor time, to import it; one figure for each repeat."""
     memory: list[int | None] = field(default_factory=list)
     """Bytes by which the process grew."""
     modules: int = 0

@@ -31,7 +31,7 @@ from plait_adapters.langgraph.checkpoint.base import (
     Config,
     DeltaChannelHistory,
     PendingWrite,
-    get_serializable_checkpoint_metadata,
+    get_checkpoint_metadata,
 )
 from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_metadata, dumps_own
 
@@ -307,11 +307,14 @@ class StoredSaver(BaseCheckpointSaver[str]):
         accept = self._accepting(wanted) if wanted else None
         return Query(thread_id, namespace, checkpoint_id, bound, wanted, accept, left=limit)
 
+    _dotted = False
+    """Whether a filter may have paths: names with dots between them."""
+
     def _accepting(self, wanted: Mapping[str, Any]) -> Callable[[str, bytes], bool]:
         def accept(how: str, data: bytes) -> bool:
             loads = self.serde.loads_typed
             _, *known = loads((how, data))
-            return matches(_metadata(loads, known), wanted)
+            return matches(_metadata(loads, known), wanted, dotted=self._dotted)
 
         return accept
 
@@ -464,8 +467,13 @@ class StoredSaver(BaseCheckpointSaver[str]):
             EncodingError: some part of it cannot be stored.
         """
         thread_id, namespace, parent_id = place_of(config)
-        known: dict[str, Any] = dict(get_serializable_checkpoint_metadata(config, metadata))
+        known: dict[str, Any] = dict(self._known_of(config, metadata))
         values = checkpoint["channel_values"]
+        versions = _texts(checkpoint["channel_versions"])
+        # A checkpoint that somebody has made by hand, or copied, may have values without a version,
+        # or say of none that it is new.
+        unversioned = dict.fromkeys(values.keys() - versions.keys(), checkpoint["id"])
+        changed = (new_versions or checkpoint["channel_versions"]) | unversioned
         dumps = self.serde.dumps_typed
         encoding, data = dumps_own(self.serde)(
             [without_values(checkpoint), *dumps_metadata(self.serde, known)]
@@ -477,17 +485,21 @@ class StoredSaver(BaseCheckpointSaver[str]):
             checkpoint["id"],
             parent_id,
             str(run_id) if run_id is not None else None,
-            _texts(checkpoint["channel_versions"]),
+            versions | unversioned,
             [*(known.get("counters_since_delta_snapshot") or ())],
             known,
             encoding,
             data,
             [
                 (name, str(version), *dumps(values[name]))
-                for name, version in new_versions.items()
+                for name, version in changed.items()
                 if name in values
             ],
         )
+
+    def _known_of(self, config: Config, metadata: CheckpointMetadata) -> CheckpointMetadata:
+        """What is stored about a checkpoint."""
+        return get_checkpoint_metadata(config, metadata)
 
     def record_of_writes(
         self, config: Config, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""

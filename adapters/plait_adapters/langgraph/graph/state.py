@@ -620,7 +620,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             for key, branch in branches.items():
                 compiled.attach_branch(start, key, branch)
         if checkpointer is not None and not isinstance(checkpointer, bool):
-            self._register_types(checkpointer)
+            from plait_adapters.langgraph.checkpoint._letting_in import letting_in
+
+            compiled.checkpointer = letting_in(checkpointer, *self.schemas, self.context_schema)
         return compiled.validate()
 
     def _compile_branches(
@@ -655,15 +657,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         )
         self.compiled = True
         return graph
-
-    def _register_types(self, checkpointer: Any) -> None:
-        """Have the savers of this package know the types that the state may hold."""
-        from plait_adapters.langgraph.checkpoint.serde.jsonplus import register_annotations
-
-        schemas: list[Any] = [*self.schemas]
-        if self.context_schema is not None:
-            schemas.append(self.context_schema)
-        register_annotations(checkpointer, *schemas)
 
     @staticmethod
     def _keys(fields: Mapping[str, Any]) -> str | list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
-from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -41,7 +40,7 @@ class StreamChannel(Generic[T]):
         self._error: BaseException | None = None
         self._is_async: bool | None = None
         self._subscribed = False
-        self._stamp: Callable[[], int] = count(1).__next__
+        self._stamp: Callable[[], int] = int  # of items of one channel, the order is plain
         self._request_more: Callable[[], Any] | None = None
         self._wire_fn: Callable[[T], None] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
 
@@ -17,14 +18,18 @@ reference = functools.partial(carry_out, LANGGRAPH)
 facade = functools.partial(carry_out, FACADE)
 
 
-def check(program: Program) -> None:
+def check(program: Program, record: Callable[[str, Program], list[Any]] = carry_out) -> None:
     """Run a program on both.
+
+    Args:
+        program: what to run.
+        record: carries it out with the library of a root.
 
     Raises:
         AssertionError: the records differ, and neither engine gave one of the other's records when
             asked again; names the first entry that differs.
     """
-    here, there = [facade(program)], [reference(program)]
+    here, there = [record(FACADE, program)], [record(LANGGRAPH, program)]
     while not _agree(here[-1], there) and not _agree(there[-1], here):
         if len(here) > AGAIN:
             place, mine, its = first_difference(here[0], there[0])
@@ -32,8 +37,8 @@ def check(program: Program) -> None:
                 f"entry {place} of the record differs\n  here:  {mine!r}\n  there: {its!r}\n"
                 f"{program!r}"
             )
-        here.append(facade(program))
-        there.append(reference(program))
+        here.append(record(FACADE, program))
+        there.append(record(LANGGRAPH, program))
 
 
 def _agree(record: list[Any], others: list[list[Any]]) -> bool:

@@ -92,8 +92,9 @@ class Recorder:
         step: list[Any] = []
         for mode, data in found:
             entry = [mode, self.plain(data)]
-            ends = mode in {"values", "checkpoints"} or data.get("type") == "checkpoint"
-            if ends and "__interrupt__" not in data:  # that of one node, within a step
+            facts = data if isinstance(data, Mapping) else {}
+            ends = mode in {"values", "checkpoints"} or facts.get("type") == "checkpoint"
+            if ends and "__interrupt__" not in facts:  # that of one node, within a step
                 settled += [*sorted(step, key=repr), entry]
                 step = []
             else:
@@ -192,7 +193,7 @@ def carry_out(root: str, program: Program) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            graph = _compiled(library, world, program)
+            graph = compiled(library, world, program)
         except Exception as error:
             return [["building", *recorder.error(error)]]
         if program.sync:
@@ -210,7 +211,8 @@ def carry_out(root: str, program: Program) -> list[Any]:
     return record
 
 
-def _compiled(library: Any, world: World, program: Program) -> Any:
+def compiled(library: Any, world: World, program: Program) -> Any:
+    """The graph of a program."""
     compiling: dict[str, Any] = {}
     if program.kept:
         compiling["checkpointer"] = library.checkpoint__memory.InMemorySaver()
@@ -220,7 +222,7 @@ def _compiled(library: Any, world: World, program: Program) -> Any:
     return build(library, world, program.shape, schema, sync=program.sync, **compiling)
 
 
-def _given(library: Any, act: Act, snapshot: Any) -> Any:
+def given_to(library: Any, act: Act, snapshot: Any) -> Any:
     """The input of a call."""
     command = library.types.Command
     match act.kind:
@@ -294,7 +296,7 @@ async def _act(
         if act.kind == "update":
             return
         config = {**made, "recursion_limit": program.limit}
-    given = _given(library, act, snapshot)
+    given = given_to(library, act, snapshot)
     keywords: dict[str, Any] = {"durability": program.durability} if program.durability else {}
     if not act.modes:
         record.append(recorder.plain(await graph.invoke(given, config, **keywords)))

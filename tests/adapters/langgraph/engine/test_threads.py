@@ -262,7 +262,7 @@ class Recorder(InMemorySaver):
         return place
 
 
-async def test_a_checkpoint_has_all_values_and_the_versions_that_moved() -> None:
+async def test_a_checkpoint_has_all_values_and_the_versions_of_what_changed() -> None:
     saver = Recorder()
     app = chain(says("a"), asks("who?"), says("c"), saver=saver)
     await app.ainvoke({"log": []}, CONFIG)

@@ -178,3 +178,23 @@ def test_what_there_is_not_is_refused(options: Any, error: type[Exception]) -> N
 def test_an_operator_that_there_is_not_is_refused_where_there_are_no_items(wanted: Any) -> None:
     with SqliteStore.from_conn_string(":memory:") as store, pytest.raises(ValueError, match="oper"):
         store.search((), filter=wanted)
+
+
+def test_fields_have_another_name_and_filters_may_have_paths() -> None:
+    index: Any = {"embed": lambda texts: [[float(len(text))] for text in texts]}
+    with SqliteStore.from_conn_string(":memory:", index=index | {"text_fields": ["t"]}) as store:
+        store.put(("a",), "with", {"t": "x", "user": {"a-b": 1}})
+        store.put(("a",), "without", {"u": "x", "user": {"a-b": 2}})
+
+        assert [item.score for item in store.search((), query="x")] == [1.0, None]
+        assert [item.key for item in store.search((), filter={"user.a-b": 2})] == ["without"]
+
+
+def test_reading_does_not_begin_the_time_anew_by_default(clock: list[float]) -> None:
+    for ttl, swept in ((None, 1), ({"refresh_on_read": True}, 0)):
+        with SqliteStore.from_conn_string(":memory:", ttl=ttl) as store:
+            store.put(("a",), "k", {"x": 1}, ttl=1)
+            clock[0] += 40
+            store.get(("a",), "k")
+            clock[0] += 40
+            assert store.sweep_ttl() == swept

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run
 from plait_adapters.langgraph.checkpoint._stored import NewCheckpoint, Record, Rows, StoredSaver
+from plait_adapters.langgraph.checkpoint.base import (
+    CheckpointMetadata,
+    Config,
+    get_serializable_checkpoint_metadata,
+)
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ._address import Conn, database_of
@@ -29,7 +34,7 @@ class BasePostgresSaver(StoredSaver):
     Args:
         conn: a URL; a pool of asyncpg's, which is left open; or a connection or pool of psycopg's,
             whose address is taken.
-        pipe: must be ``None``: there is nothing to be sent in a pipeline.
+        pipe: has nothing to do: each operation is one round trip, with and without it.
         serde: makes bytes of values.
         schema: where the tables are.
         timeout: seconds within which the server has to answer.
@@ -41,7 +46,7 @@ class BasePostgresSaver(StoredSaver):
     def __init__(
         self,
         conn: Conn,
-        pipe: None = None,
+        pipe: Any = None,
         serde: SerializerProtocol | None = None,
         *,
         schema: str = "plait_checkpoints",
@@ -50,10 +55,6 @@ class BasePostgresSaver(StoredSaver):
         pool_size: int = 8,
         statement_cache_size: int | None = None,
     ) -> None:
-        if pipe is not None:
-            raise ValueError(
-                "pipe is not supported: each operation is one round trip as it is, so leave it out"
-            )
         super().__init__(serde=serde)
         self.conn: Any = conn
         self._database = PostgresRows(
@@ -68,6 +69,9 @@ class BasePostgresSaver(StoredSaver):
     @property
     def _rows(self) -> Rows:
         return self._database
+
+    def _known_of(self, config: Config, metadata: CheckpointMetadata) -> CheckpointMetadata:
+        return get_serializable_checkpoint_metadata(config, metadata)
 
     async def aclose(self) -> None:
         """End the connections, but not a pool that was given."""

@@ -109,7 +109,7 @@ class Direct:
         with self._lock:
             try:
                 if not self._is_ready:
-                    in_transaction(self._connection, self._migrate)
+                    self._prepare()
                     self._is_ready = True
                 return (
                     in_transaction(self._connection, action) if writes else action(self._connection)
@@ -125,9 +125,10 @@ class Direct:
                     f"the SQLite connection cannot be used: {type(error).__name__}: {error}"
                 ) from error
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        if self._tables.version(connection, _PLACE) < self._tables.migrations[-1][0]:
-            self._tables.migrate(connection, _PLACE)
+    def _prepare(self) -> None:
+        """Bring the tables up to date. Where they are, another process may be writing."""
+        if self._tables.version(self._connection, _PLACE) < self._tables.migrations[-1][0]:
+            in_transaction(self._connection, lambda one: self._tables.migrate(one, _PLACE))
 
 
 _PLACE = "the SQLite database of the connection"

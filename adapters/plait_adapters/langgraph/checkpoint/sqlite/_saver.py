@@ -45,6 +45,8 @@ class SavesInSqlite(StoredSaver):
         self._sqlite = SqliteRows(opened.access)
         self._here = SqliteRows(opened.here) if opened.here is not None else None
 
+    _dotted = True
+
     @property
     def _rows(self) -> Rows:
         return self._sqlite

@@ -143,7 +143,7 @@ class _Batch:
             (row[0], item)
             for row in self._rows("within", **within, **self._seen)
             for item in (self._items.item(row),)
-            if matches(item.value, op.filter)
+            if matches(item.value, op.filter, dotted=True)
         ]
         scores: dict[int, float] = {}
         if query is not None:

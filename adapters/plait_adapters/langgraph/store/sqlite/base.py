@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import finish, run
@@ -27,6 +27,8 @@ class SqliteIndexConfig(IndexConfig, total=False):
 
     distance_type: Literal["l2", "inner_product", "cosine"]
     """What near means; by default the cosine."""
+    text_fields: list[str] | str | None
+    """As ``fields``, which LangGraph's store in SQLite knows by this name."""
 
 
 class BaseSqliteStore(StoredStore):
@@ -40,7 +42,7 @@ class BaseSqliteStore(StoredStore):
             another.
         deserializer: makes a value of the JSON that is stored of it; by default ``json.loads``.
         index: makes searches by meaning possible.
-        ttl: how long items live.
+        ttl: how long items live. Reading does not begin their time anew, unless it says so.
         timeout: seconds to wait for another process that writes. Not with a connection.
         synchronous: ``"FULL"``: what was stored survives a loss of power; ``"NORMAL"``: the last of
             it may not. Not with a connection.
@@ -59,6 +61,9 @@ class BaseSqliteStore(StoredStore):
         timeout: float,
         synchronous: Synchronous,
     ) -> None:
+        if index is not None and "fields" not in index:
+            fields: Any = index.get("text_fields")
+            index = cast("IndexConfig", {**index, "fields": fields})
         options: dict[str, Any] = {
             "metric": self._set_up(index, ttl),
             "omit_expired": bool((ttl or {}).get("omit_expired")),
@@ -69,6 +74,11 @@ class BaseSqliteStore(StoredStore):
         self._file = opened.file
         self._items = SqliteItems(opened.access, **options)
         self._here = SqliteItems(opened.here, **options) if opened.here is not None else None
+
+    def _refreshes(self, refresh_ttl: bool | None) -> bool:
+        if refresh_ttl is not None:
+            return refresh_ttl
+        return bool((self.ttl_config or {}).get("refresh_on_read"))
 
     def _close_file(self) -> None:
         if self._file is not None:
