@@ -25,7 +25,7 @@ from .results import Results
 from .workloads import CROWDED, DURABLE, FOOTPRINT, MODULES, MOVED, cases
 
 ROOT = Path(__file__).parent.parent
-QUICK = Settings(repeats=7, sample=0.005, longest=0.6, longest_traced=0.1)
+QUICK = Settings(repeats=5, sample=0.005, longest=0.6, longest_traced=0.1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

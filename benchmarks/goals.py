@@ -226,6 +226,12 @@ GOALS: tuple[Goal, ...] = (
 )
 
 
+def _shown(value: float) -> str:
+    return (
+        str(value) if isinstance(value, int) else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+    )
+
+
 def table(results: Results, goals: Sequence[Goal] = GOALS) -> str:
     """The goals of which there are figures, as a Markdown table; empty if there is none."""
     rows = []
@@ -238,7 +244,7 @@ def table(results: Results, goals: Sequence[Goal] = GOALS) -> str:
             [
                 f"{goal.workload}: {goal.text}",
                 f"{goal.side} {goal.limit:g}{unit}",
-                f"{value:.2f}{unit}" if value < 100 else f"{value:.0f}{unit}",
+                f"{_shown(value)}{unit}",
                 "yes" if goal.met(value) else "**no**",
                 f"`make bench ONLY={goal.workload}`",
             ]

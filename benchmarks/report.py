@@ -256,9 +256,11 @@ def summary_table(results: Sequence[Result], contenders: Sequence[Named]) -> str
 def machine_text(machine: dict[str, Any], repeats: int) -> str:
     """The machine in a few lines."""
     versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
+    load = machine.get("load_before")
+    busy = "" if load is None else f"; load {load:.1f} when it began"
     return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
-        f"{machine['system']}; {machine['python']}\n{versions}\n"
+        f"{machine['system']}; {machine['python']}{busy}\n{versions}\n"
         f"medians of {repeats} interleaved repeats; ratios: of CPU time, within a repeat"
     )
 

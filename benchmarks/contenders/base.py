@@ -22,10 +22,12 @@ class Named(Protocol):
     @property
     def name(self) -> str:
         """As the table shows it."""
+        ...
 
     @property
     def kind(self) -> str:
         """``"plait"``, ``"floor"`` or ``"peer"``."""
+        ...
 
 
 class Contender(ABC):

@@ -68,8 +68,8 @@ from tests.properties.stored import (
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}")
 def test_it_comes_back_exactly(value: Any) -> None:
-    for each in (value, [value], {"k": (value, {"l": value})}):
-        assert identical(CODEC.decode(CODEC.encode(each)), each)
+    for whole in (value, [value], {"k": (value, {"l": value})}):
+        assert identical(CODEC.decode(CODEC.encode(whole)), whole)
 
 
 def test_what_is_stored_shares_nothing_with_what_was_given() -> None:

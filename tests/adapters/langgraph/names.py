@@ -196,6 +196,8 @@ DIFFERENCES = """\
   LangGraph; here they are named.
 - What a handler of errors streams is told in the graph of the node that failed; LangGraph tells it
   as a nested graph's, so with `subgraphs=True` only.
+- What a task of a nested workflow asks is told once; LangGraph tells it for the task and again for
+  the workflow that waits for it.
 - A keyword argument that nothing knows is a TypeError; LangGraph ignores some.
 - Stored values are neither pickled nor imported by name. A dataclass, model, named tuple or enum
   that nobody has registered comes back if its module is loaded; else as plain data, with a

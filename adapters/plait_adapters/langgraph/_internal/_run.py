@@ -603,6 +603,7 @@ class Run:
             message = (
                 "When there are multiple pending interrupts, you must specify the interrupt id "
                 "when resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
+                "#handling-multiple-interrupts."
             )
             if strict:
                 raise UnknownInterruptError(

@@ -36,30 +36,29 @@ def carry_out_events(root: str, program: Program) -> list[Any]:
             if act.kind not in ("run", "go_on", "answer", "answer_all", "command"):
                 continue
             world.commands.clear()
-            snapshot = graph.get_state(config) if act.kind == "answer_all" else None
-            call = _Call(library, graph, given_to(library, act, snapshot), config)
+            call, known = _Call(library, graph, config), len(record)
             try:
+                snapshot = graph.get_state(config) if act.kind == "answer_all" else None
+                given = given_to(library, act, snapshot)
                 if program.sync:
-                    call.read()
+                    call.read(given)
                 else:
-                    asyncio.run(call.aread())
+                    asyncio.run(call.aread(given))
             except Exception as error:
-                if program.sync or world.is_open:
-                    # How far the threads beside it were is a matter of time.
-                    return [*record, OPEN if world.is_open else recorder.error(error)]
                 record.append(recorder.error(error))
-            record.append(OPEN if world.is_open else call.record(recorder))
+                if program.sync and not world.is_open:
+                    return record  # how far the threads beside it were is a matter of time
             if world.is_open:
-                break
+                return [*record[:known], OPEN]
+            record.append(call.record(recorder))
     return record
 
 
 class _Call:
     """One call, and what its readers have read so far."""
 
-    def __init__(self, library: Any, graph: Any, given: Any, config: dict[str, Any]) -> None:
+    def __init__(self, library: Any, graph: Any, config: dict[str, Any]) -> None:
         self.graph = graph
-        self.given = given
         self.config = config
         transformers = [getattr(library.stream, name) for name in MORE]
         self.options: dict[str, Any] = {"version": "v3", "transformers": transformers}
@@ -68,9 +67,9 @@ class _Call:
         self.nested: list[list[Any]] = []
         self.end: tuple[Any, bool, list[Any]] = (None, False, [])
 
-    def read(self) -> None:
+    def read(self, given: Any) -> None:
         """Read it from plain code."""
-        run = self.graph.stream_events(self.given, self.config, **self.options)
+        run = self.graph.stream_events(given, self.config, **self.options)
         states, nested = run.values.tee(2), iter(run.subgraphs)
         self.events.extend(run)
         self.values += [list(each) for each in states]
@@ -78,9 +77,9 @@ class _Call:
             self._note(handle, handle.output if handle.status != "failed" else None)
         self.end = run.output, run.interrupted, run.interrupts
 
-    async def aread(self) -> None:
+    async def aread(self, given: Any) -> None:
         """Read it on an event loop."""
-        run = await self.graph.astream_events(self.given, self.config, **self.options)
+        run = await self.graph.astream_events(given, self.config, **self.options)
         states, nested = run.values.atee(2), aiter(run.subgraphs)
         async for each in run:
             self.events.append(each)

@@ -278,7 +278,8 @@ async def test_a_condition_after_a_command_from_within_is_told_under_the_nodes_n
     builder: Any = StateGraph(MessagesState).add_node("inner", leaf)
     builder.add_node("last", lambda _: None).add_edge(START, "inner")
     builder.add_conditional_edges("inner", lambda _: "last", ["last"])
-    log, app, given = Log(), builder.compile(), {"messages": []}
+    log, app = Log(), builder.compile()
+    given: Any = {"messages": []}
     if is_async:
         await app.ainvoke(given, {"callbacks": [log]})
     else:

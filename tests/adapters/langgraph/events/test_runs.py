@@ -235,7 +235,7 @@ def test_a_synchronous_run_goes_no_further_than_it_is_read() -> None:
     calls: list[str] = []
     run = counted(calls).stream_events(START_WITH, version="v3")
     values = iter(run.values)
-    next(values), next(values)
+    assert [next(values), next(values)] == [{"log": []}, {"log": ["a"]}]
     assert calls == ["a"]
     run.abort()
     assert list(values) == []
@@ -247,7 +247,8 @@ def test_a_run_is_stopped_at_the_end_of_its_block() -> None:
     calls: list[str] = []
     with counted(calls).stream_events(START_WITH, version="v3") as run:
         values = iter(run.values)
-        next(values), next(values)
+        next(values)
+        next(values)
     assert calls == ["a"]
     assert run.output == {"log": ["a"]}
 
@@ -299,13 +300,13 @@ async def test_a_reader_that_is_cancelled_while_the_run_is_stopped_stays_cancell
         await anyio.sleep_forever()
 
     run = await graph(waits).astream_events(START_WITH, version="v3")
+    scope = anyio.CancelScope()
+
+    async def read() -> None:
+        with scope:
+            await run.output()
+
     async with anyio.create_task_group() as group:
-        scope = anyio.CancelScope()
-
-        async def read() -> None:
-            with scope:
-                await run.output()
-
         group.start_soon(read)
         await began.wait()
         scope.cancel()
