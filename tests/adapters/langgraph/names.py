@@ -199,6 +199,10 @@ DIFFERENCES = """\
 - What a task of a nested workflow asks is told once; LangGraph tells it for the task and again for
   the workflow that waits for it.
 - A keyword argument that nothing knows is a TypeError; LangGraph ignores some.
+- In a stream of events (`version="v3"`), an error of a transformer at the end of a run, or of what
+  it scheduled, is that of every channel; LangGraph raises it in one reader, or loses it. What was
+  pushed before an error is read before it by `interleave` and by every reader of `tee`, too. There
+  is no beta warning.
 - Stored values are neither pickled nor imported by name. A dataclass, model, named tuple or enum
   that nobody has registered comes back if its module is loaded; else as plain data, with a
   warning."""

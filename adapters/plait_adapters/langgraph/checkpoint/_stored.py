@@ -20,7 +20,7 @@ from plait_adapters.langgraph.checkpoint._configs import (
     place_of,
     without_values,
 )
-from plait_adapters.langgraph.checkpoint._pruning import check_strategy
+from plait_adapters.langgraph.checkpoint._pruning import check_pruning
 from plait_adapters.langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
     BaseCheckpointSaver,
@@ -606,7 +606,7 @@ async def _copy(rows: Rows, source: str, target: str) -> None:
 
 
 async def _prune(rows: Rows, thread_ids: Sequence[str], strategy: str) -> None:
-    check_strategy(strategy)
+    check_pruning(thread_ids, strategy)
     if isinstance(thread_ids, str):
         raise TypeError(f"thread_ids={thread_ids!r} must be a list of ids")
     ids = [*map(str, thread_ids)]
