@@ -38,7 +38,7 @@ from plait_adapters.langgraph.checkpoint.base import (
     get_checkpoint_metadata,
     writes_sort_key,
 )
-from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_own
+from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_metadata, dumps_own
 
 from ._persistent import PersistentDict
 
@@ -263,7 +263,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
         }
         saved = (
             dumps_own(self.serde)(without_values(checkpoint)),
-            dumps(get_checkpoint_metadata(config, metadata)),
+            dumps_metadata(self.serde, get_checkpoint_metadata(config, metadata)),
             parent_id,
         )
         with self._lock:
