@@ -199,6 +199,10 @@ DIFFERENCES = """\
 - What a task of a nested workflow asks is told once; LangGraph tells it for the task and again for
   the workflow that waits for it.
 - A keyword argument that nothing knows is a TypeError; LangGraph ignores some.
+- In a stream of events (`version="v3"`), an error of a transformer at the end of a run, or of what
+  it scheduled, is that of every channel; LangGraph raises it in one reader, or loses it. What was
+  pushed before an error is read before it by `interleave` and by every reader of `tee`, too. There
+  is no beta warning.
 - Of several commands to the graph around that come out of one step, the first in the order of the
   tasks is carried out; LangGraph takes any one, and the same holds of the order of questions that
   an inner graph asks at once.

@@ -138,7 +138,7 @@ def make_checkpoint(
                 values[name] = value
             elif kept is not None:
                 values.pop(name, None)
-    if TASKS in values and any(isinstance(spec, UntrackedValue) for spec in specs.values()):
+    if values.get(TASKS) and any(isinstance(spec, UntrackedValue) for spec in specs.values()):
         values[TASKS] = [without_untracked(specs, each) for each in values[TASKS]]
     return {
         "v": LATEST_VERSION,

@@ -283,8 +283,11 @@ class Run:
                 self._finish_step()
                 looked = True
                 await self._tell_lifecycle()
-                if self.durability == "sync" and self.saves is not None:
-                    await self.saves.settle()
+                if self.saves is not None:
+                    if self.durability == "sync":
+                        await self.saves.settle()
+                    else:
+                        await self.saves.let_go_on()
         except GraphInterrupt as signal:
             interrupted = await self._leave(signal)
             if not interrupted:
@@ -1072,7 +1075,7 @@ class Run:
             changed = {name: versions[name] for name in self.machine.moved}
         self._stored_versions = versions
         self._stored_id = checkpoint["id"]
-        if not self.saves.is_direct:
+        if not self.saves.is_prompt:
             # It is stored while the run goes on, and what it has seen changes.
             checkpoint = copied(checkpoint)
         metadata = stored_metadata(self.metadata) if self._deltas else self.metadata

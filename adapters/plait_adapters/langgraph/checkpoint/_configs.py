@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from .base import Checkpoint, Config
 
 __all__ = ["Place", "at_path", "config_of", "matches", "next_version", "place_of", "without_values"]
+
+_DIGITS: Final = 12
+"""Of the number in a version: enough for more steps than a thread can take."""
 
 
 class Place(NamedTuple):
@@ -78,6 +81,11 @@ def at_path(content: Mapping[str, Any], path: str) -> Any:
 
 
 def next_version(current: str | int | None) -> str:
-    """The version that follows another one: a number, and something that tells forks apart."""
-    number = 0 if current is None else int(str(current).split(".", maxsplit=1)[0])
-    return f"{number + 1:032}.{random.random():016}"
+    """The version that follows another one: a number, and something that tells forks apart.
+
+    Versions are compared as texts, so those of one thread keep the width of the first. A checkpoint
+    has two of them for each node, and they are most of it: so they are short.
+    """
+    number = "0" if current is None else str(current).partition(".")[0]
+    width = max(len(number), _DIGITS)
+    return f"{int(number) + 1:0{width}}.{random.getrandbits(48):012x}"

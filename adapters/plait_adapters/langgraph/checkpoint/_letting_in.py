@@ -48,6 +48,8 @@ def _has_a_list(checkpointer: Any) -> bool:
     serde: Any = getattr(checkpointer, "serde", None)
     while serde is not None and not hasattr(serde, "with_msgpack_allowlist"):
         serde = getattr(serde, "serde", None)
+    if serde is None:
+        return False
     while hasattr(serde, "serde"):
         serde = serde.serde
-    return serde is not None and not isinstance(serde, JsonPlusSerializer)
+    return not isinstance(serde, JsonPlusSerializer)

@@ -383,3 +383,13 @@ async def test_metadata_that_are_called_writes_are_kept() -> None:
         async with saver_of(kind) as saver:
             await put(saver, config_of(), writes={"x": 1})
             assert (await saver.aget_tuple(config_of())).metadata == {"writes": {"x": 1}}
+
+
+@pytest.mark.parametrize("strategy", ["keep_latest", "delete"])
+async def test_one_id_in_place_of_several_removes_nothing(saver: Any, strategy: str) -> None:
+    await put(saver, config_of("a"), {"x": 1})
+
+    with pytest.raises(TypeError, match="not a str"):
+        await saver.aprune("a", strategy=strategy)
+
+    assert await saver.aget(config_of("a")) is not None

@@ -20,8 +20,8 @@ from plait_adapters.langgraph.checkpoint._configs import (
 )
 from plait_adapters.langgraph.checkpoint._pruning import (
     Bone,
+    check_pruning,
     check_removal,
-    check_strategy,
     to_keep,
 )
 from plait_adapters.langgraph.checkpoint.base import (
@@ -38,7 +38,7 @@ from plait_adapters.langgraph.checkpoint.base import (
     get_checkpoint_metadata,
     writes_sort_key,
 )
-from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_own
+from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_metadata, dumps_own
 
 from ._persistent import PersistentDict
 
@@ -263,7 +263,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
         }
         saved = (
             dumps_own(self.serde)(without_values(checkpoint)),
-            dumps(get_checkpoint_metadata(config, metadata)),
+            dumps_metadata(self.serde, get_checkpoint_metadata(config, metadata)),
             parent_id,
         )
         with self._lock:
@@ -343,7 +343,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Give up what is old in threads; see :meth:`BaseCheckpointSaver.prune`."""
-        check_strategy(strategy)
+        check_pruning(thread_ids, strategy)
         for thread_id in map(str, thread_ids):
             if strategy == "delete":
                 self.delete_thread(thread_id)

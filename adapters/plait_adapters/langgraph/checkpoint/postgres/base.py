@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run
-from plait_adapters.langgraph.checkpoint._configs import place_of
-from plait_adapters.langgraph.checkpoint._stored import Rows, StoredSaver
+from plait_adapters.langgraph.checkpoint._stored import NewCheckpoint, Record, Rows, StoredSaver
 from plait_adapters.langgraph.checkpoint.base import (
-    ChannelVersions,
-    Checkpoint,
     CheckpointMetadata,
     Config,
     get_serializable_checkpoint_metadata,
@@ -92,17 +89,11 @@ class KeepsLatest(BasePostgresSaver):
     """A saver that keeps the latest checkpoint of each namespace, and what that is built on: there
     is no time travel, and a thread takes no more room than its state."""
 
-    async def _put(
-        self,
-        rows: Rows,
-        config: Config,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> Config:
-        stored = await super()._put(rows, config, checkpoint, metadata, new_versions)
-        await rows.prune([place_of(stored).thread_id])
-        return stored
+    async def _save(self, rows: Rows, records: Sequence[Record]) -> None:
+        await super()._save(rows, records)
+        threads = {each.thread_id: None for each in records if isinstance(each, NewCheckpoint)}
+        if threads:
+            await rows.prune([*threads])
 
 
 if not TYPE_CHECKING:  # or a type checker would take every name for one that is here

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from plait.codec import Codec, DecodingError
+from plait.codec.encoder import PLAIN
 from plait_adapters.langgraph._support import missing
 
 from ._json import InvalidModuleError, JsonReader
@@ -171,6 +172,15 @@ def dumps_own(serde: SerializerProtocol) -> Callable[[Any], tuple[str, bytes]]:
     if type(serde).dumps_typed is JsonPlusSerializer.dumps_typed:
         return cast("JsonPlusSerializer", serde).dumps_own
     return serde.dumps_typed
+
+
+def dumps_metadata(serde: SerializerProtocol, metadata: Mapping[str, Any]) -> tuple[str, bytes]:
+    """How metadata were made bytes, and the bytes: they are the saver's own, unless a user has put
+    something else among them."""
+    own = all(
+        type(item) in PLAIN or (type(item) is dict and not item) for item in metadata.values()
+    )
+    return dumps_own(serde)(metadata) if own else serde.dumps_typed(metadata)
 
 
 def register_annotations(holder: Any, *annotations: Any) -> None:

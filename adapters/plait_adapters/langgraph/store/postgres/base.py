@@ -68,7 +68,7 @@ class BasePostgresStore(StoredStore):
     ) -> None:
         metric = self._set_up(index, ttl)
         self.conn: Any = conn
-        self._items: PostgresItems = PostgresItems(
+        self._items = self._tables = PostgresItems(
             database_of(conn),
             schema=schema,
             timeout=timeout,
@@ -80,11 +80,11 @@ class BasePostgresStore(StoredStore):
         )
 
     async def _upgrade(self) -> None:
-        await self._items.upgrade()
+        await self._tables.upgrade()
 
     async def aclose(self) -> None:
         """End the connections, but not a pool that was given."""
-        await self._items.close()
+        await self._tables.close()
 
 
 class PostgresStore(BasePostgresStore, SweepsInBackground, BaseStore):
