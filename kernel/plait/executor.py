@@ -274,7 +274,7 @@ class Executor:
         self._workers = 0
         self._steps = 0
         self._standby = False
-        self._ready: deque[RunNode | RouteBranch] = deque()
+        self._ready: deque[RunNode | RouteBranch] | None = None  # a chain needs none
         self._judgements: tuple[JudgeQuorum, ...] = ()
         self._scopes: dict[BranchPath, anyio.CancelScope] = {}
         self._may_cancel = machine.plan.may_cancel
@@ -285,7 +285,7 @@ class Executor:
         self._transactions: dict[BranchPath, _Held] = {}
         self._alone: anyio.Event | None = None  # set when a commit in a transaction is over
 
-    async def run(self, event: JournalEvent | None) -> None:
+    async def run(self, event: RunStarted | None) -> None:
         """Run until the machine has finished. ``event`` begins; ``None`` goes on where it stands.
 
         Raises:
@@ -317,7 +317,7 @@ class Executor:
     # -- workers ------------------------------------------------------------------------------
 
     async def _work(
-        self, scope: anyio.CancelScope, begin: tuple[JournalEvent | None, ...] = ()
+        self, scope: anyio.CancelScope, begin: tuple[RunStarted | None, ...] = ()
     ) -> None:
         """Take branches that are ready, one after another, until there is none.
 
@@ -327,25 +327,31 @@ class Executor:
         """
         try:
             with scope:
-                for event in begin if not scope.cancel_called else ():
-                    if event is not None:
-                        await self._dispatch(event)
-                        continue
-                    self._carry_out(self.machine.outstanding(), None)
-                    if self._judgements:
-                        await self._judge(None)
+                command = await self._begin(*begin) if begin and not scope.cancel_called else None
                 self._standby = False
-                while self._ready and not scope.cancel_called:
-                    command = self._ready.popleft()
+                while (command is not None or self._ready) and not scope.cancel_called:
+                    if command is None:
+                        assert self._ready is not None
+                        command = self._ready.popleft()
                     if self._ready and not self._standby:
                         self._call_standby()
                     await self._follow(command, scope)
+                    command = None
         finally:
             self._workers -= 1
             if self._ready:  # the scope was used up by the last branch
                 self._call_standby()
             if self._timers and self._is_suspended():
                 self._wake_timers()  # they need not wait any more
+
+    async def _begin(self, event: RunStarted | None) -> RunNode | RouteBranch | None:
+        """Carry out what the run begins with; the command with which its first branch goes on."""
+        if event is not None:
+            return await self._dispatch(event, event.branch)
+        mine = self._carry_out(self.machine.outstanding(), None)
+        if self._judgements:
+            await self._judge(None)
+        return mine
 
     async def _follow(self, command: RunNode | RouteBranch, scope: anyio.CancelScope) -> None:
         """Carry a branch as far as it goes; ``scope`` is what cancels it."""
@@ -779,6 +785,8 @@ class Executor:
                 if command.branch == own and mine is None:
                     mine = command
                 else:
+                    if self._ready is None:
+                        self._ready = deque()
                     self._ready.append(command)
             elif isinstance(command, CancelBranch):
                 scope = self._scopes.get(command.branch)
