@@ -26,7 +26,7 @@ from .decoder import FACTORIES
 from .faults import RecordedError, Refused, name_of
 from .shapes import ErrorShape, TypeRegistry
 
-__all__ = ["MAX_DEPTH", "Encoder", "format_key"]
+__all__ = ["MAX_DEPTH", "PLAIN", "Encoder", "format_key"]
 
 MAX_DEPTH: Final = 64
 """How deep containers may be nested. A level takes up to 3 of msgpack's, and ormsgpack writes at
@@ -39,7 +39,8 @@ _LONGEST_MESSAGE = 16 * 1024
 """How many characters of an exception's message are stored."""
 
 _STRINGS = frozenset({str})
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
+"""The types of what msgpack takes as it is."""
 # Strings may hold lone surrogates and ints may be large. Both are rare, and msgpack refuses them,
 # so they are looked for only once it has.
 _SURELY_PLAIN = frozenset({type(None), bool, float, bytes})
@@ -64,7 +65,7 @@ class Encoder:
         self._left = limit
         self._depth = 0
         self.careful: bool = careful
-        self._plain = _SURELY_PLAIN if careful else _PLAIN
+        self._plain = _SURELY_PLAIN if careful else PLAIN
 
     def lower_whole(self, value: Any) -> Any:
         """As ``lower``, and several times faster where the value is a plain tree already.
@@ -285,7 +286,7 @@ def _plain_size(value: Any, left: int, depth: int) -> int:
         if not _STRINGS.issuperset(map(type, value)) or (size == 1 and _looks_like_tag(value)):
             return -1
         value = value.values()
-    if not _PLAIN.issuperset(map(type, value)):
+    if not PLAIN.issuperset(map(type, value)):
         for item in value:
             kind = type(item)
             if kind is dict or kind is list:
@@ -293,7 +294,7 @@ def _plain_size(value: Any, left: int, depth: int) -> int:
                 size += within
                 if within < 0 or size > left:
                     return -1
-            elif kind not in _PLAIN:
+            elif kind not in PLAIN:
                 return -1
     return size if size <= left and depth > 0 else -1
 

@@ -31,7 +31,7 @@ from plait_adapters.langgraph.checkpoint.base import (
     Config,
     DeltaChannelHistory,
     PendingWrite,
-    get_serializable_checkpoint_metadata,
+    get_checkpoint_metadata,
 )
 
 __all__ = [
@@ -293,8 +293,13 @@ class StoredSaver(BaseCheckpointSaver[str]):
         accept = self._accepting(wanted) if wanted else None
         return Query(thread_id, namespace, checkpoint_id, bound, wanted, accept, left=limit)
 
+    _dotted = False
+    """Whether a filter may have paths: names with dots between them."""
+
     def _accepting(self, wanted: Mapping[str, Any]) -> Callable[[str, bytes], bool]:
-        return lambda how, data: matches(self.serde.loads_typed((how, data))[1], wanted)
+        return lambda how, data: matches(
+            self.serde.loads_typed((how, data))[1], wanted, dotted=self._dotted
+        )
 
     async def _page(
         self, rows: Rows, query: Query
@@ -396,8 +401,13 @@ class StoredSaver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> Config:
         thread_id, namespace, parent_id = place_of(config)
-        known: dict[str, Any] = dict(get_serializable_checkpoint_metadata(config, metadata))
+        known: dict[str, Any] = dict(self._known_of(config, metadata))
         values = checkpoint["channel_values"]
+        versions = {name: str(of) for name, of in checkpoint["channel_versions"].items()}
+        # A checkpoint that somebody has made by hand, or copied, may have values without a version,
+        # or say of none that it is new.
+        unversioned = dict.fromkeys(values.keys() - versions.keys(), checkpoint["id"])
+        changed = (new_versions or checkpoint["channel_versions"]) | unversioned
         encoding, data = self.serde.dumps_typed([without_values(checkpoint), known])
         run_id = known.get("run_id")
         await rows.save(
@@ -407,19 +417,23 @@ class StoredSaver(BaseCheckpointSaver[str]):
                 checkpoint["id"],
                 parent_id,
                 str(run_id) if run_id is not None else None,
-                {name: str(version) for name, version in checkpoint["channel_versions"].items()},
+                versions | unversioned,
                 [*(known.get("counters_since_delta_snapshot") or ())],
                 known,
                 encoding,
                 data,
                 [
                     (name, str(version), *self.serde.dumps_typed(values[name]))
-                    for name, version in new_versions.items()
+                    for name, version in changed.items()
                     if name in values
                 ],
             )
         )
         return config_of(thread_id, namespace, checkpoint["id"])
+
+    def _known_of(self, config: Config, metadata: CheckpointMetadata) -> CheckpointMetadata:
+        """What is stored about a checkpoint."""
+        return get_checkpoint_metadata(config, metadata)
 
     async def aput_writes(
         self,

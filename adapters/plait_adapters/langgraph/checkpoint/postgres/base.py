@@ -14,6 +14,7 @@ from plait_adapters.langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     Config,
+    get_serializable_checkpoint_metadata,
 )
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -36,7 +37,7 @@ class BasePostgresSaver(StoredSaver):
     Args:
         conn: a URL; a pool of asyncpg's, which is left open; or a connection or pool of psycopg's,
             whose address is taken.
-        pipe: must be ``None``: there is nothing to be sent in a pipeline.
+        pipe: has nothing to do: each operation is one round trip, with and without it.
         serde: makes bytes of values.
         schema: where the tables are.
         timeout: seconds within which the server has to answer.
@@ -48,7 +49,7 @@ class BasePostgresSaver(StoredSaver):
     def __init__(
         self,
         conn: Conn,
-        pipe: None = None,
+        pipe: Any = None,
         serde: SerializerProtocol | None = None,
         *,
         schema: str = "plait_checkpoints",
@@ -57,10 +58,6 @@ class BasePostgresSaver(StoredSaver):
         pool_size: int = 8,
         statement_cache_size: int | None = None,
     ) -> None:
-        if pipe is not None:
-            raise ValueError(
-                "pipe is not supported: each operation is one round trip as it is, so leave it out"
-            )
         super().__init__(serde=serde)
         self.conn: Any = conn
         self._database = PostgresRows(
@@ -75,6 +72,9 @@ class BasePostgresSaver(StoredSaver):
     @property
     def _rows(self) -> Rows:
         return self._database
+
+    def _known_of(self, config: Config, metadata: CheckpointMetadata) -> CheckpointMetadata:
+        return get_serializable_checkpoint_metadata(config, metadata)
 
     async def aclose(self) -> None:
         """End the connections, but not a pool that was given."""

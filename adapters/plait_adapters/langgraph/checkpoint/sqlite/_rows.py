@@ -214,9 +214,10 @@ def _ancestors(
     checkpoint_id: str | None,
     channels: Sequence[str],
 ) -> Iterator[Ancestor]:
-    missing = set(channels)
+    missing, seen = set(channels), set[str]()
     row = _row(connection, thread_id, namespace, checkpoint_id)
-    while missing and row is not None and row[3] is not None:
+    while missing and row is not None and row[3] is not None and row[3] not in seen:
+        seen.add(row[3])
         row = _row(connection, thread_id, namespace, row[3])
         if row is None:
             return
