@@ -22,12 +22,17 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from contextvars import copy_context
-from typing import Any, Final, Literal, NamedTuple, Self
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
 
 import anyio
-import anyio.abc
 import anyio.from_thread
 import anyio.lowlevel
 
@@ -43,6 +48,7 @@ from .commands import (
     RunNode,
     StartTimer,
 )
+from .crew import Crew, GroupCrew, TaskCrew
 from .errors import (
     CodecError,
     LimitError,
@@ -186,9 +192,9 @@ class Executor:
     __slots__ = (
         "_alone",
         "_check_lease",
+        "_crew",
         "_earlier_timer",
         "_error",
-        "_group",
         "_judgements",
         "_max_workers",
         "_may_cancel",
@@ -253,7 +259,13 @@ class Executor:
         self.scope: str = scope
         self.answers: Mapping[InterruptId, Any] = answers
         self.runner: NodeRunner = runner
-        self.now: Callable[[], float] = _clock(machine.at)
+        loop: asyncio.AbstractEventLoop | None
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # another backend
+            loop = None
+        self._crew: Crew = GroupCrew() if loop is None else TaskCrew(loop)
+        self.now: Callable[[], float] = _clock(loop, machine.at)
         self.log: Any | None = _logger(thread_id) if debug else None
         self._quiet = machine.quiet = listener is None and self.log is None
         self._variables = copy_context()
@@ -262,39 +274,27 @@ class Executor:
         self._workers = 0
         self._steps = 0
         self._standby = False
-        self._ready: deque[RunNode | RouteBranch] = deque()
+        self._ready: deque[RunNode | RouteBranch] | None = None  # a chain needs none
         self._judgements: tuple[JudgeQuorum, ...] = ()
-        self._scopes: dict[BranchPath, anyio.CancelScope | _NoScope] = {}
+        self._scopes: dict[BranchPath, anyio.CancelScope] = {}
         self._may_cancel = machine.plan.may_cancel
         self._timers: list[tuple[float, TimerKey]] = []
         self._timer_scope: anyio.CancelScope | None = None
         self._earlier_timer: anyio.Event | None = None
-        self._group: anyio.abc.TaskGroup
         self._error: BaseException | None = None
         self._transactions: dict[BranchPath, _Held] = {}
         self._alone: anyio.Event | None = None  # set when a commit in a transaction is over
 
-    async def run(self, event: JournalEvent | None) -> None:
+    async def run(self, event: RunStarted | None) -> None:
         """Run until the machine has finished. ``event`` begins; ``None`` goes on where it stands.
 
         Raises:
             PlaitError: why the run failed. Everything that has finished is in the journal.
         """
-        try:
-            async with anyio.create_task_group() as self._group:
-                if event is None:
-                    self._carry_out(self.machine.outstanding(), None)
-                    if self._judgements:
-                        await self._judge(None)
-                else:
-                    await self._dispatch(event)
-                # No worker runs in the caller's own task: a cancellation from outside anyio
-                # (Task.cancel, asyncio.timeout) pierces the shields of whatever the task is
-                # awaiting, and here that must be nothing but the group.
-        except BaseExceptionGroup as group:
-            # Workers report what nodes raise as events, so this is ours: show it as it is.
-            if self._error is None:
-                raise _only(group) from None
+        self._workers, self._standby = 1, True  # the first, which is about to start
+        error = await self._crew.run(partial(self._work, begin=(event,)))
+        # Workers report what nodes raise as events, so what they raise themselves is ours.
+        self._error = self._error or error
         if self._error is not None:
             raise self._error
         if self.machine.running and not self.machine.open_interrupts:
@@ -316,27 +316,44 @@ class Executor:
 
     # -- workers ------------------------------------------------------------------------------
 
-    async def _work(self) -> None:
-        """Take branches that are ready, one after another, until there is none."""
-        self._standby = False
+    async def _work(
+        self, scope: anyio.CancelScope, begin: tuple[RunStarted | None, ...] = ()
+    ) -> None:
+        """Take branches that are ready, one after another, until there is none.
+
+        Args:
+            scope: what cancels this worker, and so the branch it is at.
+            begin: for the first worker, what ``run`` was given.
+        """
         try:
-            # A task that was cancelled before its first step hears of it at its first await only.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            while self._ready:
-                with anyio.CancelScope() if self._may_cancel else _NoScope() as scope:
-                    while self._ready and not scope.cancel_called:
+            with scope:
+                command = await self._begin(*begin) if begin and not scope.cancel_called else None
+                self._standby = False
+                while (command is not None or self._ready) and not scope.cancel_called:
+                    if command is None:
+                        assert self._ready is not None
                         command = self._ready.popleft()
-                        if self._ready and not self._standby:
-                            self._call_standby()
-                        await self._follow(command, scope)
+                    if self._ready and not self._standby:
+                        self._call_standby()
+                    await self._follow(command, scope)
+                    command = None
         finally:
             self._workers -= 1
+            if self._ready:  # the scope was used up by the last branch
+                self._call_standby()
             if self._timers and self._is_suspended():
                 self._wake_timers()  # they need not wait any more
 
-    async def _follow(
-        self, command: RunNode | RouteBranch, scope: anyio.CancelScope | _NoScope
-    ) -> None:
+    async def _begin(self, event: RunStarted | None) -> RunNode | RouteBranch | None:
+        """Carry out what the run begins with; the command with which its first branch goes on."""
+        if event is not None:
+            return await self._dispatch(event, event.branch)
+        mine = self._carry_out(self.machine.outstanding(), None)
+        if self._judgements:
+            await self._judge(None)
+        return mine
+
+    async def _follow(self, command: RunNode | RouteBranch, scope: anyio.CancelScope) -> None:
         """Carry a branch as far as it goes; ``scope`` is what cancels it."""
         if not self.machine.expects(command):
             return
@@ -346,7 +363,7 @@ class Executor:
         next_: RunNode | RouteBranch | None = command
         try:
             while next_ is not None:
-                if self._group.cancel_scope.cancel_called:
+                if self._crew.ending:
                     return  # the run is ending: what runs may finish, but nothing new begins
                 if isinstance(next_, RunNode):
                     next_ = await self._run_node(next_)
@@ -365,12 +382,14 @@ class Executor:
 
     def _call_standby(self) -> None:
         """Have one worker start as soon as all others are suspended."""
-        if not self._standby and self._workers < self._max_workers:
+        if self._standby or self._crew.ending:
+            return
+        if self._workers < self._max_workers:
             if self._timers and self._timer_scope is None:  # they were left alone for a while
                 self._watch()
             self._standby = True
             self._workers += 1
-            self._group.start_soon(self._work)
+            self._crew.start(self._work)
 
     # -- one step -----------------------------------------------------------------------------
 
@@ -399,7 +418,18 @@ class Executor:
             started = self.now()
             if not self._quiet:
                 self._tell(NodeStarted(started, branch.path, spec.name, attempt))
-            context = self._make_context(branch, spec, attempt)
+            context = NodeContext(
+                self.thread_id,
+                branch.path,
+                spec.name,
+                branch.members[0].id if branch.members else None,
+                attempt,
+                branch.step,
+                self.context,
+                branch.outcome,
+                branch.error,
+                self,
+            )
             try:
                 call, variables = self._call(branch, spec, context), self._variables.copy()
                 try:
@@ -579,20 +609,6 @@ class Executor:
 
         return find_targets(self.plan, vertex, seen, goto)
 
-    def _make_context(self, branch: Branch, spec: NodeSpec, attempt: int) -> NodeContext:
-        return NodeContext(
-            self.thread_id,
-            branch.path,
-            spec.name,
-            branch.members[0].id if branch.members else None,
-            attempt,
-            branch.step,
-            self.context,
-            branch.outcome,
-            branch.error,
-            self,
-        )
-
     def _call(
         self, branch: Branch, spec: NodeSpec, context: NodeContext
     ) -> Coroutine[Any, Any, Any]:
@@ -749,7 +765,7 @@ class Executor:
             if durable is not None:
                 # What is in the journal is carried out, even if this branch is cancelled. Where no
                 # branch can be, a cancellation ends the run, and what resumes it carries it out.
-                with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SCOPE:
+                with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SHIELD:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
@@ -769,6 +785,8 @@ class Executor:
                 if command.branch == own and mine is None:
                     mine = command
                 else:
+                    if self._ready is None:
+                        self._ready = deque()
                     self._ready.append(command)
             elif isinstance(command, CancelBranch):
                 scope = self._scopes.get(command.branch)
@@ -809,7 +827,7 @@ class Executor:
         """End the run with an error; the first one counts."""
         if self._error is None:
             self._error = error
-        self._group.cancel_scope.cancel()
+        self._crew.end()
 
     # -- timers -------------------------------------------------------------------------------
 
@@ -825,12 +843,10 @@ class Executor:
             self._earlier_timer.set()
 
     def _watch(self) -> None:
-        self._timer_scope = anyio.CancelScope()
-        self._group.start_soon(self._watch_timers)
+        self._timer_scope = self._crew.start(self._watch_timers)
 
-    async def _watch_timers(self) -> None:
-        assert self._timer_scope is not None
-        with self._timer_scope:
+    async def _watch_timers(self, scope: anyio.CancelScope) -> None:
+        with scope:
             while self._timers:
                 due, timer = self._timers[0]
                 # Commands of two events may be carried out in another order than that of the
@@ -907,22 +923,7 @@ async def _place(pool: anyio.CapacityLimiter | Places) -> AsyncIterator[None]:
             await place.__aexit__(None, None, None)
 
 
-class _NoScope:
-    """In place of a cancel scope, where the plan cannot cancel a branch: it costs nothing."""
-
-    cancel_called = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
-
-    def cancel(self) -> None:
-        raise AssertionError("this plan cannot cancel a branch")
-
-
-_NO_SCOPE: Final = _NoScope()
+_NO_SHIELD: Final = nullcontext()
 
 
 class _Held(NamedTuple):
@@ -970,15 +971,7 @@ class _Room:
 _READY = _Room(None)
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The single exception in a group of groups, or the group."""
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        inner = inner.exceptions[0]
-    return inner
-
-
-def _clock(earliest: float) -> Callable[[], float]:
+def _clock(loop: asyncio.AbstractEventLoop | None, earliest: float) -> Callable[[], float]:
     """Seconds since the epoch, going forward only, at the pace of the event loop.
 
     Not before ``earliest``, the time of the last event: another process, whose clock may go wrong,
@@ -987,11 +980,9 @@ def _clock(earliest: float) -> Callable[[], float]:
     """
     tick: Callable[[], float]
     wall: Callable[[], float] = time.time
-    try:
-        loop = asyncio.get_running_loop()  # its own clock: anyio's takes ten times as long
-    except RuntimeError:  # another backend
+    if loop is None:
         tick = anyio.current_time
-    else:
+    else:  # its own clock: anyio's takes ten times as long
         wall = getattr(loop, "wall_time", time.time)
         # The plain loop's time() is monotonic(), with a frame more.
         plain = type(loop).time is asyncio.BaseEventLoop.time

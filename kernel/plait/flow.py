@@ -407,7 +407,7 @@ class Flow(Generic[S]):
             raise machine.failure
 
     async def _finish(
-        self, executor: Executor, journal: LeasedJournal, event: JournalEvent | None
+        self, executor: Executor, journal: LeasedJournal, event: RunStarted | None
     ) -> RunResult[S]:
         if self._past.format.codec is not None:
             journal.watch(lambda: self._past.snapshot(executor.machine))

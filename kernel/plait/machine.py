@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from .barrier import Barrier
@@ -113,7 +114,6 @@ class Machine:
         self.quiet = False
         """Whether nobody wants to be told what follows from the journal anyway."""
         self._keep_delta = keep_delta
-        self._merger = Merger(plan.schema)
         self._root: Branch | None = None
         self._alive = 0  # leaves
         self._asked: dict[InterruptId, Branch] = {}  # those that wait for an answer
@@ -135,6 +135,10 @@ class Machine:
     def after(self) -> dict[BranchPath, frozenset[BranchPath]]:
         """For each branch with ``after=``, the siblings that it depends on, directly or not."""
         return self._merger.after
+
+    @cached_property
+    def _merger(self) -> Merger:
+        return Merger(self.schema)
 
     def handle(self, event: JournalEvent) -> list[Command]:
         """Take in what happened, and say what is to be done about it."""

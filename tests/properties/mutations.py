@@ -353,7 +353,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "a run that has failed goes on",
         "executor.py",
-        "            self._error = error\n        self._group.cancel_scope.cancel()",
+        "            self._error = error\n        self._crew.end()",
         "            self._error = error",
         tests=(*LAWS, *CANCELLATION),
     ),
@@ -464,7 +464,7 @@ FAULTS: tuple[Fault, ...] = (
         "what follows from an event does not wait until it is in the journal",
         "executor.py",
         "                await durable\n",
-        "                self._group.start_soon(lambda: durable)\n",
+        "                self._crew.start(lambda _: durable)\n",
         tests=(*LAWS, "tests/kernel/test_recovery.py", *CANCELLATION),
     ),
     _fault(
