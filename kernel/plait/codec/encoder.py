@@ -26,7 +26,7 @@ from .decoder import FACTORIES
 from .faults import RecordedError, Refused, name_of
 from .shapes import ErrorShape, TypeRegistry
 
-__all__ = ["MAX_DEPTH", "Encoder", "format_key"]
+__all__ = ["MAX_DEPTH", "PLAIN", "Encoder", "format_key", "plain_size"]
 
 MAX_DEPTH: Final = 64
 """How deep containers may be nested. A level takes up to 3 of msgpack's, and ormsgpack writes at
@@ -39,7 +39,7 @@ _LONGEST_MESSAGE = 16 * 1024
 """How many characters of an exception's message are stored."""
 
 _STRINGS = frozenset({str})
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 # Strings may hold lone surrogates and ints may be large. Both are rare, and msgpack refuses them,
 # so they are looked for only once it has.
 _SURELY_PLAIN = frozenset({type(None), bool, float, bytes})
@@ -64,7 +64,7 @@ class Encoder:
         self._left = limit
         self._depth = 0
         self.careful: bool = careful
-        self._plain = _SURELY_PLAIN if careful else _PLAIN
+        self._plain = _SURELY_PLAIN if careful else PLAIN
 
     def lower_whole(self, value: Any) -> Any:
         """As ``lower``, and several times faster where the value is a plain tree already.
@@ -73,7 +73,7 @@ class Encoder:
         """
         kind = type(value)
         if (kind is dict or kind is list) and not self.careful:
-            size = _plain_size(value, self._left, MAX_DEPTH - self._depth)
+            size = plain_size(value, self._left, MAX_DEPTH - self._depth)
             if size >= 0:
                 self._left -= size
                 return value
@@ -278,22 +278,22 @@ def format_key(key: Any) -> str:
     return f"[{shorten(key, 40)}]"
 
 
-def _plain_size(value: Any, left: int, depth: int) -> int:
+def plain_size(value: Any, left: int, depth: int) -> int:
     """How many elements a dict or list has in all; -1 unless it is a plain tree within limits."""
     size = len(value)
     if type(value) is dict:
         if not _STRINGS.issuperset(map(type, value)) or (size == 1 and _looks_like_tag(value)):
             return -1
         value = value.values()
-    if not _PLAIN.issuperset(map(type, value)):
+    if not PLAIN.issuperset(map(type, value)):
         for item in value:
             kind = type(item)
             if kind is dict or kind is list:
-                within = _plain_size(item, left, depth - 1) if depth > 1 else -1
+                within = plain_size(item, left, depth - 1) if depth > 1 else -1
                 size += within
                 if within < 0 or size > left:
                     return -1
-            elif kind not in _PLAIN:
+            elif kind not in PLAIN:
                 return -1
     return size if size <= left and depth > 0 else -1
 
