@@ -90,10 +90,11 @@ check: $(DEV)
 	@PLAIT_CHAOS=120 $(MAKE) --no-print-directory test COVERAGE=1
 
 # Plait and its peers, in an environment of their own. QUICK=1: less than two minutes; ONLY=W1,W2:
-# these workloads alone; COMPARE=main: Plait as of that revision as well.
+# these workloads alone; COMPARE=main: Plait as of that revision as well; INTO=README.md: the figures
+# and plots of that page are written anew.
 bench: $(BENCH)/.ready
 	@$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) \
-		$(if $(COMPARE),--compare $(COMPARE)) $(BENCH_ARGS)
+		$(if $(COMPARE),--compare $(COMPARE)) $(if $(INTO),--into $(INTO)) $(BENCH_ARGS)
 
 $(BENCH)/.ready: $(RUNTIME) benchmarks/peers.txt
 	@echo 'Installing what Plait is compared with ...'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -15,20 +16,25 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from . import durable, footprint, machine, moved, plots, postgres, report
+from . import crowd, durable, footprint, goals, machine, moved, page, plots, postgres, report
 from .contenders import find
 from .contenders.base import Contender
 from .contenders.plait_kernel import PlaitKernel
 from .measure import Result, Settings, measure
-from .workloads import DURABLE, FOOTPRINT, MODULES, MOVED, cases
+from .results import Results
+from .workloads import CROWDED, DURABLE, FOOTPRINT, MODULES, MOVED, cases
 
 ROOT = Path(__file__).parent.parent
-QUICK = Settings(repeats=7, sample=0.005, longest=1.0, longest_traced=0.3)
+QUICK = Settings(repeats=5, sample=0.005, longest=0.6, longest_traced=0.1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write the results. Returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.results:
+        data = json.loads(Path(options.results).read_text(encoding="utf-8"))
+        _publish(options, Results.from_json(data))
+        return 0
     everything = [*MODULES, DURABLE, FOOTPRINT, MOVED]
     names = options.only.upper().split(",") if options.only else everything
     unknown = [name for name in names if name not in everything]
@@ -38,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     settings = QUICK if options.quick else Settings()
     if options.repeats:
-        settings = Settings(
-            options.repeats, *[getattr(settings, x) for x in settings.__slots__[1:]]
-        )
+        settings = dataclasses.replace(settings, repeats=options.repeats)
     contenders, missing = find(options.contenders.split(",") if options.contenders else None)
     with tempfile.TemporaryDirectory() as scratch:
         if options.compare:
@@ -58,6 +62,7 @@ def _run(
     begun = time.monotonic()
     distributions = [each.distribution for each in contenders if each.distribution]
     here = machine.describe(dict.fromkeys([*distributions, "anyio", "pydantic", "structlog"]))
+    results = Results(here, settings, [*contenders], missing, quick=options.quick)
     print(f"{report.machine_text(here, settings.repeats)}\n", flush=True)
     for name, reason in missing.items():
         print(f"without {name}: {reason}", flush=True)
@@ -65,44 +70,58 @@ def _run(
     def progress(result: Result) -> None:
         print(f"\n{report.table(result, contenders)}", flush=True)
 
-    results = asyncio.run(
-        measure(cases(names, quick=options.quick), contenders, settings, progress)
-    )
-    if growth := report.growth_table(results):
+    chosen = cases(names, quick=options.quick)
+    results.timed = asyncio.run(measure(chosen, contenders, settings, progress))
+    if growth := report.growth_table(results.timed):
         print(f"\n{growth}")
-    if len(results) > 1:
-        print(f"\n{report.summary_table(results, contenders)}")
-    weights = footprint.measure(contenders, settings.repeats) if FOOTPRINT in names else []
-    if weights:
-        print(f"\n{report.footprint_table(weights)}")
-    kept = []
+    if len(results.timed) > 1:
+        print(f"\n{report.summary_table(results.timed, contenders)}")
+    if CROWDED in names:
+        of_now = contenders[:-1] if options.compare else contenders
+        results.crowds = crowd.measure(of_now, quick=options.quick)
+        print(f"\n{report.crowd_table(results.crowds)}")
+    if FOOTPRINT in names:
+        repeats = min(3, settings.repeats) if options.quick else settings.repeats
+        results.footprints = footprint.measure(contenders, repeats)
+        print(f"\n{report.footprint_table(results.footprints)}")
     if DURABLE in names:
+        peers = [each.name for each in contenders if each.kind == "peer"]
         with postgres.server() as url:
-            peers = [each.name for each in contenders if each.kind == "peer"]
-            kept = asyncio.run(durable.measure(settings.repeats, peers, url, quick=options.quick))
-        print(f"\n{report.durable_tables(kept)}")
-    on_both: list[Result] = []
+            results.durable = asyncio.run(
+                durable.measure(settings.repeats, peers, url, quick=options.quick)
+            )
+        print(f"\n{report.durable_tables(results.durable)}")
     if MOVED in names and "langgraph" not in missing:
         with postgres.server() as url:
-            on_both = asyncio.run(moved.measure(settings, url, progress, quick=options.quick))
-        print(f"\n{moved.table(on_both)}")
-    target = Path(options.output)
-    target.mkdir(parents=True, exist_ok=True)
-    data = report.as_json(here, settings, [*results, *on_both], weights, kept, missing)
-    (target / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    drawn = plots.draw(results, contenders, target)
-    print(
-        f"\n{time.monotonic() - begun:.0f} s; {target / 'results.json'}"
-        f"{' and ' + ', '.join(path.name for path in drawn) if drawn else ''} written"
-    )
+            results.moved = asyncio.run(moved.measure(settings, url, progress, quick=options.quick))
+        print(f"\n{moved.table(results.moved)}")
+    if options.compare:
+        print(f"\n{report.comparison(results.timed, contenders[-1].name)}")
+    if reached := goals.table(results):
+        print(f"\n{reached}")
+    written = _publish(options, results)
+    print(f"\n{time.monotonic() - begun:.0f} s; {', '.join(map(str, written))} written")
     wrong = [
         f"{result.case.key}: {series.contender}: {series.reason}"
-        for result in [*results, *on_both]
+        for result in [*results.timed, *results.moved]
         for series in result.series.values()
         if series.reason is not None and series.reason.startswith(("wrong", "fails"))
     ]
     print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
     return 1 if wrong else 0
+
+
+def _publish(options: argparse.Namespace, results: Results) -> list[Path]:
+    """Write the results, the plots, and the section of a page, if that is asked for."""
+    target = Path(options.output)
+    target.mkdir(parents=True, exist_ok=True)
+    written = [target / "results.json"]
+    written[0].write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
+    written += plots.draw(results.timed, results.contenders, target)
+    if options.into:
+        page.write_into(Path(options.into), results, Path(options.plots))
+        written.append(Path(options.into))
+    return written
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,6 +137,14 @@ def _parser() -> argparse.ArgumentParser:
         default=str(ROOT / "build" / "benchmarks"),
         help="where results.json and the plots go (build/benchmarks)",
     )
+    parser.add_argument("--into", metavar="PAGE", help="rewrite the section of that page, too")
+    parser.add_argument(
+        "--plots",
+        metavar="FOLDER",
+        default=str(ROOT / "benchmarks" / "plots"),
+        help="where the plots of that page go (benchmarks/plots)",
+    )
+    parser.add_argument("--results", metavar="FILE", help="take these results, measure nothing")
     return parser
 
 

@@ -1,8 +1,9 @@
 """W8: what a contender costs before it does anything.
 
-Import time and memory are taken in fresh interpreters, interleaved like everything else. Packages
-and megabytes are those of the distribution and of all that it requires without extras, as the
-installed metadata say; compiled bytecode is not counted.
+Import time and memory are taken in fresh interpreters, interleaved like everything else, with the
+bytecode of all of them at hand: an installer compiles what it installs, a checkout has to be.
+Packages and megabytes are those of the distribution and of all that it requires without extras, as
+the installed metadata say; compiled bytecode is not counted.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +34,9 @@ def resident():
                 return int(line.split()[1]) * 1024
     except OSError:
         return None
-before, begun = resident(), time.perf_counter()
+before, begun = resident(), time.process_time()
 import {modules}
-elapsed, after = time.perf_counter() - begun, resident()
+elapsed, after = time.process_time() - begun, resident()
 grown = None if before is None else after - before
 print(json.dumps([elapsed, grown, len(sys.modules)]))
 """
@@ -45,7 +48,7 @@ class Footprint:
 
     contender: str
     seconds: list[float] = field(default_factory=list)
-    """To import it, one figure for each repeat."""
+    """Of processor time, to import it; one figure for each repeat."""
     memory: list[int | None] = field(default_factory=list)
     """Bytes by which the process grew."""
     modules: int = 0
@@ -65,21 +68,28 @@ def measure(contenders: Sequence[Contender], repeats: int) -> list[Footprint]:
             imports[contender.name] = contender.import_name
             roots[contender.name] = [contender.distribution or contender.import_name]
     found = {name: Footprint(name) for name in imports}
-    for name, footprint in found.items():
-        _probe(imports[name])  # compiles the bytecode, and fills the disk's cache
-        footprint.packages, footprint.size = _weigh(roots[name])
-    for _ in range(repeats):
+    with tempfile.TemporaryDirectory() as bytecode:
         for name, footprint in found.items():
-            seconds, memory, footprint.modules = _probe(imports[name])
-            footprint.seconds.append(seconds)
-            footprint.memory.append(memory)
+            _probe(imports[name], bytecode)  # compiles it, and fills the disk's cache
+            footprint.packages, footprint.size = _weigh(roots[name])
+        for _ in range(repeats):
+            for name, footprint in found.items():
+                seconds, memory, footprint.modules = _probe(imports[name], bytecode)
+                footprint.seconds.append(seconds)
+                footprint.memory.append(memory)
     return list(found.values())
 
 
-def _probe(modules: str) -> tuple[float, int | None, int]:
+def _probe(modules: str, bytecode: str) -> tuple[float, int | None, int]:
     paths = json.dumps([path for path in sys.path if path])
     code = f"import sys; sys.path[:] = {paths}\n" + _PROBE.format(modules=modules)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": bytecode},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     seconds, memory, count = json.loads(done.stdout)
     return seconds, memory, count
 

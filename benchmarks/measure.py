@@ -92,21 +92,27 @@ async def measure(
     progress: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Measure every contender in every case, case by case."""
-    results = []
+    results: list[Result] = []
     for case in cases:
-        result = await measure_case(case, contenders, settings)
+        result = await measure_case(case, contenders, settings, results)
         progress(result)
         results.append(result)
     return results
 
 
-async def measure_case(case: Case, contenders: Sequence[Contender], settings: Settings) -> Result:
-    """Measure every contender in one case."""
+async def measure_case(
+    case: Case, contenders: Sequence[Contender], settings: Settings, before: Sequence[Result] = ()
+) -> Result:
+    """Measure all contenders in one case, but those who would take too long by the cases before."""
     series = {each.name: Series(each.name) for each in contenders}
     runs: dict[str, Run] = {}
     longest: dict[str, float] = {}
     for contender in contenders:
         mine = series[contender.name]
+        expected = _expected(case, contender.name, before)
+        if expected > settings.longest:
+            mine.reason = f"one run takes {expected:.1f} s or more, by what a smaller one took"
+            continue
         try:
             run = case.build(contender)
             longest[contender.name] = elapsed = await _warm_up(case, run)
@@ -138,6 +144,19 @@ async def measure_case(case: Case, contenders: Sequence[Contender], settings: Se
             if longest[name] <= settings.longest_traced:
                 series[name].peak = await _peak(run) / case.units
     return Result(case, series)
+
+
+def _expected(case: Case, name: str, before: Sequence[Result]) -> float:
+    """Processor seconds that one run would take if it cost as much a unit as smaller ones did."""
+    smaller = [
+        median(each.series[name].cpu)
+        for each in before
+        if each.case.workload == case.workload
+        and each.case.unit == case.unit
+        and name in each.series
+        and each.series[name].cpu
+    ]
+    return case.units * max(smaller, default=0.0)
 
 
 async def _warm_up(case: Case, run: Run) -> float:

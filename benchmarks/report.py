@@ -1,11 +1,13 @@
-"""Results as Markdown tables and as JSON."""
+"""Results as Markdown tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from .contenders.base import Contender
+from .contenders.base import Named
+from .crowd import LIMIT as CROWD_LIMIT
+from .crowd import Crowd
 from .durable import JOBS, STEP_BYTES, Durability
 from .footprint import FLOOR, Footprint
 from .measure import Result, Series, median, quartiles
@@ -14,9 +16,10 @@ from .workloads import growth
 _PLAIT = "Plait"
 
 
-def table(result: Result, contenders: Sequence[Contender]) -> str:
+def table(result: Result, contenders: Sequence[Named]) -> str:
     """One case as a Markdown table."""
     case = result.case
+    contenders = [each for each in contenders if each.name in result.series]
     floors = [
         each.name for each in contenders if each.kind == "floor" and result.series[each.name].wall
     ]
@@ -59,7 +62,15 @@ def table(result: Result, contenders: Sequence[Contender]) -> str:
 
 def footprint_table(footprints: Sequence[Footprint]) -> str:
     """W8 as a Markdown table."""
-    heads = ["", "import ms", "quartiles", f"÷ {FLOOR}", "grows MiB", "packages", "MB installed"]
+    heads = [
+        "",
+        "import CPU ms",
+        "quartiles",
+        f"÷ {FLOOR}",
+        "grows MiB",
+        "packages",
+        "MB installed",
+    ]
     floor = next(each for each in footprints if each.contender == FLOOR)
     rows = []
     for each in footprints:
@@ -78,6 +89,52 @@ def footprint_table(footprints: Sequence[Footprint]) -> str:
             ]
         )
     return f"### W8: footprint\n\n{markdown(heads, rows)}\n"
+
+
+def crowd_table(crowds: Sequence[Crowd]) -> str:
+    """W9's peak of memory as a Markdown table."""
+    rows, blank = [], []
+    for each in crowds:
+        if each.peak is None or each.seconds is None:
+            blank.append(f"- {each.contender} is left blank: {each.reason}\n")
+            continue
+        each_bytes, micros = each.peak / each.branches, 1e6 * each.seconds / each.branches
+        rows.append(
+            [
+                each.contender,
+                f"{each.branches:,}",
+                f"{each.peak / 2**20:.1f}",
+                f"{each_bytes:,.0f}",
+                _number(micros),
+            ]
+        )
+    heads = ["", "branches", "peak MiB", "bytes a branch", "CPU µs a branch"]
+    return (
+        f"### W9: one fork, at most {CROWD_LIMIT} branches at a time\n\n{markdown(heads, rows)}\n"
+        "\nThe peak is what a fresh process grew by; each has forked once.\n"
+        f"{''.join(blank)}"
+    )
+
+
+def comparison(results: Sequence[Result], other: str) -> str:
+    """Plait's CPU time over that of another revision, case by case."""
+    rows = []
+    for result in results:
+        if not (result.series[_PLAIT].cpu and result.series[other].cpu):
+            continue
+        low, middle, high = quartiles(result.ratios(_PLAIT, other))
+        mine, theirs = (1e6 * median(result.series[name].cpu) for name in (_PLAIT, other))
+        rows.append(
+            [
+                f"{result.case.workload} {result.case.title}",
+                _number(theirs),
+                _number(mine),
+                f"{middle:.2f}",
+                f"{low:.2f} – {high:.2f}",
+            ]
+        )
+    heads = ["CPU µs a unit", other, "now", "now ÷ then", "quartiles"]
+    return f"### Comparison\n\n{markdown(heads, rows)}\n"
 
 
 def durable_tables(found: Sequence[Durability]) -> str:
@@ -183,7 +240,7 @@ def growth_table(results: Sequence[Result]) -> str:
     return f"### W9: growth, as the exponent of n\n\n{markdown(['', *titles], rows)}\n"
 
 
-def summary_table(results: Sequence[Result], contenders: Sequence[Contender]) -> str:
+def summary_table(results: Sequence[Result], contenders: Sequence[Named]) -> str:
     """Everything in one table: medians of CPU time for each unit."""
     heads = ["CPU µs", "a", *[each.name for each in contenders]]
     rows = []
@@ -199,47 +256,13 @@ def summary_table(results: Sequence[Result], contenders: Sequence[Contender]) ->
 def machine_text(machine: dict[str, Any], repeats: int) -> str:
     """The machine in a few lines."""
     versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
+    load = machine.get("load_before")
+    busy = "" if load is None else f"; load {load:.1f} when it began"
     return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
-        f"{machine['system']}; {machine['python']}\n{versions}\n"
+        f"{machine['system']}; {machine['python']}{busy}\n{versions}\n"
         f"medians of {repeats} interleaved repeats; ratios: of CPU time, within a repeat"
     )
-
-
-def as_json(
-    machine: dict[str, Any],
-    settings: Any,
-    results: Sequence[Result],
-    footprints: Sequence[Footprint],
-    durable: Sequence[Durability],
-    missing: dict[str, str],
-) -> dict[str, Any]:
-    """Everything, in seconds and bytes."""
-    return {
-        "format": 1,
-        "machine": machine,
-        "settings": {name: getattr(settings, name) for name in settings.__slots__},
-        "missing": missing,
-        "results": [
-            {
-                "workload": result.case.workload,
-                "key": result.case.key,
-                "title": result.case.title,
-                "unit": result.case.unit,
-                "units": result.case.units,
-                "ideal_seconds": result.case.ideal,
-                "series": {
-                    name: {slot: getattr(series, slot) for slot in series.__slots__}
-                    for name, series in result.series.items()
-                },
-            }
-            for result in results
-        ],
-        "durable": [{slot: getattr(each, slot) for slot in each.__slots__} for each in durable],
-        "footprints": [
-            {slot: getattr(each, slot) for slot in each.__slots__} for each in footprints
-        ],
-    }
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -21,6 +21,16 @@ _MODULES = (
 )
 
 
+def find_one(name: str) -> Contender:
+    """The contender of that name; what comes after it is not imported. Raises ``LookupError``."""
+    for module in _MODULES:
+        made: list[Contender] = importlib.import_module(f".{module}", __name__).contenders()
+        for each in made:
+            if each.name == name:
+                return each
+    raise LookupError(f"there is no contender {name!r}")
+
+
 def find(names: Sequence[str] | None = None) -> tuple[list[Contender], dict[str, str]]:
     """The contenders of the given names (by default all), and why the others are not there."""
     found: list[Contender] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from benchmarks.bodies import Body, Item, Node, State
 
@@ -14,6 +14,20 @@ Run: TypeAlias = Callable[[], Awaitable[State]]
 
 class CannotExpressError(Exception):
     """The contender has no way to do this work; the message says why."""
+
+
+class Named(Protocol):
+    """What results and tables know of a contender."""
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """``"plait"``, ``"floor"`` or ``"peer"``."""
+        ...
 
 
 class Contender(ABC):

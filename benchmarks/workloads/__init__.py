@@ -18,6 +18,8 @@ MODULES = {
 """The timed workloads by their names. Not among them: W6, which runs on a server, W8,
 the footprint, which is taken in fresh processes, and W11, which is about two contenders alone."""
 
+CROWDED = "W9"
+"""Also takes the peak of memory of a wide fork, in processes of their own."""
 DURABLE = "W6"
 FOOTPRINT = "W8"
 MOVED = "W11"

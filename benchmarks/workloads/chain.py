@@ -31,6 +31,8 @@ def _no_ops(nodes: int) -> Case:
 
 def cases(*, quick: bool = False, nodes: int = 100, turns: int = 1_000) -> list[Case]:
     """A chain of no-op nodes, one whose nodes write, and a loop."""
+    if quick:
+        turns = min(turns, 300)
     return [
         _no_ops(nodes),
         Case(

@@ -13,7 +13,7 @@ from .base import Case, expect
 def cases(*, quick: bool = False, runs: int = 1_000, nodes: int = 10) -> list[Case]:
     """Chains side by side, each a run of its own; every node suspends once."""
     if quick:
-        runs = min(runs, 200)
+        runs = min(runs, 50)
     check_one = expect("n", nodes)
 
     def build(contender: Contender) -> Run:

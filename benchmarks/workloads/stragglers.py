@@ -25,6 +25,8 @@ def cases(
     slow: float = 0.100,
 ) -> list[Case]:
     """The branches; ``usual`` and ``slow`` are seconds for each node."""
+    if quick:
+        depth = min(depth, 3)
     chance = random.Random(SEED)
     # A slow node falls upon another branch in each level, or the ideal would be all luck.
     unlucky = chance.sample(range(branches), depth)

@@ -328,15 +328,17 @@ class Machine:
             writes = tuple([w for w in writes if w[0] not in live])
             if not writes:
                 return
-        entry = NodeWrites(node, writes, branch.path, branch.next_child)
-        preview = branch.preview
-        if preview is not None and preview[0] is writes:
-            branch.values = preview[1]
-        else:
-            branch.unfolded.append(entry)
-        branch.preview = None
-        if branch.generation is not None or branch.forks or self._keep_delta:
-            branch.delta.append(entry)
+        seen, branch.preview = branch.preview, None
+        is_folded = seen is not None and seen[0] is writes
+        is_kept = branch.generation is not None or branch.forks or self._keep_delta
+        if seen is not None and is_folded:
+            branch.values = seen[1]
+        if is_kept or not is_folded:
+            entry = NodeWrites(node, writes, branch.path, branch.next_child)
+            if not is_folded:
+                branch.unfolded.append(entry)
+            if is_kept:
+                branch.delta.append(entry)
 
     def _node_failed(self, event: NodeFailed) -> None:
         branch = self.branches[event.branch]

@@ -13,7 +13,7 @@ import copy
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import pydantic
@@ -108,13 +108,16 @@ class Schema:
             for field in fields
             if field.reducer is not None and field.reducer.law_class == "lattice"
         )
-        self.validates: bool = any(field.validate is not None for field in fields)
         self.instance: Callable[[Values], Any] = make_instance
         """Make what a node sees; the dict is copied, the values are not."""
         self._reducers = {field.name: field.reducer for field in fields}
+        unchecked = [field for field in fields if field.validate is None]
         self._takes_items = frozenset(
-            field.name for field in fields if field.reducer is not None and field.reducer.items
+            field.name for field in unchecked if field.reducer is not None and field.reducer.items
         )
+        """Channels that take a list as it is, and anything else as its only item."""
+        self._as_given = frozenset(field.name for field in unchecked) - self._takes_items
+        """Channels that take any value as it is."""
 
     # -- the door -----------------------------------------------------------------------------
 
@@ -134,13 +137,13 @@ class Schema:
             raise WriteError(
                 node, None, "a mapping of channels to values, None or a Command", output
             )
-        if not self.validates:
-            for channel, value in output.items():
-                if channel not in self.channels or type(value) in _SPECIAL:
-                    break
-            else:
-                if self._takes_items.isdisjoint(output):
-                    return tuple(output.items())
+        for channel, value in output.items():
+            kind = type(value)
+            taken = channel in self._as_given or (kind is list and channel in self._takes_items)
+            if not taken or kind is Overwrite:
+                break
+        else:  # nothing has to be looked into
+            return tuple(output.items())
         return tuple(
             [(channel, self._check(node, channel, value)) for channel, value in output.items()]
         )
@@ -205,7 +208,7 @@ class Schema:
 
     # -- the fold -----------------------------------------------------------------------------
 
-    def fold(self, values: Values, delta: Iterable[NodeWrites]) -> Values:
+    def fold(self, values: Values, delta: Sequence[NodeWrites]) -> Values:
         """The values after a delta. Linear in the delta, however long the values are.
 
         Raises ``ReducerError`` where a reducer does.
@@ -213,7 +216,6 @@ class Schema:
         result = values.copy()
         pending: dict[ChannelName, list[Any]] = {}
         reducers = self._reducers
-        delta = list(delta)
         for entry in delta:
             for channel, value in entry.writes:
                 if type(value) is Overwrite:
@@ -264,9 +266,6 @@ class Schema:
         for name, value in before.items():
             if name in after and not _equal(value, after[name]):
                 raise MutationError(node, name)
-
-
-_SPECIAL = frozenset({Overwrite})
 
 
 def _equal(first: Any, second: Any) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import anyio
+import asyncpg
 import pytest
 
 from benchmarks import durable, report
@@ -122,3 +124,64 @@ async def test_a_step_of_a_chain_is_one_commit_and_all_is_in_the_tables(url: str
     tables = report.durable_tables(found)
     assert tables.count("| Plait, sync ") == 6
     assert tables.count("### W6") == 3
+
+
+async def commits(stack: AsyncExitStack, url: str, durability: str, runs: int, nodes: int) -> int:
+    """In how many transactions chains that run at once are stored."""
+    keeper = PlaitKeeper("PostgreSQL", durability)
+    await keeper.open(stack, url)
+    await keeper.chain(f"warm-{nodes}", nodes)
+    count = await durable._commits_of(stack, url)
+    before = await count()
+    async with anyio.create_task_group() as group:
+        for number in range(runs):
+            group.start_soon(keeper.chain, f"{durability}-{runs}-{nodes}-{number}", nodes)
+    return await count() - before
+
+
+async def test_twice_the_steps_are_exactly_as_many_commits_more(
+    stack: AsyncExitStack, url: str
+) -> None:
+    of_25, of_50, of_100 = [await commits(stack, url, "sync", 1, n) for n in (25, 50, 100)]
+    assert (of_50 - of_25, of_100 - of_50) == (25, 50)
+
+
+async def test_a_step_that_need_not_be_durable_at_once_shares_its_commit(
+    stack: AsyncExitStack, url: str
+) -> None:
+    assert await commits(stack, url, "async", 1, 100) <= 0.2 * 100
+
+
+async def test_runs_at_once_share_their_commits(stack: AsyncExitStack, url: str) -> None:
+    # Each of them waits for all of its own, so there are at least as many as one run has steps.
+    assert 10 <= await commits(stack, url, "sync", 50, 10) <= 0.2 * 50 * 10
+
+
+async def test_a_step_stores_as_many_bytes_among_400_as_among_25(
+    stack: AsyncExitStack, url: str
+) -> None:
+    keeper = PlaitKeeper("PostgreSQL", "sync")
+    await keeper.open(stack, url)
+    stored = {}
+    for steps in (25, 400):
+        await keeper.grow(f"long-{steps}", steps)
+        stored[steps] = await bytes_of(url, f"long-{steps}") / steps
+    assert stored[25] < 1.4 * STEP_BYTES
+    assert stored[400] < 1.1 * stored[25]
+
+
+async def bytes_of(url: str, thread: str) -> int:
+    """What the rows of a thread take, its snapshots included."""
+    connection = await asyncpg.connect(url)
+    try:
+        sizes = [
+            await connection.fetchval(
+                f"select coalesce(sum(pg_column_size(t)), 0) from plait_sync.{table} t "
+                "where thread_id = $1",
+                thread,
+            )
+            for table in ("threads", "events", "snapshots")
+        ]
+    finally:
+        await connection.close()
+    return int(sum(sizes))

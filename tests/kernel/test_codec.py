@@ -19,6 +19,8 @@ from typing import Any
 import ormsgpack
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plait import Overwrite, PlaitError, SyncPointError, WriteError, errors
 from plait.codec import (
@@ -66,8 +68,8 @@ from tests.properties.stored import (
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}")
 def test_it_comes_back_exactly(value: Any) -> None:
-    for given in (value, [value], {"k": (value, {"l": value})}):
-        assert identical(CODEC.decode(CODEC.encode(given)), given)
+    for whole in (value, [value], {"k": (value, {"l": value})}):
+        assert identical(CODEC.decode(CODEC.encode(whole)), whole)
 
 
 def test_what_is_stored_shares_nothing_with_what_was_given() -> None:
@@ -584,3 +586,47 @@ def test_another_version_another_kind_and_unknown_flags_are_refused() -> None:
 def test_the_codec_is_loaded_only_when_it_is_used() -> None:
     script = "import sys, plait; sys.exit('ormsgpack' in sys.modules)"
     assert os.spawnv(os.P_WAIT, os.sys.executable, [os.sys.executable, "-c", script]) == 0  # type: ignore[attr-defined]
+
+
+# -- what a program has put together itself ---------------------------------------------------
+
+TREES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text()
+    | st.binary(),
+    lambda part: st.lists(part, max_size=4) | st.dictionaries(st.text(), part, max_size=4),
+)
+
+
+@given(TREES)
+def test_a_tree_of_plain_things_comes_back_exactly(tree: Any) -> None:
+    encoded = CODEC.encode_plain(tree)
+    assert encoded is not None
+    assert identical(CODEC.decode_plain(encoded), tree)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [value for value in VALUES if not isinstance(value, bytearray)],
+    ids=lambda value: f"{type(value).__name__}",
+)
+def test_what_is_not_plain_is_not_taken_for_it(value: Any) -> None:
+    encoded = CODEC.encode_plain([value])
+    assert encoded is None or identical(CODEC.decode_plain(encoded), [value])
+
+
+def test_a_plain_tree_that_is_too_large_or_contains_itself_is_not_encoded() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert CODEC.encode_plain(endless) is None
+    assert Codec(max_value_bytes=100).encode_plain("x" * 100) is None
+
+
+def test_a_damaged_plain_tree_is_refused() -> None:
+    encoded = bytearray(CODEC.encode_plain({"a": 1}) or b"")
+    encoded[-1] ^= 1
+    with pytest.raises(DecodingError, match="checksum"):
+        CODEC.decode_plain(bytes(encoded))

@@ -8,10 +8,6 @@ from typing import NoReturn
 TABLE = "adapters/plait_adapters/langgraph/SUPPORT.md"
 """Where every public name of LangGraph stands, with what became of it here."""
 
-_EVENTS = (
-    "the streaming protocol of `stream_events(version='v3')` is experimental in LangGraph 1.2; use "
-    "`stream` and `astream`, which have every stream mode"
-)
 _REMOTE = "it speaks to a LangGraph server, which is another product"
 _PROTOCOL = "compiled graphs are of one class here, so its methods need no protocol beside it"
 _CALLBACKS = (
@@ -30,8 +26,6 @@ _TABLES = (
 )
 
 REASONS: dict[str, str] = {
-    "stream": _EVENTS,
-    "prebuilt.ToolCallTransformer": f"it is a part of that: {_EVENTS}",
     "pregel.remote": _REMOTE,
     "pregel.debug": _PRINTING,
     **dict.fromkeys(
@@ -47,7 +41,6 @@ REASONS: dict[str, str] = {
     ),
     "types.ToolOutputMixin": "it is langchain-core's, and imported from there by LangGraph",
     "cache.redis": "there is no Redis adapter; use cache.sqlite",
-    "store.sqlite": "there is no store in SQLite yet; use store.postgres, or store.memory",
     **dict.fromkeys(
         (
             f"checkpoint.serde.jsonplus.{name}"

@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-__all__ = ["as_array", "packed"]
+__all__ = ["as_array", "packed", "texts_as_array"]
 
 
 def as_array(numbers: Iterable[float]) -> str:
     """Numbers as the text of an array: in SQL, ``$1::text::bigint[]``."""
     return f"{{{','.join(map(str, numbers))}}}"
+
+
+def texts_as_array(texts: Iterable[str]) -> str:
+    """Texts as the text of an array: in SQL, ``$1::text::text[]``. For an array of such arrays."""
+    between = '","'
+    whole = between.join(texts := [*texts])
+    if "\\" in whole or whole.count('"') != 2 * max(0, len(texts) - 1):
+        quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+        whole = between.join(quoted)
+    return f'{{"{whole}"}}' if texts else "{}"
 
 
 def packed(parts: Sequence[bytes]) -> tuple[str, str, bytes]:

@@ -39,7 +39,8 @@ _LONGEST_MESSAGE = 16 * 1024
 """How many characters of an exception's message are stored."""
 
 _STRINGS = frozenset({str})
-PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
+"""The types of what msgpack takes as it is."""
 # Strings may hold lone surrogates and ints may be large. Both are rare, and msgpack refuses them,
 # so they are looked for only once it has.
 _SURELY_PLAIN = frozenset({type(None), bool, float, bytes})

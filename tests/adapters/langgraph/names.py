@@ -90,6 +90,9 @@ MODULES = (
     "prebuilt.tool_validator",
     "prebuilt.interrupt",
     "stream",
+    "stream.run_stream",
+    "stream.stream_channel",
+    "stream.transformers",
 )
 """The public modules of LangGraph 1.2, below its root."""
 
@@ -191,6 +194,23 @@ DIFFERENCES = """\
 - `add_messages` refuses an unknown `format` always; LangGraph does unless all messages are removed.
 - Whether the state of a failed step names the siblings that were cancelled is a matter of time in
   LangGraph; here they are named.
+- What a handler of errors streams is told in the graph of the node that failed; LangGraph tells it
+  as a nested graph's, so with `subgraphs=True` only.
+- What a task of a nested workflow asks is told once; LangGraph tells it for the task and again for
+  the workflow that waits for it.
+- A keyword argument that nothing knows is a TypeError; LangGraph ignores some.
+- In a stream of events (`version="v3"`), an error of a transformer at the end of a run, or of what
+  it scheduled, is that of every channel; LangGraph raises it in one reader, or loses it. What was
+  pushed before an error is read before it by `interleave` and by every reader of `tee`, too. There
+  is no beta warning.
+- Of several commands to the graph around that come out of one step, the first in the order of the
+  tasks is carried out; LangGraph takes any one, and the same holds of the order of questions that
+  an inner graph asks at once.
+- Without `xxhash`, ids of tasks and questions are made by BLAKE2. With it, which langchain-core and
+  the extra `langgraph` bring, threads go on that were left half done with either; without it,
+  LangGraph's begin their step anew.
+- A thread that LangGraph has left half done goes on here. The other way round, LangGraph drops the
+  `Send`s of the step that was left half done here: it does not know their class.
 - Stored values are neither pickled nor imported by name. A dataclass, model, named tuple or enum
   that nobody has registered comes back if its module is loaded; else as plain data, with a
   warning."""

@@ -425,6 +425,33 @@ def an_agent_calls_tools_until_it_has_an_answer(library: Any) -> Any:
 
 
 @scenario
+def a_prompt_may_give_a_template(library: Any) -> Any:
+    def prompt(state: Any) -> Any:
+        return SystemMessage("Add.") + state["messages"]
+
+    return asked(library.prebuilt.create_react_agent(script(), [add], prompt=prompt))
+
+
+@scenario
+def a_node_is_called_by_itself(library: Any) -> Any:
+    def plainly(state: Any) -> Any:
+        return {"x": state["x"] + 1}
+
+    async def later(state: Any, config: RunnableConfig) -> Any:
+        return [state["x"], config["configurable"]["thread_id"]]
+
+    graph = library.graph.StateGraph(dict)
+    graph.add_sequence([plainly, later])
+    nodes = graph.add_edge(library.graph.START, "plainly").compile().nodes
+    config: Any = {"configurable": {"thread_id": "1"}}
+    return [
+        nodes["plainly"].invoke({"x": 1}),
+        asyncio.run(nodes["plainly"].ainvoke({"x": 2})),
+        asyncio.run(nodes["later"].ainvoke({"x": 3}, config)),
+    ]
+
+
+@scenario
 def an_agent_serves_plain_callers(library: Any) -> Any:
     agent = library.prebuilt.create_react_agent(script(), [add])
     return plain(agent.invoke({"messages": [("user", "1 + 2?")]}))

@@ -91,8 +91,13 @@ def make_checkpoint(
     stored: Versions | None = None,
     next_version: Callable[[Any, None], Any] | None = None,
     triggers: Mapping[str, Sequence[str]] | None = None,
+    kept: Mapping[str, Any] | None = None,
+    moved: Iterable[str] = (),
 ) -> Checkpoint:
     """A checkpoint of the channels as they are.
+
+    A step changes few of a graph's channels, so what the others stored is taken over where it is
+    known: a channel stores what it did as long as its version stays.
 
     Args:
         specs: the graph's channels.
@@ -106,12 +111,15 @@ def make_checkpoint(
         stored: the versions of the checkpoint before.
         next_version: makes versions.
         triggers: the nodes that a channel triggers.
+        kept: the values of the checkpoint before, if it had no snapshots.
+        moved: the channels that got a new version since.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {} if kept is None else dict(kept)
     versions = dict(versions)
     bumped: dict[str, tuple[Any, Any]] = {}
     snapshots = set(snapshots)
-    for name in [*versions, *(name for name in snapshots if name not in versions)]:
+    names = versions if kept is None else moved
+    for name in [*names, *(name for name in snapshots if name not in versions)]:
         if name not in specs:
             continue
         channel = channels[name]
@@ -128,7 +136,9 @@ def make_checkpoint(
             value = channel.checkpoint()
             if value is not MISSING:
                 values[name] = value
-    if TASKS in values and any(isinstance(spec, UntrackedValue) for spec in specs.values()):
+            elif kept is not None:
+                values.pop(name, None)
+    if values.get(TASKS) and any(isinstance(spec, UntrackedValue) for spec in specs.values()):
         values[TASKS] = [without_untracked(specs, each) for each in values[TASKS]]
     return {
         "v": LATEST_VERSION,

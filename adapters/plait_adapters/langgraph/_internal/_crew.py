@@ -34,6 +34,7 @@ from . import _edge
 from ._callables import Callee, as_coroutine, in_context, is_graph
 from ._config import without_ids
 from ._constants import NS_SEP
+from ._ids import path_key
 from ._langchain import is_runnable
 from ._retries import delay, policy_for
 from ._task import Task
@@ -70,11 +71,13 @@ class Crew:
         self.blocking: bool = run.blocking
         self._ready: deque[Task] = deque(tasks)
         self._failures: list[tuple[Task, BaseException]] = []
-        self._signals: list[GraphBubbleUp] = []
+        self._signals: list[tuple[Task, GraphBubbleUp]] = []
         self._group: asyncio.TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._workers: dict[asyncio.Task[None], Task | None] = {}
-        self._standby = False
+        self._standby = 0
+        self._rests = True
+        """Whether nobody is at work, and not since all wait."""
         self._max_workers: float = run.config.get("max_concurrency") or float("inf")
         self._pool: ThreadPoolExecutor | None = None
         self._futures: set[concurrent.futures.Future[Any]] = set()
@@ -132,7 +135,7 @@ class Crew:
         if outcome is None:
             return
         if isinstance(outcome, GraphBubbleUp):
-            self._signals.append(outcome)
+            self._signals.append((task, outcome))
             return
         handler = self.run.handler_task(task, outcome)
         if handler is None:
@@ -153,9 +156,10 @@ class Crew:
         if self._failures:
             raise self._failures[0][1]
         asked: list[Any] = []
-        for signal in self._signals:
-            if not isinstance(signal, GraphInterrupt):
-                raise signal
+        others = [each for each in self._signals if not isinstance(each[1], GraphInterrupt)]
+        if others:
+            raise min(others, key=lambda each: path_key(each[0].path))[1]
+        for _, signal in self._signals:
             asked.extend(signal.args[0] if signal.args else ())
         if self._signals:
             raise GraphInterrupt(tuple(asked))
@@ -218,17 +222,22 @@ class Crew:
             _edge.finish(self._group.__aenter__())
         return self._group.create_task(coroutine)
 
-    def _call_standby(self) -> None:
-        """Have one worker start as soon as all others are suspended."""
-        if not self._standby and len(self._workers) < self._max_workers:
-            self._standby = True
-            assert self._group is not None
+    def _call_standby(self, number: int = 1) -> None:
+        """Have some workers start as soon as all others are suspended, unless some are about to."""
+        if self._standby:
+            return
+        assert self._group is not None
+        while self._standby < number and len(self._workers) < self._max_workers:
+            self._standby += 1
             worker = self._group.create_task(self._take_over())
             self._workers[worker] = None
 
     async def _take_over(self) -> None:
         """Carry out tasks, one after another, until there is none."""
-        self._standby = False
+        self._standby -= 1
+        # Unless it rests, the one before is suspended in its node, and others will be: all of them
+        # are to begin together.
+        number, self._rests = 1 if self._rests else len(self._ready), False
         me = asyncio.current_task()
         assert me is not None
         ready, done = self._ready, 0
@@ -236,7 +245,8 @@ class Crew:
             while ready and not self._ends():
                 task = ready.popleft()
                 if ready:
-                    self._call_standby()
+                    self._call_standby(number)
+                number = 1
                 self._workers[me] = task
                 self._note(task, await self._attempt(task))
                 self._workers[me] = None
@@ -247,6 +257,7 @@ class Crew:
                             worker.cancel()
                 done += 1
                 if done % _TASKS_BETWEEN_TURNS == 0:
+                    self._rests = True
                     await asyncio.sleep(0)
         finally:
             del self._workers[me]
@@ -493,6 +504,8 @@ class Crew:
                     continue
                 outcome = error
             break
+        if isinstance(task.future, asyncio.Future):
+            self._tell_caller(task, outcome)  # it goes on before the reader of the stream does
         run.commit(task, outcome)
         return outcome
 

@@ -102,5 +102,6 @@ def is_interrupt_id(value: Any) -> bool:
 def path_key(path: Any) -> str:
     """A task's path as text that sorts as the writes of a step are applied."""
     if isinstance(path, (tuple, list)):
-        return f"~{', '.join(map(path_key, path))}"
+        parts = [part if type(part) is str else path_key(part) for part in path]
+        return f"~{', '.join(parts)}"
     return f"{path:010d}" if isinstance(path, int) else str(path)

@@ -138,6 +138,7 @@ class Machine:
     Attributes:
         channels: the living channels.
         changed: what the last step changed and made available; ``None`` where that is not known.
+        moved: the channels that got a new version since somebody emptied this.
     """
 
     __slots__ = (
@@ -146,6 +147,7 @@ class Machine:
         "changed",
         "channels",
         "layout",
+        "moved",
         "next_version",
         "seen",
         "versions",
@@ -165,6 +167,7 @@ class Machine:
         self.seen: dict[str, dict[str, Any]] = {} if seen is None else seen
         self.next_version: NextVersion | None = next_version
         self.changed: set[str] | None = None
+        self.moved: set[str] = set()
         self._latest: Any = max(versions.values()) if versions else None
         self._passing: set[str] = set()
 
@@ -279,6 +282,7 @@ class Machine:
 
     def _set_version(self, name: str, version: Any) -> None:
         self.versions[name] = self._latest = version  # type: ignore[index]
+        self.moved.add(name)
 
     # -- what runs next -----------------------------------------------------------------------
 

@@ -226,6 +226,12 @@ class Run:
             self.resuming = True if self.caller.attempt > 1 else outer.resuming  # type: ignore[union-attr]
             self.replay = outer.replay  # type: ignore[union-attr]
         self.previous: Any = None
+        self._pending_ids: set[str] = set()
+        """Tasks that may have pending writes."""
+        self._values: dict[str, Any] | None = None
+        """Those of the last checkpoint of a run without ``DeltaChannel``s."""
+        self._writes_place: tuple[Any, str, Any] = (None, "", None)
+        """The configuration that names a checkpoint to put writes with; and what it was made of."""
         self.metadata: dict[str, Any] = {"step": -2}
         self._checkpoint_id: str | None = None
         self._ids: Ids | None = None
@@ -252,6 +258,9 @@ class Run:
             GraphDrained: somebody asked it to stop.
         """
         reader = self.reader
+        looked = True
+        """Whether the reader gets to see what has been told. What the only task of a step wrote is
+        not told, if it turns out that it cannot be applied."""
         try:
             await self._load()
             await self._tell_lifecycle()
@@ -261,6 +270,7 @@ class Run:
                 if reader is not None:
                     yield
                 waiting = [task for task in self.tasks if not task.writes]
+                looked = True
                 if waiting:
                     crew = self._crew = Crew(self, waiting)
                     if reader is not None and (self.eager or len(waiting) > 1):
@@ -269,10 +279,15 @@ class Run:
                                 yield
                     else:
                         await crew.work()
+                        looked = False
                 self._finish_step()
+                looked = True
                 await self._tell_lifecycle()
-                if self.durability == "sync" and self.saves is not None:
-                    await self.saves.settle()
+                if self.saves is not None:
+                    if self.durability == "sync":
+                        await self.saves.settle()
+                    else:
+                        await self.saves.let_go_on()
         except GraphInterrupt as signal:
             interrupted = await self._leave(signal)
             if not interrupted:
@@ -280,7 +295,7 @@ class Run:
             await self._tell_lifecycle()
         except Exception as error:
             await self._leave(error)
-            if reader is not None:
+            if reader is not None and looked:
                 yield
             raise
         except BaseException as error:
@@ -406,6 +421,7 @@ class Run:
             self.pending = [
                 (str(tid), name, value) for tid, name, value in saved.pending_writes or ()
             ]
+            self._pending_ids = {tid for tid, _, _ in self.pending}
         if saved is None:
             own = {**own, CONF: {CONFIG_KEY_CHECKPOINT_NS: "", **own[CONF]}}
         self.checkpoint_config: dict[str, Any] = own
@@ -587,6 +603,7 @@ class Run:
             message = (
                 "When there are multiple pending interrupts, you must specify the interrupt id "
                 "when resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
+                "#handling-multiple-interrupts."
             )
             if strict:
                 raise UnknownInterruptError(
@@ -768,6 +785,7 @@ class Run:
                 paths = {task.id: task.path for task in tasks}
                 self._withheld.take_step(self.step, self.pending, paths)
             self.pending.clear()
+            self._pending_ids.clear()
             self.is_replaying = False
             self._put_checkpoint({"source": "loop"})
         else:
@@ -872,9 +890,10 @@ class Run:
                 writes = sorted(writes, key=lambda write: write[0] in FIXED_WRITES)
                 stored = [write[1:] for write in self.pending if write[0] == tid] + writes
             else:
-                if self.pending:
+                if tid in self._pending_ids:
                     self.pending = [write for write in self.pending if write[0] != tid]
                 stored = writes
+            self._pending_ids.add(tid)
             self.pending.extend((tid, name, value) for name, value in writes)
             if self.durability != "exit":
                 self._store_writes(tid, stored, task)
@@ -901,13 +920,12 @@ class Run:
                 for name, value in writes
                 if name not in layout.untracked
             ]
-        config = patch_configurable(
-            self.checkpoint_config,
-            {
-                CONFIG_KEY_CHECKPOINT_NS: self.namespace,
-                CONFIG_KEY_CHECKPOINT_ID: self.checkpoint_id,
-            },
-        )
+        base, at = self.checkpoint_config, self.checkpoint_id
+        known_base, known_at, config = self._writes_place
+        if known_base is not base or known_at != at:
+            place = {CONFIG_KEY_CHECKPOINT_NS: self.namespace, CONFIG_KEY_CHECKPOINT_ID: at}
+            config = patch_configurable(base, place)
+            self._writes_place = (base, at, config)
         self.saves.put_writes(config, writes, tid, "" if task is None else path_key(task.path))
 
     def _reapply(self, tasks: Sequence[Task]) -> None:
@@ -1025,6 +1043,8 @@ class Run:
                 stored=self._stored_versions,
                 next_version=machine.next_version,
                 triggers=self.graph.layout.triggers,
+                kept=self._values,
+                moved=machine.moved,
             )
             if due:
                 counters.update(dict.fromkeys(due, (0, 0)))
@@ -1037,6 +1057,9 @@ class Run:
             self.metadata.pop(COUNTERS, None)
         if checkpoint is not None:
             self._store(checkpoint)
+            machine.moved.clear()
+            if not self._deltas:
+                self._values = checkpoint["channel_values"]
         if not leaving:
             self.step += 1
 
@@ -1045,11 +1068,14 @@ class Run:
         config = self.checkpoint_config
         self.parent_config = config if config[CONF].get(CONFIG_KEY_CHECKPOINT_ID) else None
         config = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: self.namespace})
-        versions = dict(checkpoint["channel_versions"])
-        changed = new_versions(self._stored_versions, versions)
+        versions = checkpoint["channel_versions"]
+        if self._values is None:
+            changed = new_versions(self._stored_versions, versions)
+        else:
+            changed = {name: versions[name] for name in self.machine.moved}
         self._stored_versions = versions
         self._stored_id = checkpoint["id"]
-        if not self.saves.is_direct:
+        if not self.saves.is_prompt:
             # It is stored while the run goes on, and what it has seen changes.
             checkpoint = copied(checkpoint)
         metadata = stored_metadata(self.metadata) if self._deltas else self.metadata

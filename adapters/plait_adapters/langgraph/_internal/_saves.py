@@ -7,7 +7,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 _IN_MEMORY = frozenset(
     ("plait_adapters.langgraph.checkpoint.memory", "langgraph.checkpoint.memory")
@@ -23,11 +23,19 @@ def keeps_in_memory(saver: Any) -> bool:
     return cls.__module__ in _IN_MEMORY and cls.__name__ in ("InMemorySaver", "MemorySaver")
 
 
+_MOST_AT_ONCE = 1_000
+"""Records that are stored together, so that what takes long is seen to go on."""
+
+
 class Saves:
     """A saver as a run uses it.
 
     What is put is carried out in order, in the background unless ``durability`` is ``"sync"``; an
     error is raised by the next :meth:`settle`.
+
+    A saver that takes records gets them made at once, and all that have come together meanwhile are
+    stored in one go: a run that is faster than the disk makes few commits, and a step whose writes
+    and checkpoint are there at the same time makes one.
 
     Args:
         saver: anything with the interface of ``BaseCheckpointSaver``.
@@ -38,6 +46,9 @@ class Saves:
         self.saver: Any = saver
         self.blocking: bool = blocking
         self.is_direct: bool = keeps_in_memory(saver)
+        self._makes_records: bool = getattr(saver, "takes_records", False) is True
+        self.is_prompt: bool = self.is_direct or self._makes_records
+        """Whether what is put may be changed afterwards."""
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._error: BaseException | None = None
         self._worker: asyncio.Task[None] | Future[None] | None = None
@@ -102,6 +113,8 @@ class Saves:
         """Store a checkpoint, soon."""
         if self.is_direct:
             self.saver.put(config, checkpoint, metadata, versions)
+        elif self._makes_records:
+            self._record(self.saver.record_of_checkpoint, config, checkpoint, metadata, versions)
         else:
             put = self.saver.put if self.blocking else self.saver.aput
             self._later(put, config, checkpoint, metadata, versions)
@@ -113,6 +126,8 @@ class Saves:
         more = (path,) if self._takes_path else ()
         if self.is_direct:
             self._put_writes(config, writes, task_id, *more)
+        elif self._makes_records:
+            self._record(self.saver.record_of_writes, config, writes, task_id, *more)
         else:
             self._later(self._put_writes, config, writes, task_id, *more)
 
@@ -120,6 +135,25 @@ class Saves:
         """Call something else in the background, in its turn; with its asynchronous form if not
         blocking."""
         self._later(function, *args)
+
+    def _record(self, make: Callable[..., Any], *args: Any) -> None:
+        try:
+            record = make(*args)
+        except Exception as error:
+            self._later(_raise, error)  # in its turn: what was put before is stored
+        else:
+            self._later(_RECORD, record)
+
+    def _next(self) -> tuple[Any, ...]:
+        """What is to be called next, and with what: all records that have come together."""
+        waiting = self._waiting
+        first = waiting.popleft()
+        if first[0] is not _RECORD:
+            return first
+        records = [first[1]]
+        while waiting and waiting[0][0] is _RECORD and len(records) < _MOST_AT_ONCE:
+            records.append(waiting.popleft()[1])
+        return (self.saver.save if self.blocking else self.saver.asave), records
 
     def _later(self, *operation: Any) -> None:
         self._waiting.append(operation)
@@ -134,7 +168,7 @@ class Saves:
 
     def _work_here(self) -> None:
         while self._waiting and self._error is None:
-            function, *args = self._waiting.popleft()
+            function, *args = self._next()
             try:
                 function(*args)
             except BaseException as error:
@@ -142,7 +176,7 @@ class Saves:
 
     async def _work(self) -> None:
         while self._waiting and self._error is None:
-            function, *args = self._waiting.popleft()
+            function, *args = self._next()
             try:
                 result: Awaitable[Any] = function(*args)
                 await result
@@ -170,6 +204,11 @@ class Saves:
             self._waiting.clear()
             raise error
 
+    async def let_go_on(self) -> None:
+        """Let what is stored in the background go on, since nodes may never wait for anything."""
+        if self._worker is not None and not self.blocking:
+            await asyncio.sleep(0)
+
     async def open(self) -> None:
         """Make ready for what is put in the background."""
         if not (self.blocking or self.is_direct):
@@ -192,3 +231,10 @@ class Saves:
             if self._group is not None:
                 group, self._group = self._group, None
                 await group.__aexit__(None, None, None)
+
+
+_RECORD: Any = object()
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error

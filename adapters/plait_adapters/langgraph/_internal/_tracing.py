@@ -161,13 +161,7 @@ async def call_traced(crew: Crew, task: Task) -> None:
     # What the task was given: a task that another one calls is told within what called it.
     given, task.callbacks = task.callbacks, None
     task.renew()
-    manager = _child(run.manager, given, task.step, blocking=blocking)
-    config = task.config
-    if config.get("tags"):
-        manager.add_tags(config["tags"])
-    manager.add_metadata(config["metadata"])
-    if task.progress is not None:
-        manager.add_handler(progress_handler(task.progress), inherit=True)
+    manager = _manager_of(task, given, blocking=blocking)
     policy = node.trace_policy
     shown = recorded = arguments_of(task) if task.is_call else task.input
     if policy is not None:
@@ -207,6 +201,18 @@ async def call_traced(crew: Crew, task: Task) -> None:
         others, tracers = _split(node_run)
         await end(tracers, recorded, blocking=blocking)
         await end(others, output, blocking=blocking)
+
+
+def _manager_of(task: Task, given: Any, *, blocking: bool) -> Any:
+    """The manager of a task's run, with what the task's configuration adds to it."""
+    manager = _child(task.run.manager, given, task.step, blocking=blocking)
+    config = task.config
+    if config.get("tags"):
+        manager.add_tags(config["tags"])
+    manager.add_metadata(config["metadata"])
+    if task.progress is not None:
+        manager.add_handler(progress_handler(task.progress), inherit=True)
+    return manager
 
 
 def _child(manager: Any, given: Any, step: int, *, blocking: bool) -> Any:
@@ -277,7 +283,10 @@ async def call_function(crew: Crew, task: Task, callee: Callee, given: Any) -> A
     """Call a condition, or a function that has a run of its own, and have callbacks hear of it."""
     blocking, outer = crew.blocking, task.callbacks
     name: Any = callee.name or ("RunnableCallable" if blocking else None)
-    run_manager = await begin(outer, given, name, blocking=blocking)
+    manager = outer
+    if outer is None:  # the node's own run has ended with a command that came out of a nested graph
+        manager, name = _manager_of(task, None, blocking=blocking), task.name
+    run_manager = await begin(manager, given, name, blocking=blocking)
     task.callbacks = run_manager.get_child()
     task.renew()
     try:

@@ -36,9 +36,8 @@ class ViewedGraph(Graph):
             elif isinstance(data, PassedOn):
                 known = _FUNCTION if node.id.rpartition(":")[2] == START else _PASSING
             elif described.get("type") == "runnable" and described["data"]["id"][0] == _OWN:
-                known = described["data"]["id"][1:]
-                if any(part.startswith("_") for part in known):
-                    known = _FUNCTION
+                own: list[str] = described["data"]["id"][1:]
+                known = _FUNCTION if any(part.startswith("_") for part in own) else own
             if known is not None:
                 described["type"] = "runnable"
                 described["data"] = {"id": known, "name": node.id}

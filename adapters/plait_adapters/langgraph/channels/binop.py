@@ -72,6 +72,9 @@ class BinaryOperatorAggregate(SingleValue[Value], Generic[Value]):
             is_overwrite, new = overwritten(each)
             if is_overwrite:
                 if replaced:
+                    # As with a step of which some channels have taken their part: a run that
+                    # stores at its end shows how far it came.
+                    self.value = value
                     raise second_overwrite()
                 value, replaced = new, True
             elif not replaced:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from plait.errors import StoreError
 
-__all__ = ["STRATEGIES", "Bone", "check_removal", "check_strategy", "needed", "to_keep"]
+__all__ = ["STRATEGIES", "Bone", "check_pruning", "check_removal", "needed", "to_keep"]
 
 STRATEGIES = ("keep_latest", "delete")
 
@@ -25,8 +25,11 @@ class Bone:
     """Channels whose whole value it has."""
 
 
-def check_strategy(strategy: str) -> None:
-    """Raise ``ValueError`` for a strategy that is not known."""
+def check_pruning(thread_ids: Sequence[str], strategy: str) -> None:
+    """Raise ``ValueError`` for a strategy that is not known, and ``TypeError`` for one id in place
+    of several: its letters may be ids of other threads."""
+    if isinstance(thread_ids, str):
+        raise TypeError(f"thread_ids={thread_ids!r} must be a list of ids, not a str")
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy={strategy!r} must be one of {', '.join(STRATEGIES)}")
 

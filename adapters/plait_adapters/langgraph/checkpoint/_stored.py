@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from plait_adapters.langgraph.checkpoint._bridge import finish, run
 from plait_adapters.langgraph.checkpoint._configs import (
@@ -20,7 +20,7 @@ from plait_adapters.langgraph.checkpoint._configs import (
     place_of,
     without_values,
 )
-from plait_adapters.langgraph.checkpoint._pruning import check_strategy
+from plait_adapters.langgraph.checkpoint._pruning import check_pruning
 from plait_adapters.langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
     BaseCheckpointSaver,
@@ -31,15 +31,18 @@ from plait_adapters.langgraph.checkpoint.base import (
     Config,
     DeltaChannelHistory,
     PendingWrite,
-    get_serializable_checkpoint_metadata,
+    get_checkpoint_metadata,
 )
+from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_metadata, dumps_own
 
 __all__ = [
     "Ancestor",
     "Cursor",
     "NewCheckpoint",
     "NewWrite",
+    "NewWrites",
     "Query",
+    "Record",
     "Rows",
     "StoredCheckpoint",
     "StoredSaver",
@@ -48,6 +51,10 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_PUTTING: Final = frozenset(("aput", "put", "aput_writes", "put_writes"))
+
+_TEXT: Final = frozenset((str,))
 
 _PAGE = 50
 """How many checkpoints are fetched at a time: they have all their values with them."""
@@ -119,6 +126,24 @@ class NewCheckpoint:
     """Of the channels that have changed: channel, version, encoding, data."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewWrites:
+    """What is to be stored of a task's writes."""
+
+    thread_id: str
+    namespace: str
+    checkpoint_id: str
+    """From which the task started."""
+    task_id: str
+    task_path: str
+    """They are sorted by it when they are applied."""
+    writes: Sequence[NewWrite]
+
+
+Record: TypeAlias = NewCheckpoint | NewWrites
+"""What is to be stored, in bytes."""
+
+
 class Cursor(NamedTuple):
     """Behind which checkpoint a page begins."""
 
@@ -175,20 +200,9 @@ class Rows(Protocol):
         value of each channel; of each, only what belongs to channels not found nearer."""
         ...
 
-    async def save(self, checkpoint: NewCheckpoint) -> None:
-        """Store a checkpoint; one with its id is replaced."""
-        ...
-
-    async def save_writes(
-        self,
-        thread_id: str,
-        namespace: str,
-        checkpoint_id: str,
-        task_id: str,
-        task_path: str,
-        writes: Sequence[NewWrite],
-    ) -> None:
-        """Store what a task has written."""
+    async def save(self, records: Sequence[Record]) -> None:
+        """Store checkpoints and writes, in this order, and together as far as they fit into one
+        transaction. A checkpoint with an id that is there is replaced."""
         ...
 
     async def delete_threads(self, thread_ids: Sequence[str]) -> None:
@@ -293,8 +307,16 @@ class StoredSaver(BaseCheckpointSaver[str]):
         accept = self._accepting(wanted) if wanted else None
         return Query(thread_id, namespace, checkpoint_id, bound, wanted, accept, left=limit)
 
+    _dotted = False
+    """Whether a filter may have paths: names with dots between them."""
+
     def _accepting(self, wanted: Mapping[str, Any]) -> Callable[[str, bytes], bool]:
-        return lambda how, data: matches(self.serde.loads_typed((how, data))[1], wanted)
+        def accept(how: str, data: bytes) -> bool:
+            loads = self.serde.loads_typed
+            _, *known = loads((how, data))
+            return matches(_metadata(loads, known), wanted, dotted=self._dotted)
+
+        return accept
 
     async def _page(
         self, rows: Rows, query: Query
@@ -316,7 +338,8 @@ class StoredSaver(BaseCheckpointSaver[str]):
 
     def _load(self, found: StoredCheckpoint) -> CheckpointTuple:
         loads = self.serde.loads_typed
-        checkpoint, metadata = loads((found.encoding, found.data))
+        checkpoint, *known = loads((found.encoding, found.data))
+        metadata = _metadata(loads, known)
         values = {channel: loads((how, data)) for channel, how, data in found.values}
         thread_id, namespace, parent_id = found.thread_id, found.namespace, found.parent_id
         return CheckpointTuple(
@@ -375,7 +398,9 @@ class StoredSaver(BaseCheckpointSaver[str]):
         Raises:
             EncodingError: some part of it cannot be stored.
         """
-        return await self._put(self._rows, config, checkpoint, metadata, new_versions)
+        record = self.record_of_checkpoint(config, checkpoint, metadata, new_versions)
+        await self.asave([record])
+        return config_of(record.thread_id, record.namespace, record.checkpoint_id)
 
     def put(
         self,
@@ -385,41 +410,9 @@ class StoredSaver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> Config:
         """As :meth:`aput`."""
-        return self._now(self._put, config, checkpoint, metadata, new_versions)
-
-    async def _put(
-        self,
-        rows: Rows,
-        config: Config,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> Config:
-        thread_id, namespace, parent_id = place_of(config)
-        known: dict[str, Any] = dict(get_serializable_checkpoint_metadata(config, metadata))
-        values = checkpoint["channel_values"]
-        encoding, data = self.serde.dumps_typed([without_values(checkpoint), known])
-        run_id = known.get("run_id")
-        await rows.save(
-            NewCheckpoint(
-                thread_id,
-                namespace,
-                checkpoint["id"],
-                parent_id,
-                str(run_id) if run_id is not None else None,
-                {name: str(version) for name, version in checkpoint["channel_versions"].items()},
-                [*(known.get("counters_since_delta_snapshot") or ())],
-                known,
-                encoding,
-                data,
-                [
-                    (name, str(version), *self.serde.dumps_typed(values[name]))
-                    for name, version in new_versions.items()
-                    if name in values
-                ],
-            )
-        )
-        return config_of(thread_id, namespace, checkpoint["id"])
+        record = self.record_of_checkpoint(config, checkpoint, metadata, new_versions)
+        self.save([record])
+        return config_of(record.thread_id, record.namespace, record.checkpoint_id)
 
     async def aput_writes(
         self,
@@ -433,7 +426,9 @@ class StoredSaver(BaseCheckpointSaver[str]):
         Raises:
             EncodingError: some part of it cannot be stored.
         """
-        await self._put_writes(self._rows, config, writes, task_id, task_path)
+        record = self.record_of_writes(config, writes, task_id, task_path)
+        if record.writes:
+            await self.asave([record])
 
     def put_writes(
         self,
@@ -443,16 +438,77 @@ class StoredSaver(BaseCheckpointSaver[str]):
         task_path: str = "",
     ) -> None:
         """As :meth:`aput_writes`."""
-        self._now(self._put_writes, config, writes, task_id, task_path)
+        record = self.record_of_writes(config, writes, task_id, task_path)
+        if record.writes:
+            self.save([record])
 
-    async def _put_writes(
+    # -- writing in two steps: to bytes, then to the rows, as much at once as has come together ---
+
+    @property
+    def takes_records(self) -> bool:
+        """Whether records may be stored in place of what they are made of: not where a subclass,
+        or somebody who replaced a method, wants to see that."""
+        return _PUTTING.isdisjoint(vars(self)) and _PUTTING.isdisjoint(
+            name
+            for cls in type(self).__mro__[: type(self).__mro__.index(StoredSaver)]
+            for name in vars(cls)
+        )
+
+    def record_of_checkpoint(
         self,
-        rows: Rows,
         config: Config,
-        writes: Sequence[tuple[str, Any]],
-        task_id: str,
-        task_path: str,
-    ) -> None:
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> NewCheckpoint:
+        """What :meth:`aput` stores, in bytes.
+
+        Raises:
+            EncodingError: some part of it cannot be stored.
+        """
+        thread_id, namespace, parent_id = place_of(config)
+        known: dict[str, Any] = dict(self._known_of(config, metadata))
+        values = checkpoint["channel_values"]
+        versions = _texts(checkpoint["channel_versions"])
+        # A checkpoint that somebody has made by hand, or copied, may have values without a version,
+        # or say of none that it is new.
+        unversioned = dict.fromkeys(values.keys() - versions.keys(), checkpoint["id"])
+        changed = (new_versions or checkpoint["channel_versions"]) | unversioned
+        dumps = self.serde.dumps_typed
+        encoding, data = dumps_own(self.serde)(
+            [without_values(checkpoint), *dumps_metadata(self.serde, known)]
+        )
+        run_id = known.get("run_id")
+        return NewCheckpoint(
+            thread_id,
+            namespace,
+            checkpoint["id"],
+            parent_id,
+            str(run_id) if run_id is not None else None,
+            versions | unversioned,
+            [*(known.get("counters_since_delta_snapshot") or ())],
+            known,
+            encoding,
+            data,
+            [
+                (name, str(version), *dumps(values[name]))
+                for name, version in changed.items()
+                if name in values
+            ],
+        )
+
+    def _known_of(self, config: Config, metadata: CheckpointMetadata) -> CheckpointMetadata:
+        """What is stored about a checkpoint."""
+        return get_checkpoint_metadata(config, metadata)
+
+    def record_of_writes(
+        self, config: Config, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> NewWrites:
+        """What :meth:`aput_writes` stores, in bytes.
+
+        Raises:
+            EncodingError: some part of it cannot be stored.
+        """
         thread_id, namespace, checkpoint_id = place_of(config)
         if checkpoint_id is None:
             raise ValueError("the config names no checkpoint to which the writes would belong")
@@ -462,9 +518,20 @@ class StoredSaver(BaseCheckpointSaver[str]):
             for number, (channel, value) in enumerate(writes)
             for index in (WRITES_IDX_MAP.get(channel, number),)
         }
-        if encoded:
-            place = (thread_id, namespace, checkpoint_id)
-            await rows.save_writes(*place, task_id, task_path, [*encoded.values()])
+        return NewWrites(
+            thread_id, namespace, checkpoint_id, task_id, task_path, [*encoded.values()]
+        )
+
+    async def asave(self, records: Sequence[Record]) -> None:
+        """Store records, in this order."""
+        await self._save(self._rows, records)
+
+    def save(self, records: Sequence[Record]) -> None:
+        """As :meth:`asave`."""
+        self._now(self._save, records)
+
+    async def _save(self, rows: Rows, records: Sequence[Record]) -> None:
+        await rows.save(records)
 
     # -- removing and copying ---------------------------------------------------------------------
 
@@ -513,6 +580,19 @@ class StoredSaver(BaseCheckpointSaver[str]):
         return next_version(current)
 
 
+def _texts(versions: ChannelVersions) -> dict[str, str]:
+    """Versions as texts, which those of ours are."""
+    if _TEXT.issuperset(map(type, versions.values())):
+        return cast("dict[str, str]", versions).copy()
+    return {name: str(version) for name, version in versions.items()}
+
+
+def _metadata(loads: Callable[[tuple[str, bytes]], Any], known: Sequence[Any]) -> Any:
+    """What was stored of the metadata: how they were encoded, and their bytes; before that was so,
+    themselves."""
+    return known[0] if len(known) == 1 else loads((known[0], known[1]))
+
+
 async def _delete_threads(rows: Rows, thread_ids: Sequence[str]) -> None:
     await rows.delete_threads(thread_ids)
 
@@ -526,7 +606,7 @@ async def _copy(rows: Rows, source: str, target: str) -> None:
 
 
 async def _prune(rows: Rows, thread_ids: Sequence[str], strategy: str) -> None:
-    check_strategy(strategy)
+    check_pruning(thread_ids, strategy)
     if isinstance(thread_ids, str):
         raise TypeError(f"thread_ids={thread_ids!r} must be a list of ids")
     ids = [*map(str, thread_ids)]

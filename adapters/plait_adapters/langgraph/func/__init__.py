@@ -274,13 +274,21 @@ class entrypoint(Generic[ContextT]):  # noqa: N801 - it is used as a decorator
             stream_channels=END,
             stream_mode="updates",
             stream_eager=True,
-            checkpointer=self.checkpointer,
+            checkpointer=self._saver_for(func),
             store=self.store,
             cache=self.cache,
             cache_policy=self.cache_policy,
             retry_policy=self.retry_policy or (),
             context_schema=self.context_schema,
         )
+
+    def _saver_for(self, func: Callable[..., Any]) -> Any:
+        """The checkpointer, for the types that a function takes and gives."""
+        if self.checkpointer is None or isinstance(self.checkpointer, bool):
+            return self.checkpointer
+        from plait_adapters.langgraph.checkpoint._letting_in import letting_in
+
+        return letting_in(self.checkpointer, func, self.context_schema)
 
 
 def _output(value: Any) -> Any:

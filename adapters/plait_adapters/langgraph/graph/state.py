@@ -556,7 +556,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             interrupt_after: the nodes after which a run stops; ``"*"`` for all.
             debug: print what happens.
             name: what tracers call it.
-            transformers: refused: the third version of the stream of events is not supported.
+            transformers: classes of transformers of ``stream_events(version="v3")``, or functions
+                that make one for a namespace; with ``mode="steps"`` only.
             mode: ``"steps"``, as LangGraph runs a graph; or ``"branches"``, on Plait's own machine.
                 Then ``checkpointer`` is where Plait keeps its threads: a store of Plait's or its
                 URL.
@@ -565,10 +566,10 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             ValueError: the graph is not sound.
             TypeError: the checkpointer has not the methods of one.
         """
-        if transformers:
-            raise unsupported("compile(transformers=...)")
         before, after = interrupt_before or [], interrupt_after or []
         if mode == "branches":
+            if transformers:
+                raise unsupported("compile(transformers=..., mode='branches')")
             return self._compile_branches(checkpointer, cache, store, before, after, debug, name)
         checkpointer = ensure_valid_checkpointer(checkpointer)
         if self.sync_points:
@@ -604,6 +605,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             cache=cache,
             node_error_handler_map=handlers,
             name=name or "LangGraph",
+            stream_transformers=transformers,
         )
         compiled.attach_node(START, None)
         for key, node in self.nodes.items():
@@ -618,7 +620,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             for key, branch in branches.items():
                 compiled.attach_branch(start, key, branch)
         if checkpointer is not None and not isinstance(checkpointer, bool):
-            self._register_types(checkpointer)
+            from plait_adapters.langgraph.checkpoint._letting_in import letting_in
+
+            compiled.checkpointer = letting_in(checkpointer, *self.schemas, self.context_schema)
         return compiled.validate()
 
     def _compile_branches(
@@ -653,15 +657,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         )
         self.compiled = True
         return graph
-
-    def _register_types(self, checkpointer: Any) -> None:
-        """Have the savers of this package know the types that the state may hold."""
-        from plait_adapters.langgraph.checkpoint.serde.jsonplus import register_annotations
-
-        schemas: list[Any] = [*self.schemas]
-        if self.context_schema is not None:
-            schemas.append(self.context_schema)
-        register_annotations(checkpointer, *schemas)
 
     @staticmethod
     def _keys(fields: Mapping[str, Any]) -> str | list[str]:

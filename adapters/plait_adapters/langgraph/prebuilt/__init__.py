@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plait_adapters.langgraph._support import absent
 
 if TYPE_CHECKING:
+    from plait_adapters.langgraph.prebuilt._tool_calls import ToolCallTransformer
     from plait_adapters.langgraph.prebuilt.chat_agent_executor import create_react_agent
     from plait_adapters.langgraph.prebuilt.tool_node import (
         InjectedState,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InjectedState",
     "InjectedStore",
+    "ToolCallTransformer",
     "ToolNode",
     "ToolRuntime",
     "ValidationNode",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOME = dict.fromkeys(__all__, "tool_node") | {
+    "ToolCallTransformer": "_tool_calls",
     "ValidationNode": "tool_validator",
     "create_react_agent": "chat_agent_executor",
 }

@@ -76,7 +76,12 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class TwoWays(Runnable[Any, Any]):
-    """A Runnable of one function of the input, the configuration and the way."""
+    """A Runnable of one function of the input, the configuration and the way.
+
+    Attributes:
+        func: the function.
+        afunc: the same.
+    """
 
     def __init__(
         self,
@@ -85,17 +90,17 @@ class TwoWays(Runnable[Any, Any]):
         name: str | None = None,
         tags: Sequence[str] | None = None,
     ) -> None:
-        self._work = work
+        self.func = self.afunc = work
         self.name = name
         self.tags = list(tags) if tags else None
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Do the work, in this thread."""
-        return at_once(self._work(input, ensure_config(config), PLAIN))
+        return at_once(self.func(input, ensure_config(config), PLAIN))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Do the work."""
-        return await self._work(input, ensure_config(config), SUSPENDING)
+        return await self.func(input, ensure_config(config), SUSPENDING)
 
 
 def runtime_of(config: RunnableConfig) -> Any:

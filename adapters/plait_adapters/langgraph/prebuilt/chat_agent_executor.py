@@ -401,7 +401,9 @@ def _get_prompt_runnable(prompt: Any) -> Runnable[Any, Any]:
             return _value(state, "messages")
         if isinstance(prompt, SystemMessage):
             return [prompt, *_value(state, "messages")]
-        return await call(prompt, state, config, way)
+        made = await call(prompt, state, config, way)
+        # "a system message + messages" is a template, and that a Runnable
+        return await way.invoke(made, state, config) if isinstance(made, Runnable) else made
 
     return TwoWays(apply, name=PROMPT_RUNNABLE_NAME)
 

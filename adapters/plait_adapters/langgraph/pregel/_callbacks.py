@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from plait_adapters.langgraph._internal._constants import CONF, CONFIG_KEY_STREAM_MESSAGES_V2
@@ -21,14 +22,12 @@ async def listen(run: Run, modes: Any, *, subgraphs: bool, version: str) -> None
     own: list[Any] = []
     if "messages" in modes:
         need("langchain_core.callbacks.manager", "stream_mode='messages'")
-        from ._messages import StreamMessagesHandler
+        from ._messages import StreamMessagesHandler, StreamMessagesHandlerV2
 
-        if run.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2):
-            from plait_adapters.langgraph._internal._unsupported import unsupported
-
-            raise unsupported("the second version of the stream of messages")
+        in_blocks = version == "v2" and run.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2)
+        kind = StreamMessagesHandlerV2 if in_blocks else StreamMessagesHandler
         assert run.reader is not None
-        own.append(StreamMessagesHandler(run.reader.put, subgraphs, parent_ns=run.path))
+        own.append(kind(run.reader.put, subgraphs, parent_ns=run.path))
     if "tools" in modes:
         need("langchain_core.callbacks.manager", "stream_mode='tools'")
         from ._tools import StreamToolCallHandler
@@ -40,9 +39,10 @@ async def listen(run: Run, modes: Any, *, subgraphs: bool, version: str) -> None
         return
     if run.caller is None:
         # It has no place in the graph around it, whose reader asked for that graph only.
-        for name in ("handlers", "inheritable_handlers"):
-            handlers = [each for each in getattr(manager, name) if not _is_of_one_graph(each)]
-            setattr(manager, name, handlers)
+        _drop(manager, _is_of_one_graph)
+    if "messages" in modes and version != "v2":
+        # A model streams blocks or tokens, not both, and this run's reader expects tokens.
+        _drop(manager, _is_of_blocks)
     if not own and not manager.handlers:
         return
     if "ls_integration" not in manager.metadata:
@@ -55,6 +55,17 @@ async def listen(run: Run, modes: Any, *, subgraphs: bool, version: str) -> None
         blocking=run.blocking,
     )
     run.manager.inheritable_handlers.extend(own)
+
+
+def _drop(manager: Any, unwanted: Callable[[Any], bool]) -> None:
+    for name in ("handlers", "inheritable_handlers"):
+        setattr(manager, name, [each for each in getattr(manager, name) if not unwanted(each)])
+
+
+def _is_of_blocks(handler: Any) -> bool:
+    from ._messages import StreamMessagesHandlerV2
+
+    return isinstance(handler, StreamMessagesHandlerV2)
 
 
 def _is_of_one_graph(handler: Any) -> bool:

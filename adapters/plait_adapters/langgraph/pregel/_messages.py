@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     class _StreamingCallbackHandler: ...
 
+    class _V2StreamingCallbackHandler: ...
+
 else:
     try:
         from langchain_core.callbacks import BaseCallbackHandler as _Handler
@@ -34,6 +36,10 @@ else:
     except ImportError:
         _Handler = object
         _StreamingCallbackHandler = object
+    try:
+        from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
+    except ImportError:  # of langchain-core before there were streams of blocks
+        _V2StreamingCallbackHandler = object
 
 _Meta = tuple[tuple[str, ...], dict[str, Any]]
 
@@ -108,14 +114,15 @@ class StreamMessagesHandler(_Handler, _StreamingCallbackHandler):
 
     def _emit_all(self, meta: _Meta, value: Any) -> None:
         message = sys.modules["langchain_core.messages"].BaseMessage
-        if isinstance(value, message):
-            self.emit(meta, value, once=True)
-            return
-        groups = (value,) if _is_many(value) else _values(value)
+        groups: Any = (value,) if isinstance(value, message) or _is_many(value) else _values(value)
         for group in groups:
             for each in group if _is_many(group) else (group,):
                 if isinstance(each, message):
-                    self.emit(meta, each, once=True)
+                    self._emit_returned(meta, each)
+
+    def _emit_returned(self, meta: _Meta, message: Any) -> None:
+        """Tell a message that a node returned."""
+        self.emit(meta, message, once=True)
 
     def tap_output_aiter(self, run_id: UUID, output: Any) -> Any:
         """Leave what a run gives as it is."""
@@ -210,6 +217,63 @@ class StreamMessagesHandler(_Handler, _StreamingCallbackHandler):
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """Forget a node that failed."""
         self.metadata.pop(run_id, None)
+
+
+class StreamMessagesHandlerV2(StreamMessagesHandler, _V2StreamingCallbackHandler):
+    """As :class:`StreamMessagesHandler`, with messages in blocks, of text, reasoning or a tool
+    call, instead of tokens. What tools return is left out: the stream of tools has it.
+
+    That it is of langchain-core's class is what has models stream so.
+    """
+
+    def __init__(
+        self,
+        put: Callable[[Chunk], None],
+        subgraphs: bool,
+        *,
+        parent_ns: tuple[str, ...] | None = None,
+    ) -> None:
+        super().__init__(put, subgraphs, parent_ns=parent_ns)
+        self._streamed: set[UUID] = set()
+
+    def on_llm_new_token(self, token: str, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
+        """Leave tokens out, which a model tells whose ``stream`` a node calls."""
+
+    def on_stream_event(self, event: dict[str, Any], *, run_id: UUID, **_: Any) -> None:
+        """Tell that a message begins or ends, or a part of a block of it."""
+        meta = self.metadata.get(run_id)
+        if meta is None:
+            return
+        if event.get("event") == "message-start":
+            self._streamed.add(run_id)
+            if event.get("message_id"):
+                self.seen.add(event["message_id"])
+        namespace, metadata = meta
+        self.stream((namespace, "messages", (event, {**metadata, "run_id": str(run_id)})))
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
+        """Tell the message of a model that did not stream; note that of one that did."""
+        if run_id not in self._streamed:
+            super().on_llm_end(response, run_id=run_id)
+            return
+        self._forget(run_id)
+        if response.generations and response.generations[0]:
+            message = getattr(response.generations[0][0], "message", None)
+            if message is not None:
+                message.id = message.id or str(uuid4())
+                self.seen.add(message.id)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """Forget a model that failed."""
+        self._forget(run_id)
+
+    def _forget(self, run_id: UUID) -> None:
+        self._streamed.discard(run_id)
+        self.metadata.pop(run_id, None)
+
+    def _emit_returned(self, meta: _Meta, message: Any) -> None:
+        if not isinstance(message, sys.modules["langchain_core.messages"].ToolMessage):
+            super()._emit_returned(meta, message)
 
 
 def _is_many(value: Any) -> bool:

@@ -96,8 +96,43 @@ class PregelNode:
         """What is called, with its writers; ``None`` if there is nothing."""
         return self if self.does_something else None
 
+    @cached_property
+    def _alone(self) -> Any:
+        """A graph that has this node only, and whose output is what the node gives."""
+        from plait_adapters.langgraph.channels import EphemeralValue, LastValue
+        from plait_adapters.langgraph.constants import END, START
+
+        from ._write import ChannelWriteEntry
+        from .main import Pregel
+
+        node = {
+            "channels": START,
+            "triggers": [START],
+            "mapper": None,
+            "writers": [ChannelWrite([ChannelWriteEntry(END)])],
+            "retry_policy": None,
+            "cache_policy": None,
+        }
+        return Pregel(
+            nodes={"node": self.copy(node)},
+            channels={START: EphemeralValue(Any), END: LastValue(Any)},
+            input_channels=START,
+            output_channels=END,
+        )
+
+    def invoke(self, input: Any, config: Any = None, **options: Any) -> Any:
+        """Call what the node calls, as if a graph did, and return what that gives.
+
+        Nothing is tried again, stored, or written to channels.
+        """
+        return self._alone.invoke(input, config, **options)
+
+    async def ainvoke(self, input: Any, config: Any = None, **options: Any) -> Any:
+        """As :meth:`invoke`."""
+        return await self._alone.ainvoke(input, config, **options)
+
     def copy(self, update: Mapping[str, Any]) -> PregelNode:
         """The same with some attributes replaced."""
-        cached = ("flat_writers", "sorted_triggers")
+        cached = ("flat_writers", "sorted_triggers", "_alone")
         attributes = {key: value for key, value in vars(self).items() if key not in cached}
         return PregelNode(**{**attributes, **update})

@@ -5,10 +5,18 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import is_dataclass
 from inspect import isclass
-from typing import Any, ClassVar, Generic, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, overload
 
 from typing_extensions import is_typeddict
 
@@ -39,7 +47,6 @@ from plait_adapters.langgraph._internal._langchain import is_traced, loaded, nee
 from plait_adapters.langgraph._internal._machine import Layout
 from plait_adapters.langgraph._internal._outlet import Chunk, Outlet
 from plait_adapters.langgraph._internal._run import Run, function_of
-from plait_adapters.langgraph._internal._unsupported import unsupported
 from plait_adapters.langgraph.channels.base import BaseChannel
 from plait_adapters.langgraph.channels.topic import Topic
 from plait_adapters.langgraph.config import get_config
@@ -65,6 +72,9 @@ from plait_adapters.langgraph.warnings import LangGraphDeprecatedSinceV10
 from ._builder import NodeBuilder
 from ._read import PregelNode
 from ._validate import validate_graph, validate_keys
+
+if TYPE_CHECKING:
+    from plait_adapters.langgraph.stream import AsyncGraphRunStream, GraphRunStream
 
 __all__ = ("NodeBuilder", "Pregel")
 
@@ -106,6 +116,7 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         context_schema: what ``runtime.context`` is.
         config: the configuration of every call.
         name: what tracers call it.
+        stream_transformers: make the transformers of its streams of events.
     """
 
     is_plait_graph: ClassVar[bool] = True
@@ -150,8 +161,6 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
             context_schema = context_schema or config_type
         if deprecated:
             raise TypeError(f"Pregel() got an unexpected keyword argument: {', '.join(deprecated)}")
-        if stream_transformers:
-            raise unsupported("Pregel(stream_transformers=...)")
         self.nodes: dict[str, PregelNode] = {
             key: node.build() if isinstance(node, NodeBuilder) else node
             for key, node in nodes.items()
@@ -184,6 +193,9 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         self.trigger_to_nodes: Mapping[str, Sequence[str]] = trigger_to_nodes or {}
         self.node_error_handler_map: Mapping[str, str] = node_error_handler_map or {}
         self.name: str = name
+        self.stream_transformers: tuple[Callable[[tuple[str, ...]], Any], ...] = tuple(
+            stream_transformers or ()
+        )
         self._layout: Layout | None = None
         if auto_validate:
             self.validate()
@@ -979,39 +991,95 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
 
     # -- events -------------------------------------------------------------------------------
 
+    @overload
+    def astream_events(
+        self,
+        input: InputT | Command[Any] | None,
+        config: Config = None,
+        *,
+        version: Literal["v1", "v2"] = "v2",
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]: ...
+    @overload
+    def astream_events(
+        self,
+        input: InputT | Command[Any] | None,
+        config: Config = None,
+        *,
+        version: Literal["v3"],
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        control: RunControl | None = None,
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, AsyncGraphRunStream]: ...
     def astream_events(
         self,
         input: Any,
         config: Config = None,
         *,
         version: Literal["v1", "v2", "v3"] = "v2",
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """What langchain-core tells of the run and of all that it calls.
+        """What happens in the run and in all that it calls.
+
+        Args:
+            input: as of :meth:`invoke`.
+            config: the call's configuration.
+            version: ``"v3"`` gives, once awaited, a run that goes on as it is read, an
+                :class:`~plait_adapters.langgraph.stream.AsyncGraphRunStream`. The others iterate
+                over what langchain-core tells.
+            transformers: classes of transformers, or functions that make one for a namespace,
+                beside those that the graph was compiled with. With ``"v3"`` only.
+            kwargs: the arguments of :meth:`astream`; with ``"v3"``, all but ``stream_mode`` and
+                ``subgraphs``. The other versions also take those of langchain-core's method.
 
         Raises:
-            NotImplementedError: of ``version="v3"``.
+            TypeError: an argument that this version does not take.
         """
         if version == "v3":
-            raise unsupported("astream_events(version='v3')")
+            from ._event_streams import open_stream_async
+
+            return open_stream_async(self, input, config, transformers, kwargs)
+        _only_v3(transformers, version)
         base = need("langchain_core.runnables.base", "astream_events()")
         return base.Runnable.astream_events(self, input, config, version=version, **kwargs)
 
     def stream_events(
         self,
-        input: Any,
+        input: InputT | Command[Any] | None,
         config: Config = None,
         *,
         version: Literal["v1", "v2", "v3"] = "v2",
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        control: RunControl | None = None,
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
         **kwargs: Any,
-    ) -> Any:
-        """As :meth:`astream_events`, for synchronous callers; langchain-core has it for ``v3``
-        only.
+    ) -> GraphRunStream:
+        """As :meth:`astream_events`, for synchronous callers: a
+        :class:`~plait_adapters.langgraph.stream.GraphRunStream`.
 
         Raises:
-            NotImplementedError: of every version.
+            TypeError: an argument that this version does not take.
+            NotImplementedError: of other versions than ``"v3"``, which langchain-core does not have
+                for synchronous callers.
         """
-        raise unsupported(f"stream_events(version={version!r})")
+        if version != "v3":
+            raise NotImplementedError(
+                f"stream_events(version={version!r}) is not in langchain-core: use astream_events, "
+                "or version='v3'"
+            )
+        from ._event_streams import open_stream
+
+        options = {
+            "interrupt_before": interrupt_before,
+            "interrupt_after": interrupt_after,
+            "control": control,
+            **kwargs,
+        }
+        return open_stream(self, input, config, transformers, options)
 
     # -- state --------------------------------------------------------------------------------
 
@@ -1142,11 +1210,13 @@ class Pregel(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             ValueError: the graph has no cache.
         """
-        self.cache.clear(self._cache_namespaces(nodes))
+        namespaces = self._cache_namespaces(nodes)
+        self.cache.clear(namespaces)
 
     async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
         """As :meth:`clear_cache`, awaited."""
-        await self.cache.aclear(self._cache_namespaces(nodes))
+        namespaces = self._cache_namespaces(nodes)
+        await self.cache.aclear(namespaces)
 
 
 _registered: set[type[Any]] = set()
@@ -1155,6 +1225,14 @@ _registered: set[type[Any]] = set()
 def _langchain_debug() -> bool:
     module = loaded("langchain_core.globals")
     return bool(module.get_debug()) if module is not None else False
+
+
+def _only_v3(transformers: Any, version: str) -> None:
+    if transformers:
+        raise TypeError(
+            f"astream_events(version={version!r}) does not accept transformers, which are for "
+            "version='v3'"
+        )
 
 
 def _no_writer(_: Any) -> None: ...

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from plait_adapters.langgraph.checkpoint._configs import at_path
+
 from .base import IndexConfig, MatchCondition, PutOp
 from .base.embed import Embedder, ensure_embeddings, get_text_at_path, tokenize_path
 
@@ -16,13 +18,21 @@ __all__ = ["OPERATORS", "Index", "Text", "cosines", "is_match", "matches"]
 # -- filters ---------------------------------------------------------------------------------------
 
 
-def matches(value: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
-    """Whether a value is as a filter wants it.
+def matches(
+    value: Mapping[str, Any], wanted: Mapping[str, Any] | None, *, dotted: bool = False
+) -> bool:
+    """Whether a value is as a filter wants it. ``dotted``: a name that it does not have may be a
+    path, with dots between its steps.
 
     Raises:
         ValueError: the filter has an operator that there is not.
     """
-    return not wanted or all(_agrees(value.get(key), item) for key, item in wanted.items())
+    if not wanted:
+        return True
+    return all(
+        _agrees(at_path(value, key) if dotted else value.get(key), item)
+        for key, item in wanted.items()
+    )
 
 
 def _agrees(found: Any, wanted: Any) -> bool:

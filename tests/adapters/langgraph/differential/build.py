@@ -43,6 +43,18 @@ class World:
 
     def __init__(self) -> None:
         self.calls: Counter[tuple[str, int | None]] = Counter()
+        self.commands: Counter[tuple[str, int]] = Counter()
+
+    def note_command(self, config: Any) -> None:
+        """Count the commands to the graph around that come out of one step."""
+        graph = config["configurable"]["checkpoint_ns"].rpartition("|")[0]
+        self.commands[graph, config["metadata"]["langgraph_step"]] += 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what comes next is anybody's guess: LangGraph takes one of several commands out
+        of a set."""
+        return any(number > 1 for number in self.commands.values())
 
 
 def most(left: int, right: int) -> int:
@@ -144,7 +156,7 @@ def before_node(library: Any, world: World, node: Node, state: Any) -> list[str]
     return heard
 
 
-def result_of(library: Any, node: Node, state: Any, heard: list[str]) -> Any:
+def result_of(library: Any, world: World, node: Node, state: Any, heard: list[str]) -> Any:
     """What a call returns."""
     ticks, payload = read(state, "ticks", 0), read(state, "payload", None)
     seen = f"{node.name}@{ticks}" + (f"({payload})" if payload is not None else "")
@@ -157,6 +169,7 @@ def result_of(library: Any, node: Node, state: Any, heard: list[str]) -> Any:
         writes[channel] = {node.name: number} if channel == "merged" else number + ticks
     command = library.types.Command
     if node.parent:
+        world.note_command(library.config.get_config())
         going = targets_of(library, node.parent, state)
         return command(graph=command.PARENT, update=writes, goto=going)
     if node.goes:
@@ -176,7 +189,7 @@ def body_of(library: Any, world: World, node: Node, inner: Any, *, sync: bool) -
         if inner is not None:
             given = {"ticks": read(state, "ticks", 0), "log": []}
             heard += inner.invoke(given).get("log", [])
-        return result_of(library, node, state, heard)
+        return result_of(library, world, node, state, heard)
 
     async def suspending(state: Any) -> Any:
         try:
@@ -189,7 +202,7 @@ def body_of(library: Any, world: World, node: Node, inner: Any, *, sync: bool) -
         if inner is not None:
             given = {"ticks": read(state, "ticks", 0), "log": []}
             heard += (await inner.ainvoke(given)).get("log", [])
-        return result_of(library, node, state, heard)
+        return result_of(library, world, node, state, heard)
 
     return plain if sync else suspending
 

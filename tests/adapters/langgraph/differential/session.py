@@ -22,6 +22,7 @@ from tests.adapters.langgraph.differential.build import Library, World, build, s
 from tests.adapters.langgraph.differential.programs import Act, Program
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{32}\b")
+OPEN = "from here on, anybody's guess"
 _TIMES = {"ts", "timestamp", "created_at", "node_first_attempt_time"}
 
 
@@ -91,8 +92,9 @@ class Recorder:
         step: list[Any] = []
         for mode, data in found:
             entry = [mode, self.plain(data)]
-            ends = mode in {"values", "checkpoints"} or data.get("type") == "checkpoint"
-            if ends and "__interrupt__" not in data:  # that of one node, within a step
+            facts = data if isinstance(data, Mapping) else {}
+            ends = mode in {"values", "checkpoints"} or facts.get("type") == "checkpoint"
+            if ends and "__interrupt__" not in facts:  # that of one node, within a step
                 settled += [*sorted(step, key=repr), entry]
                 step = []
             else:
@@ -113,6 +115,7 @@ class Recorder:
     def snapshot(self, snapshot: Any) -> Any:
         """A snapshot of the state: values, what is next, how it came to be, tasks."""
         metadata = snapshot.metadata or {}
+        broke = any(_error_of(task) for task in snapshot.tasks)
         return {
             "values": self.plain(snapshot.values),
             "next": list(snapshot.next),
@@ -126,7 +129,10 @@ class Recorder:
                     "interrupts": [self.plain(each.value) for each in task.interrupts],
                     "result": self.plain(task.result),
                     "inner": self.snapshot(task.state)
-                    if hasattr(task.state, "values") and hasattr(task.state, "next")
+                    if hasattr(task.state, "values")
+                    and hasattr(task.state, "next")
+                    # How far a graph came that a failing sibling cut off is a matter of time.
+                    and (not broke or _error_of(task))
                     else None,
                     "path": self.plain(task.path),
                 }
@@ -191,23 +197,26 @@ def carry_out(root: str, program: Program) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            graph = _compiled(library, world, program)
+            graph = compiled(library, world, program)
         except Exception as error:
             return [["building", *recorder.error(error)]]
         if program.sync:
-            session = _session(library, _Plain(graph), program, recorder, record)
+            session = _session(library, world, _Plain(graph), program, recorder, record)
             with suppress(StopIteration):
                 session.send(None)
                 raise AssertionError("a plain method has suspended")
         else:
-            asyncio.run(_session(library, _Suspending(graph), program, recorder, record))
+            asyncio.run(_session(library, world, _Suspending(graph), program, recorder, record))
+    if world.is_open:
+        return record
     if not (program.sync and record and _is_error(record[-1])):  # as below
         calls = sorted(world.calls.items(), key=str)
         record.append({f"{name} {payload}": count for (name, payload), count in calls})
     return record
 
 
-def _compiled(library: Any, world: World, program: Program) -> Any:
+def compiled(library: Any, world: World, program: Program) -> Any:
+    """The graph of a program."""
     compiling: dict[str, Any] = {}
     if program.kept:
         compiling["checkpointer"] = library.checkpoint__memory.InMemorySaver()
@@ -217,7 +226,7 @@ def _compiled(library: Any, world: World, program: Program) -> Any:
     return build(library, world, program.shape, schema, sync=program.sync, **compiling)
 
 
-def _given(library: Any, act: Act, snapshot: Any) -> Any:
+def given_to(library: Any, act: Act, snapshot: Any) -> Any:
     """The input of a call."""
     command = library.types.Command
     match act.kind:
@@ -226,8 +235,14 @@ def _given(library: Any, act: Act, snapshot: Any) -> Any:
         case "answer":
             return command(resume=act.number)
         case "answer_all":
-            answers = {each.id: f"{act.number}.{i}" for i, each in enumerate(snapshot.interrupts)}
-            return command(resume=answers)
+            # Out of an inner graph, LangGraph tells them in the order of a set.
+            asked = sorted({repr(each.value) for each in snapshot.interrupts})
+            return command(
+                resume={
+                    each.id: f"{act.number}.{asked.index(repr(each.value))}"
+                    for each in snapshot.interrupts
+                }
+            )
         case "command":
             return command(update={"log": ["outside"]}, goto=[act.node] if act.node else ())
         case _:
@@ -235,16 +250,23 @@ def _given(library: Any, act: Act, snapshot: Any) -> Any:
 
 
 async def _session(
-    library: Any, graph: Any, program: Program, recorder: Recorder, record: list[Any]
+    library: Any, world: World, graph: Any, program: Program, recorder: Recorder, record: list[Any]
 ) -> None:
     config = {"recursion_limit": program.limit, "configurable": {"thread_id": "1"}}
     for act in program.acts:
+        world.commands.clear()
+        known = len(record)
         try:
             await _act(library, graph, program, act, config, recorder, record)
         except Exception as error:
             record.append(recorder.error(error))
             if program.sync:  # how far the threads beside it were is a matter of time
                 return
+        finally:
+            if world.is_open:
+                record[known:] = [OPEN]
+        if world.is_open:
+            return
         if not program.kept:
             continue
         try:
@@ -278,7 +300,7 @@ async def _act(
         if act.kind == "update":
             return
         config = {**made, "recursion_limit": program.limit}
-    given = _given(library, act, snapshot)
+    given = given_to(library, act, snapshot)
     keywords: dict[str, Any] = {"durability": program.durability} if program.durability else {}
     if not act.modes:
         record.append(recorder.plain(await graph.invoke(given, config, **keywords)))

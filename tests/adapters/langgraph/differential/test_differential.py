@@ -11,6 +11,7 @@ from hypothesis import given, settings
 pytest.importorskip("langgraph", reason="the facade is compared with LangGraph itself")
 
 from tests.adapters.langgraph.differential.compare import check, first_difference, reference
+from tests.adapters.langgraph.differential.events import carry_out_events
 from tests.adapters.langgraph.differential.programs import (
     EVERY_CHECK,
     Act,
@@ -51,6 +52,20 @@ def test_a_program_that_suspends_does_the_same_on_both(program: Program) -> None
 @given(programs(sync=True))
 def test_a_program_of_plain_functions_does_the_same_on_both(program: Program) -> None:
     check(program)
+
+
+@here
+@settings(FEW, max_examples=PROGRAMS // 6)
+@given(programs(sync=False))
+def test_the_events_of_a_program_that_suspends_are_the_same_on_both(program: Program) -> None:
+    check(program, carry_out_events)
+
+
+@here
+@settings(FEW, max_examples=PROGRAMS // 6)
+@given(programs(sync=True))
+def test_the_events_of_a_program_of_plain_functions_are_the_same_on_both(program: Program) -> None:
+    check(program, carry_out_events)
 
 
 def chain(*names: str, asks: int = 0) -> Shape:

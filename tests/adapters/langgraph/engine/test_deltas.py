@@ -84,7 +84,7 @@ def act(app: Any, fails: set[str], action: str, word: str, durability: Any) -> N
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(script=actions)
 def test_a_thread_reads_the_same_whatever_is_stored_of_it(durability: Any, script: Any) -> None:
     told = []

@@ -229,7 +229,7 @@ def test_commands_retries_and_waiting_edges_mean_the_same_on_branches() -> None:
         lambda b: b.compile(InMemorySaver(), mode="branches"),
         lambda b: b.compile(cache=object(), mode="branches"),
         lambda b: b.compile(mode="branches").stream({}),
-        lambda b: b.compile(transformers=[object]),
+        lambda b: b.compile(transformers=[object], mode="branches"),
     ],
 )
 def test_what_is_not_supported_says_so(build: Any) -> None:
@@ -268,3 +268,22 @@ async def test_a_task_that_its_caller_cancels_ends(is_async: bool) -> None:
     with anyio.fail_after(10):
         assert await graph.ainvoke(1) == 1
     assert ended.is_set()
+
+
+def test_what_a_task_of_a_nested_workflow_asks_is_told_once() -> None:
+    @task
+    def ask() -> Any:
+        return interrupt("who?")
+
+    @entrypoint()
+    def inner(_: int) -> Any:
+        return ask().result()
+
+    @entrypoint(checkpointer=InMemorySaver())
+    def outer(number: int) -> Any:
+        return inner.invoke(number)
+
+    (asked,) = outer.invoke(1, CONFIG)["__interrupt__"]
+    assert asked.value == "who?"
+    assert [each.interrupts for each in outer.get_state(CONFIG).tasks] == [(asked,)]
+    assert outer.invoke(Command(resume="me"), CONFIG) == "me"

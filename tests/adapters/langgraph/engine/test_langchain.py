@@ -270,6 +270,24 @@ def test_a_tool_that_hands_over_to_the_graph_outside_has_ended() -> None:
     assert [payload["event"] for payload in told] == ["tool-started", "tool-error"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_condition_after_a_command_from_within_is_told_under_the_nodes_name(
+    is_async: bool,
+) -> None:
+    leaf = graph(go=lambda _: Command(goto="last", graph=Command.PARENT)).compile()
+    builder: Any = StateGraph(MessagesState).add_node("inner", leaf)
+    builder.add_node("last", lambda _: None).add_edge(START, "inner")
+    builder.add_conditional_edges("inner", lambda _: "last", ["last"])
+    log, app = Log(), builder.compile()
+    given: Any = {"messages": []}
+    if is_async:
+        await app.ainvoke(given, {"callbacks": [log]})
+    else:
+        app.invoke(given, {"callbacks": [log]})
+    begun = [name for name in log.names if name != "ParentCommand"]
+    assert begun == ["LangGraph", "inner", "LangGraph", "go", "inner", "last"]
+
+
 def test_what_a_task_calls_is_told_in_the_graph_of_the_node_that_called_it() -> None:
     @tool
     def echo() -> str:
@@ -283,3 +301,17 @@ def test_what_a_task_calls_is_told_in_the_graph_of_the_node_that_called_it() -> 
     inner = graph(leaf=lambda _: work().result()).compile()
     told = graph(sub=inner).compile().stream({"messages": []}, stream_mode="tools", subgraphs=True)
     assert [namespace[0].split(":")[0] for namespace, _ in told] == ["sub", "sub"]
+
+
+async def test_who_awaits_a_task_goes_on_before_the_stream_tells_of_it() -> None:
+    @task
+    async def doubled(number: int) -> int:
+        return number * 2
+
+    @entrypoint()
+    async def work(number: int) -> int:
+        return await doubled(number)
+
+    events = [(each["event"], each["name"]) async for each in work.astream_events(1, version="v2")]
+    streamed = [name for event, name in events if event == "on_chain_stream"]
+    assert streamed == ["doubled", "work", "LangGraph", "LangGraph"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
@@ -107,6 +108,57 @@ async def test_progress_puts_off_the_idle_timeout() -> None:
     assert await single(node, timeout=limits).ainvoke({"log": []}) == {"log": ["done"]}
 
 
+@pytest.mark.parametrize("refresh_on", ["auto", "heartbeat"])
+async def test_what_a_node_streams_is_progress_unless_only_heartbeats_are(refresh_on: Any) -> None:
+    async def node(state: State, runtime: Runtime[Any]) -> Any:
+        for _ in range(4):
+            await anyio.sleep(0.03)
+            runtime.stream_writer("still here")
+
+    limits = TimeoutPolicy(run_timeout=10, idle_timeout=0.08, refresh_on=refresh_on)
+    app = single(node, timeout=limits)
+    if refresh_on == "auto":
+        await app.ainvoke({"log": []})
+        return
+    with pytest.raises(NodeTimeoutError) as caught:
+        await app.ainvoke({"log": []})
+    error = caught.value
+    assert (error.kind, error.run_timeout, error.idle_timeout) == ("idle", 10, 0.08)
+    assert isinstance(error.__cause__, TimeoutError)
+
+
+async def test_a_node_that_does_not_let_itself_be_cancelled_is_left_behind() -> None:
+    done = asyncio.Event()
+
+    async def node(state: State) -> Any:
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+        done.set()
+        return {"log": ["too late"]}
+
+    async def handler(state: State, error: NodeError) -> Any:
+        return {"log": [type(error.error).__name__]}
+
+    app = single(node, timeout=0.01, error_handler=handler)
+    assert await app.ainvoke({"log": []}) == {"log": ["NodeTimeoutError"]}
+    await done.wait()
+
+
+async def test_a_time_limit_does_not_touch_what_a_node_raises_or_finishes() -> None:
+    async def fails(state: State) -> Any:
+        raise TimeoutError("its own")
+
+    async def blocks(state: State) -> Any:
+        time.sleep(0.03)  # noqa: ASYNC251 - it holds up the event loop
+        return {"log": ["done"]}
+
+    with pytest.raises(TimeoutError, match="its own"):
+        await single(fails, timeout=1).ainvoke({"log": []})
+    assert await single(blocks, timeout=0.01).ainvoke({"log": []}) == {"log": ["done"]}
+
+
 def test_a_time_limit_for_a_node_in_a_thread_is_refused() -> None:
     with pytest.raises(ValueError, match="only supported for async nodes"):
         single(lambda _: None, timeout=1)
@@ -186,6 +238,14 @@ async def test_a_cached_node_runs_once_for_one_input(is_async: bool) -> None:
     app.clear_cache()
     app.invoke({"log": ["in"]})
     assert calls == [1, 1]
+
+
+async def test_a_graph_without_a_cache_has_none_to_clear() -> None:
+    app = single(lambda _: None)
+    with pytest.raises(ValueError, match="No cache is set"):
+        app.clear_cache()
+    with pytest.raises(ValueError, match="No cache is set"):
+        await app.aclear_cache()
 
 
 def test_context_and_store_reach_the_node() -> None:

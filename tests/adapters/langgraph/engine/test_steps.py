@@ -6,6 +6,8 @@ import operator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
+import anyio
+import anyio.lowlevel
 import pytest
 from pydantic import BaseModel
 
@@ -250,3 +252,26 @@ def test_input_and_output_have_schemas_of_their_own() -> None:
 def test_what_is_wrong_with_a_graph_is_said_when_it_is_built(build: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build()
+
+
+async def test_nodes_that_wait_begin_together_however_busy_the_event_loop_is() -> None:
+    turns, begun = 0, list[int]()
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async def waits(number: int) -> None:
+        begun.append(turns)
+        await anyio.sleep(0.01)
+
+    builder: Any = StateGraph(State)
+    builder.add_node("waits", waits)
+    builder.add_conditional_edges(START, lambda _: [Send("waits", n) for n in range(50)])
+    async with anyio.create_task_group() as group:
+        group.start_soon(count)
+        await builder.compile().ainvoke({})
+        group.cancel_scope.cancel()
+    assert begun[-1] - begun[0] <= 5

@@ -16,6 +16,7 @@ import pytest
 
 from plait_adapters.langgraph.checkpoint.memory import InMemorySaver
 from plait_adapters.langgraph.config import get_stream_writer
+from plait_adapters.langgraph.errors import InvalidUpdateError
 from plait_adapters.langgraph.graph import START, StateGraph
 from plait_adapters.langgraph.types import Command, GraphOutput, interrupt
 
@@ -201,3 +202,23 @@ def _paths() -> dict[str, str]:
     import os
 
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@pytest.mark.parametrize("beside", [0, 1])
+def test_what_the_only_task_of_a_step_wrote_is_not_told_if_it_cannot_be_applied(
+    beside: int,
+) -> None:
+    class One(TypedDict, total=False):
+        last: int
+
+    builder: Any = StateGraph(One)
+    builder.add_node("twice", lambda _: [Command(update={"last": n}) for n in range(2)])
+    builder.add_edge(START, "twice")
+    if beside:
+        builder.add_node("beside", lambda _: None).add_edge(START, "beside")
+    told: list[Any] = []
+    chunks = builder.compile().stream({}, stream_mode="updates")
+    with pytest.raises(InvalidUpdateError):
+        told.extend(chunks)  # what it takes before the error stays
+    names = sorted(name for chunk in told for name in chunk)
+    assert names == (["beside", "twice"] if beside else [])

@@ -247,3 +247,33 @@ def test_a_saver_that_blocks_is_called_in_order_and_its_errors_come_out(durabili
     assert app.invoke(Command(resume="b"), CONFIG, durability=durability)["log"] == ["a", "b"]
     with pytest.raises(OSError, match="disk full"):
         app.invoke({"log": []}, {"configurable": {"thread_id": "bad"}}, durability=durability)
+
+
+class Recorder(InMemorySaver):
+    """Keeps what it was given, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
+
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        place = await super().aput(config, checkpoint, metadata, new_versions)
+        self.given.append((place, checkpoint, new_versions))
+        return place
+
+
+async def test_a_checkpoint_has_all_values_and_the_versions_of_what_changed() -> None:
+    saver = Recorder()
+    app = chain(says("a"), asks("who?"), says("c"), saver=saver)
+    await app.ainvoke({"log": []}, CONFIG)
+    await app.ainvoke(Command(resume="me"), CONFIG)
+    await app.ainvoke({"log": ["again"]}, CONFIG)
+
+    before: dict[str, Any] = {}
+    for place, checkpoint, new_versions in saver.given:
+        versions = checkpoint["channel_versions"]
+        found = saver.get_tuple(place)
+        assert found is not None
+        assert found.checkpoint["channel_values"] == checkpoint["channel_values"]
+        assert new_versions.items() == versions.items() - before.items()
+        before = versions

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from plait.codec import EncodingError
 from plait.errors import StoreError, ThreadExists
-from plait_adapters.langgraph.checkpoint.base import empty_checkpoint
+from plait_adapters.langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from plait_adapters.langgraph.checkpoint.base.id import uuid6
 from plait_adapters.langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from plait_adapters.langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -323,3 +323,73 @@ def test_identifiers_sort_by_the_time_at_which_they_were_made() -> None:
     assert [*map(str, made)] == sorted(map(str, made))
     assert {one.version for one in made} == {6}
     assert len({*made}) == 1_000
+
+
+# -- checkpoints that no graph has made --------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
+async def test_values_without_a_version_are_stored(kind: str) -> None:
+    made = empty_checkpoint() | {"channel_values": {"x": "seed"}}
+    async with saver_of(kind) as saver:
+        root = await saver.aput(config_of(), made, {}, {})
+        await saver.aput_writes(root, [("x", "write")], "task")
+        child = await saver.aput(root, empty_checkpoint(), {}, {})
+        found = await saver.aget(root)
+        history = await saver.aget_delta_channel_history(config=child, channels=["x"])
+
+    assert found["channel_values"] == {"x": "seed"}
+    assert found["channel_versions"] == {}
+    assert history["x"] == {"writes": [("task", "x", "write")], "seed": "seed"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
+async def test_a_copied_checkpoint_has_its_values_whatever_is_said_to_be_new(kind: str) -> None:
+    async with saver_of(kind) as saver:
+        found = await saver.aget_tuple(await put(saver, config_of(), {"x": [1]}))
+        await saver.aput(config_of("copy"), found.checkpoint, found.metadata, {})
+
+        assert (await saver.aget(config_of("copy"))) == found.checkpoint
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("postgres")])
+async def test_parents_in_a_circle_are_an_end(kind: str) -> None:
+    async with saver_of(kind) as saver:
+        one = empty_checkpoint()
+        first = await saver.aput(config_of(), one, {}, {})
+        second = await saver.aput(first, empty_checkpoint(), {}, {})
+        await saver.aput(second, one, {}, {})
+
+        history = await saver.aget_delta_channel_history(config=second, channels=["x"])
+        plainly = await BaseCheckpointSaver.aget_delta_channel_history(
+            saver, config=second, channels=["x"]
+        )
+
+    assert history == plainly == {"x": {"writes": []}}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("sqlite")])
+async def test_a_filter_may_have_paths_in_sqlite(kind: str) -> None:
+    async with saver_of(kind) as saver:
+        await put(saver, config_of(), user={"a-b": 1, "c": {"d": 2}}, **{"e.f": 3})
+
+        for wanted in ({"user.a-b": 1}, {"user.c.d": 2}, {"e.f": 3}, {"user.c.x": None}):
+            assert len(await listed(saver, None, filter=wanted)) == 1
+        assert await listed(saver, None, filter={"user.c": 2}) == []
+
+
+async def test_metadata_that_are_called_writes_are_kept() -> None:
+    for kind in ("memory", "sqlite"):
+        async with saver_of(kind) as saver:
+            await put(saver, config_of(), writes={"x": 1})
+            assert (await saver.aget_tuple(config_of())).metadata == {"writes": {"x": 1}}
+
+
+@pytest.mark.parametrize("strategy", ["keep_latest", "delete"])
+async def test_one_id_in_place_of_several_removes_nothing(saver: Any, strategy: str) -> None:
+    await put(saver, config_of("a"), {"x": 1})
+
+    with pytest.raises(TypeError, match="not a str"):
+        await saver.aprune("a", strategy=strategy)
+
+    assert await saver.aget(config_of("a")) is not None

@@ -143,3 +143,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     empty = PersistentDict(filename=tmp_path / "f")
     empty.load()
     assert empty == {}
+
+
+def test_a_value_that_is_said_to_be_empty_is_none_at_all() -> None:
+    saver = InMemorySaver()
+    put(saver)
+    saver.blobs["1", "", "x", "1"] = ("empty", b"")
+
+    found = saver.get_tuple(THREAD)
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {}

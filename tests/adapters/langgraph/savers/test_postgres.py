@@ -134,10 +134,38 @@ def test_a_pool_or_connection_of_psycopgs_is_asked_for_its_address() -> None:
         database_of(object())
 
 
-def test_a_pipeline_is_refused() -> None:
-    pipe: Any = object()
-    with pytest.raises(ValueError, match="pipe"):
-        PostgresSaver(database(), pipe)
+async def test_a_pipeline_has_nothing_to_do() -> None:
+    saver = PostgresSaver(database(), object(), schema=fresh_schema())
+    await saver.aput(CONFIG, empty_checkpoint(), {"step": 1}, {})
+
+    found = await saver.aget_tuple(CONFIG)
+    assert found is not None
+    assert found.metadata == {"step": 1}
+    await saver.aclose()
+
+
+URLS = {
+    "postgresql://me@db/app?sslmode=require&connect_timeout=5&keepalives=1": (
+        "postgresql://me@db/app?sslmode=require"
+    ),
+    "postgresql://db/app?gssencmode=prefer&sslcertmode=allow&channel_binding=prefer": (
+        "postgresql://db/app"
+    ),
+    "postgresql://db/app?application_name=x&options=-c%20timezone%3DUTC": (
+        "postgresql://db/app?application_name=x&options=-c%20timezone%3DUTC"
+    ),
+    "dbname=app connect_timeout=3": "postgresql:///app",
+}
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_what_only_libpq_knows_is_left_out_of_an_address(url: str) -> None:
+    assert database_of(url) == URLS[url]
+
+
+def test_what_libpq_must_do_for_safety_is_refused() -> None:
+    with pytest.raises(ValueError, match="channel_binding"):
+        database_of("postgresql://db/app?channel_binding=require")
 
 
 async def test_a_shallow_saver_keeps_the_latest_checkpoint_only() -> None:

@@ -97,3 +97,16 @@ async def test_a_saver_that_nobody_refers_to_gives_its_file_back(tmp_path: Path)
 
     assert threads
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_tables_that_are_there_can_be_read_while_another_process_writes(tmp_path: Path) -> None:
+    path = str(tmp_path / "checkpoints.db")
+    with SqliteSaver.from_conn_string(path) as saver:
+        saver.put(CONFIG, empty_checkpoint(), {"step": 1}, {})
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
+        with closing(connection):
+            saver = SqliteSaver(connection)
+            saver.setup()
+            assert [found.metadata for found in saver.list(CONFIG)] == [{"step": 1}]

@@ -223,6 +223,7 @@ class _Walk:
     def __init__(self, channels: Sequence[str]) -> None:
         self._writes: dict[str, list[tuple[str, str, Any]]] = {name: [] for name in channels}
         self._seeds: dict[str, Any] = {}
+        self._seen: set[str] = set()
 
     @property
     def goes_on(self) -> bool:
@@ -230,8 +231,9 @@ class _Walk:
 
     def take(self, found: CheckpointTuple | None) -> Config | None:
         """Take in one checkpoint more; the config of the one before it."""
-        if found is None:
+        if found is None or found.checkpoint["id"] in self._seen:
             return None
+        self._seen.add(found.checkpoint["id"])
         for write in reversed(found.pending_writes or ()):
             if write[1] in self._writes and write[1] not in self._seeds:
                 self._writes[write[1]].append(write)

@@ -142,7 +142,7 @@ def get_checkpoint_metadata(config: Config, metadata: CheckpointMetadata) -> Che
 
 
 def _without_nul(item: Any) -> Any:
-    return item.replace("\0", "") if isinstance(item, str) else item
+    return item.replace("\0", "") if isinstance(item, str) and "\0" in item else item
 
 
 def get_serializable_checkpoint_metadata(

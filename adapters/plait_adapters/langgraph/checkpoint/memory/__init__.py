@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from plait.errors import ThreadExists
 from plait_adapters.langgraph._support import missing
@@ -20,8 +20,8 @@ from plait_adapters.langgraph.checkpoint._configs import (
 )
 from plait_adapters.langgraph.checkpoint._pruning import (
     Bone,
+    check_pruning,
     check_removal,
-    check_strategy,
     to_keep,
 )
 from plait_adapters.langgraph.checkpoint.base import (
@@ -38,10 +38,14 @@ from plait_adapters.langgraph.checkpoint.base import (
     get_checkpoint_metadata,
     writes_sort_key,
 )
+from plait_adapters.langgraph.checkpoint.serde.jsonplus import dumps_metadata, dumps_own
 
 from ._persistent import PersistentDict
 
 __all__ = ["InMemorySaver", "MemorySaver", "PersistentDict"]
+
+_EMPTY: Final = "empty"
+"""What LangGraph puts in place of an encoding for a channel that has no value."""
 
 _Bytes = tuple[str, bytes]
 _Saved = tuple[_Bytes, _Bytes, str | None]
@@ -181,7 +185,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
         values = {
             channel: loads(blob)
             for channel, version in checkpoint["channel_versions"].items()
-            if (blob := self.blobs.get((thread_id, namespace, channel, version))) is not None
+            if (blob := self._blob(thread_id, namespace, channel, version)) is not None
         }
         return CheckpointTuple(
             config=config or config_of(thread_id, namespace, checkpoint_id),
@@ -195,6 +199,11 @@ class InMemorySaver(BaseCheckpointSaver[str]):
                 )
             ],
         )
+
+    def _blob(self, *place: Any) -> _Bytes | None:
+        """The value of a channel, if there is one: it may be there and say that there is none."""
+        blob = self.blobs.get(cast("Any", place))
+        return blob if blob is not None and blob[0] != _EMPTY else None
 
     def _writes_of(self, thread_id: str, namespace: str, checkpoint_id: str) -> Sequence[_Write]:
         found = self.writes.get((thread_id, namespace, checkpoint_id), {})
@@ -213,7 +222,9 @@ class InMemorySaver(BaseCheckpointSaver[str]):
             saved = self._namespace(thread_id, namespace)
             target = saved.get(checkpoint_id or max(saved, default=""))
             current = target[2] if target is not None else None
-            while current in saved and len(seeds) < len(writes):
+            seen: set[str | None] = set()
+            while current in saved and current not in seen and len(seeds) < len(writes):
+                seen.add(current)
                 data, _, parent_id = saved[current]
                 for task_id, channel, value, _ in reversed(
                     self._writes_of(thread_id, namespace, current)
@@ -222,7 +233,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
                         writes[channel].append((task_id, channel, loads(value)))
                 versions = loads(data)["channel_versions"]
                 for channel in writes.keys() - seeds.keys():
-                    blob = self.blobs.get((thread_id, namespace, channel, versions.get(channel)))
+                    blob = self._blob(thread_id, namespace, channel, versions.get(channel))
                     if blob is not None:
                         seeds[channel] = loads(blob)
                 current = parent_id
@@ -251,8 +262,8 @@ class InMemorySaver(BaseCheckpointSaver[str]):
             if channel in values
         }
         saved = (
-            dumps(without_values(checkpoint)),
-            dumps(get_checkpoint_metadata(config, metadata)),
+            dumps_own(self.serde)(without_values(checkpoint)),
+            dumps_metadata(self.serde, get_checkpoint_metadata(config, metadata)),
             parent_id,
         )
         with self._lock:
@@ -332,7 +343,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Give up what is old in threads; see :meth:`BaseCheckpointSaver.prune`."""
-        check_strategy(strategy)
+        check_pruning(thread_ids, strategy)
         for thread_id in map(str, thread_ids):
             if strategy == "delete":
                 self.delete_thread(thread_id)
@@ -372,7 +383,7 @@ class InMemorySaver(BaseCheckpointSaver[str]):
                 frozenset(
                     channel
                     for channel, version in versions.items()
-                    if (thread_id, namespace, channel, version) in self.blobs
+                    if self._blob(thread_id, namespace, channel, version) is not None
                 ),
             )
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar, cast
 
 from plait.errors import ThreadExists
 from plait_adapters.langgraph.checkpoint._pruning import Bone, check_removal, to_keep
 from plait_adapters.langgraph.checkpoint._stored import (
     Ancestor,
-    NewCheckpoint,
-    NewWrite,
     Query,
+    Record,
     StoredCheckpoint,
     StoredValue,
     StoredWrite,
 )
-from plait_adapters.postgres.connections import Link
-from plait_adapters.postgres.database import Database
-from plait_adapters.postgres.packing import as_array, packed
+from plait_adapters.postgres.connections import Connections, Link
+from plait_adapters.postgres.database import Database, Side
+from plait_adapters.postgres.gathering import Gathering
 from plait_adapters.postgres.statements import Schema
+
+from ._batch import Batch, as_json
 
 __all__ = ["PostgresRows"]
 
@@ -49,7 +49,6 @@ class Statements(Schema):
     remove: str
     remove_unused: str
     save: str
-    save_writes: str
 
     def __init__(self, schema: str) -> None:
         super().__init__(schema, "plait_adapters.langgraph.checkpoint.postgres")
@@ -96,7 +95,7 @@ class PostgresRows(Database[Statements]):
 
     async def page(self, query: Query, size: int) -> Sequence[StoredCheckpoint]:
         """So many of those that are wanted; fewer if there are no more."""
-        after, wanted = query.after, _json(query.wanted or {}, strict=True)
+        after, wanted = query.after, as_json(query.wanted or {}, strict=True)
         upto, after_thread, after_namespace = after if after is not None else (_LAST, "", "")
         if query.thread_id is None:
             place = (upto, after_thread, after_namespace)
@@ -130,50 +129,25 @@ class PostgresRows(Database[Statements]):
             for rows in _groups(found, lambda row: row["depth"])
         ]
 
-    async def save(self, checkpoint: NewCheckpoint) -> None:
-        """Store a checkpoint; one with its id is replaced."""
-        values = checkpoint.values
-        await self._fetch(
-            self._sql.save,
-            checkpoint.thread_id,
-            checkpoint.namespace,
-            checkpoint.checkpoint_id,
-            checkpoint.parent_id,
-            checkpoint.run_id,
-            [*checkpoint.versions],
-            [*checkpoint.versions.values()],
-            checkpoint.delta,
-            _json(checkpoint.metadata),
-            checkpoint.encoding,
-            checkpoint.data,
-            [channel for channel, _, _, _ in values],
-            [version for _, version, _, _ in values],
-            [encoding for _, _, encoding, _ in values],
-            *packed([data for _, _, _, data in values]),
-        )
+    async def save(self, records: Sequence[Record]) -> None:
+        """Store checkpoints and writes, in this order: with those of others that come at the same
+        time, and in several transactions only if they are many."""
+        saving = cast("_Side", self._side()).saving
+        if await saving.call(records) is None:
+            await self._insist(lambda link: self._save(link, [records]), self._patience_for)
 
-    async def save_writes(
-        self,
-        thread_id: str,
-        namespace: str,
-        checkpoint_id: str,
-        task_id: str,
-        task_path: str,
-        writes: Sequence[NewWrite],
-    ) -> None:
-        """Store what a task has written."""
-        await self._fetch(
-            self._sql.save_writes,
-            thread_id,
-            namespace,
-            checkpoint_id,
-            task_id,
-            task_path,
-            as_array(write.place for write in writes),
-            [write.channel for write in writes],
-            [write.encoding for write in writes],
-            *packed([write.data for write in writes]),
-        )
+    def _make_side(self, connections: Connections) -> Side:
+        return _Side(connections, Gathering(self._do, self._save))
+
+    async def _save(self, link: Link, requests: Sequence[Sequence[Record]]) -> Sequence[bool]:
+        batch = Batch()
+        for record in itertools.chain.from_iterable(requests):
+            if batch.is_full:
+                await link.fetch(self._sql.save, *batch.arguments())
+                batch = Batch()
+            batch.add(record)
+        await link.fetch(self._sql.save, *batch.arguments())
+        return [True] * len(requests)
 
     async def delete_threads(self, thread_ids: Sequence[str]) -> None:
         """Remove all that belongs to threads."""
@@ -235,6 +209,14 @@ class PostgresRows(Database[Statements]):
         )
 
 
+class _Side(Side):
+    """What belongs to one event loop, and those who save something in it at the same time."""
+
+    def __init__(self, connections: Connections, saving: Gathering[Sequence[Record], bool]) -> None:
+        super().__init__(connections)
+        self.saving = saving
+
+
 _CHECKPOINT, _VALUE, _WRITE = 0, 1, 2
 
 
@@ -273,34 +255,3 @@ def _groups(rows: Sequence[Any], key: Callable[[Any], Any]) -> list[list[Any]]:
 def _bone(row: Any) -> Bone:
     delta, stored = frozenset(row["delta"]), frozenset(row["stored"])
     return Bone(row["checkpoint_id"], row["parent_id"], delta, stored)
-
-
-def _json(items: Mapping[str, Any], *, strict: bool = False) -> str:
-    """What of a mapping is JSON, as PostgreSQL has it: without NUL.
-
-    Raises:
-        TypeError: some of it is not, and it is to be strict.
-    """
-    found = {}
-    for name, item in items.items():
-        try:
-            text = json.dumps(item, allow_nan=False)
-        except (TypeError, ValueError):
-            if strict:
-                raise TypeError(
-                    f"filter={{{name!r}: ...}} has a {type(item).__name__}, and only what is JSON "
-                    "can be filtered by"
-                ) from None
-            continue
-        found[_without_nul(name)] = _without_nul(json.loads(text))
-    return json.dumps(found)
-
-
-def _without_nul(item: Any) -> Any:
-    if isinstance(item, str):
-        return item.replace("\0", "")
-    if isinstance(item, list):
-        return [_without_nul(one) for one in item]
-    if isinstance(item, dict):
-        return {_without_nul(key): _without_nul(one) for key, one in item.items()}
-    return item

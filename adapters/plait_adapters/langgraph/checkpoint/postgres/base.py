@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run
-from plait_adapters.langgraph.checkpoint._configs import place_of
-from plait_adapters.langgraph.checkpoint._stored import Rows, StoredSaver
+from plait_adapters.langgraph.checkpoint._stored import NewCheckpoint, Record, Rows, StoredSaver
 from plait_adapters.langgraph.checkpoint.base import (
-    ChannelVersions,
-    Checkpoint,
     CheckpointMetadata,
     Config,
+    get_serializable_checkpoint_metadata,
 )
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -36,7 +34,7 @@ class BasePostgresSaver(StoredSaver):
     Args:
         conn: a URL; a pool of asyncpg's, which is left open; or a connection or pool of psycopg's,
             whose address is taken.
-        pipe: must be ``None``: there is nothing to be sent in a pipeline.
+        pipe: has nothing to do: each operation is one round trip, with and without it.
         serde: makes bytes of values.
         schema: where the tables are.
         timeout: seconds within which the server has to answer.
@@ -48,7 +46,7 @@ class BasePostgresSaver(StoredSaver):
     def __init__(
         self,
         conn: Conn,
-        pipe: None = None,
+        pipe: Any = None,
         serde: SerializerProtocol | None = None,
         *,
         schema: str = "plait_checkpoints",
@@ -57,10 +55,6 @@ class BasePostgresSaver(StoredSaver):
         pool_size: int = 8,
         statement_cache_size: int | None = None,
     ) -> None:
-        if pipe is not None:
-            raise ValueError(
-                "pipe is not supported: each operation is one round trip as it is, so leave it out"
-            )
         super().__init__(serde=serde)
         self.conn: Any = conn
         self._database = PostgresRows(
@@ -75,6 +69,9 @@ class BasePostgresSaver(StoredSaver):
     @property
     def _rows(self) -> Rows:
         return self._database
+
+    def _known_of(self, config: Config, metadata: CheckpointMetadata) -> CheckpointMetadata:
+        return get_serializable_checkpoint_metadata(config, metadata)
 
     async def aclose(self) -> None:
         """End the connections, but not a pool that was given."""
@@ -92,17 +89,11 @@ class KeepsLatest(BasePostgresSaver):
     """A saver that keeps the latest checkpoint of each namespace, and what that is built on: there
     is no time travel, and a thread takes no more room than its state."""
 
-    async def _put(
-        self,
-        rows: Rows,
-        config: Config,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> Config:
-        stored = await super()._put(rows, config, checkpoint, metadata, new_versions)
-        await rows.prune([place_of(stored).thread_id])
-        return stored
+    async def _save(self, rows: Rows, records: Sequence[Record]) -> None:
+        await super()._save(rows, records)
+        threads = {each.thread_id: None for each in records if isinstance(each, NewCheckpoint)}
+        if threads:
+            await rows.prune([*threads])
 
 
 if not TYPE_CHECKING:  # or a type checker would take every name for one that is here

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from plait.codec import Codec, DecodingError
+from plait.codec.encoder import PLAIN
 from plait_adapters.langgraph._support import missing
 
 from ._json import InvalidModuleError, JsonReader
 from ._known import KnownTypes
+from .base import SerializerProtocol
 
 __all__ = [
     "MAX_VALUE_BYTES",
@@ -115,6 +117,12 @@ class JsonPlusSerializer:
             return "bytearray", bytes(obj)
         return "msgpack", self._codec.encode(obj)
 
+    def dumps_own(self, tree: Any) -> tuple[str, bytes]:
+        """As ``dumps_typed``, for what a saver itself has put together of strings, numbers,
+        ``None``, bytes, lists and dicts with string keys; several times faster."""
+        content = self._codec.encode_plain(tree)
+        return self.dumps_typed(tree) if content is None else ("plain", content)
+
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value that ``dumps_typed`` gave this for.
 
@@ -124,6 +132,8 @@ class JsonPlusSerializer:
         how, content = data
         if how == "msgpack":
             return self._codec.decode(content)
+        if how == "plain":
+            return self._codec.decode_plain(content)
         if how == "null":
             return None
         if how == "bytes":
@@ -133,8 +143,8 @@ class JsonPlusSerializer:
         if how == "json":
             return self._read_json(content)
         raise UnknownEncodingError(
-            f"it was made by {how!r}, and this serializer knows null, bytes, bytearray, json and "
-            "msgpack: read it with the serializer that wrote it"
+            f"it was made by {how!r}, and this serializer knows null, bytes, bytearray, json, "
+            "msgpack and plain: read it with the serializer that wrote it"
         )
 
     def _read_json(self, content: bytes) -> Any:
@@ -154,6 +164,23 @@ class JsonPlusSerializer:
             other.__dict__.pop(made, None)
         other.types = types
         return other
+
+
+def dumps_own(serde: SerializerProtocol) -> Callable[[Any], tuple[str, bytes]]:
+    """What makes bytes of what a saver itself has put together: one of ours does so faster, unless
+    a subclass has another way of making bytes."""
+    if type(serde).dumps_typed is JsonPlusSerializer.dumps_typed:
+        return cast("JsonPlusSerializer", serde).dumps_own
+    return serde.dumps_typed
+
+
+def dumps_metadata(serde: SerializerProtocol, metadata: Mapping[str, Any]) -> tuple[str, bytes]:
+    """How metadata were made bytes, and the bytes: they are the saver's own, unless a user has put
+    something else among them."""
+    own = all(
+        type(item) in PLAIN or (type(item) is dict and not item) for item in metadata.values()
+    )
+    return dumps_own(serde)(metadata) if own else serde.dumps_typed(metadata)
 
 
 def register_annotations(holder: Any, *annotations: Any) -> None:

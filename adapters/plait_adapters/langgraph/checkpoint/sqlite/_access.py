@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import anyio.to_thread
 
@@ -16,7 +16,7 @@ from plait.errors import StoreError
 from plait_adapters.sqlite.file import DatabaseFile, Synchronous, Tables
 from plait_adapters.sqlite.worker import Action, Worker
 
-__all__ = ["Access", "AioConnection", "Direct", "InThread", "OwnFile"]
+__all__ = ["Access", "AioConnection", "Direct", "InThread", "Opened", "OwnFile", "open_access"]
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class Direct:
         with self._lock:
             try:
                 if not self._is_ready:
-                    in_transaction(self._connection, self._migrate)
+                    self._prepare()
                     self._is_ready = True
                 return (
                     in_transaction(self._connection, action) if writes else action(self._connection)
@@ -125,9 +125,10 @@ class Direct:
                     f"the SQLite connection cannot be used: {type(error).__name__}: {error}"
                 ) from error
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        if self._tables.version(connection, _PLACE) < self._tables.migrations[-1][0]:
-            self._tables.migrate(connection, _PLACE)
+    def _prepare(self) -> None:
+        """Bring the tables up to date. Where they are, another process may be writing."""
+        if self._tables.version(self._connection, _PLACE) < self._tables.migrations[-1][0]:
+            in_transaction(self._connection, lambda one: self._tables.migrate(one, _PLACE))
 
 
 _PLACE = "the SQLite database of the connection"
@@ -188,3 +189,34 @@ class AioConnection:
             direct = self._direct = Direct(connection._conn, self._tables)
         result: T = await connection._execute(direct.do, action, writes=writes)
         return result
+
+
+class Opened(NamedTuple):
+    """How a database is reached."""
+
+    access: Access
+    """From an event loop."""
+    here: Direct | None
+    """In such a way that no method ever suspends; ``None``: there is none."""
+    file: OwnFile | None
+    """What is to be closed."""
+
+
+def open_access(conn: Any, tables: Tables, *, timeout: float, synchronous: Synchronous) -> Opened:
+    """How to reach what a saver or a store was given: a connection of sqlite3's or aiosqlite's, or
+    the path of a file.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if isinstance(conn, (str, os.PathLike)):
+        file = OwnFile(conn, tables, timeout=timeout, synchronous=synchronous)
+        return Opened(file, None, file)
+    if isinstance(conn, sqlite3.Connection):
+        direct = Direct(conn, tables)
+        return Opened(InThread(direct), direct, None)
+    if hasattr(conn, "execute_fetchall"):
+        return Opened(AioConnection(conn, tables), None, None)
+    raise TypeError(
+        f"conn={conn!r:.80} must be a connection of sqlite3's or aiosqlite's, or a path"
+    )

@@ -12,8 +12,8 @@ from plait_adapters.langgraph.checkpoint._pruning import Bone, check_removal, to
 from plait_adapters.langgraph.checkpoint._stored import (
     Ancestor,
     NewCheckpoint,
-    NewWrite,
     Query,
+    Record,
     StoredCheckpoint,
     StoredValue,
     StoredWrite,
@@ -78,43 +78,18 @@ class SqliteRows:
             ]
         )
 
-    async def save(self, checkpoint: NewCheckpoint) -> None:
-        """Store a checkpoint; one with its id is replaced."""
-        row = {
-            "thread_id": checkpoint.thread_id,
-            "namespace": checkpoint.namespace,
-            "checkpoint_id": checkpoint.checkpoint_id,
-            "parent_id": checkpoint.parent_id,
-            "run_id": checkpoint.run_id,
-            "versions": json.dumps(checkpoint.versions),
-            "delta": json.dumps(checkpoint.delta),
-            "encoding": checkpoint.encoding,
-            "data": checkpoint.data,
-        }
-        place = (checkpoint.thread_id, checkpoint.namespace)
-        values = [(*place, *value) for value in checkpoint.values]
+    async def save(self, records: Sequence[Record]) -> None:
+        """Store checkpoints and writes, in this order, in one transaction."""
 
         def action(connection: sqlite3.Connection) -> None:
-            connection.executemany(TABLES.statements["save_value"], values)
-            connection.execute(TABLES.statements["save"], row)
-
-        await self._access.write(action)
-
-    async def save_writes(
-        self,
-        thread_id: str,
-        namespace: str,
-        checkpoint_id: str,
-        task_id: str,
-        task_path: str,
-        writes: Sequence[NewWrite],
-    ) -> None:
-        """Store what a task has written."""
-        place = (thread_id, namespace, checkpoint_id, task_id, task_path)
-        rows = [(*place, *write) for write in writes]
-
-        def action(connection: sqlite3.Connection) -> None:
-            connection.executemany(TABLES.statements["save_write"], rows)
+            for record in records:
+                if isinstance(record, NewCheckpoint):
+                    _save(connection, record)
+                else:
+                    place = (record.thread_id, record.namespace, record.checkpoint_id)
+                    task = (*place, record.task_id, record.task_path)
+                    rows = [(*task, *write) for write in record.writes]
+                    connection.executemany(TABLES.statements["save_write"], rows)
 
         await self._access.write(action)
 
@@ -171,6 +146,24 @@ class SqliteRows:
         await self._access.write(action)
 
 
+def _save(connection: sqlite3.Connection, checkpoint: NewCheckpoint) -> None:
+    place = (checkpoint.thread_id, checkpoint.namespace)
+    values = [(*place, *value) for value in checkpoint.values]
+    connection.executemany(TABLES.statements["save_value"], values)
+    row = {
+        "thread_id": checkpoint.thread_id,
+        "namespace": checkpoint.namespace,
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "parent_id": checkpoint.parent_id,
+        "run_id": checkpoint.run_id,
+        "versions": json.dumps(checkpoint.versions),
+        "delta": json.dumps(checkpoint.delta),
+        "encoding": checkpoint.encoding,
+        "data": checkpoint.data,
+    }
+    connection.execute(TABLES.statements["save"], row)
+
+
 def _found(
     connection: sqlite3.Connection, thread_id: str, namespace: str, checkpoint_id: str | None
 ) -> StoredCheckpoint | None:
@@ -214,9 +207,10 @@ def _ancestors(
     checkpoint_id: str | None,
     channels: Sequence[str],
 ) -> Iterator[Ancestor]:
-    missing = set(channels)
+    missing, seen = set(channels), set[str]()
     row = _row(connection, thread_id, namespace, checkpoint_id)
-    while missing and row is not None and row[3] is not None:
+    while missing and row is not None and row[3] is not None and row[3] not in seen:
+        seen.add(row[3])
         row = _row(connection, thread_id, namespace, row[3])
         if row is None:
             return

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from types import TracebackType
 from typing import Any, Self
 
 from plait_adapters.langgraph.checkpoint._stored import Rows, StoredSaver
 from plait_adapters.langgraph.checkpoint.serde.base import SerializerProtocol
-from plait_adapters.langgraph.checkpoint.sqlite._access import (
-    AioConnection,
-    Direct,
-    InThread,
-    OwnFile,
-)
+from plait_adapters.langgraph.checkpoint.sqlite._access import open_access
 from plait_adapters.langgraph.checkpoint.sqlite._rows import TABLES, SqliteRows
 from plait_adapters.sqlite.file import Synchronous
 
@@ -46,21 +40,12 @@ class SavesInSqlite(StoredSaver):
     ) -> None:
         super().__init__(serde=serde)
         self.conn: Any = conn
-        self._file: OwnFile | None = None
-        self._here: SqliteRows | None = None
-        if isinstance(conn, (str, os.PathLike)):
-            self._file = OwnFile(conn, TABLES, timeout=timeout, synchronous=synchronous)
-            self._sqlite = SqliteRows(self._file)
-        elif isinstance(conn, sqlite3.Connection):
-            direct = Direct(conn, TABLES)
-            self._here = SqliteRows(direct)
-            self._sqlite = SqliteRows(InThread(direct))
-        elif hasattr(conn, "execute_fetchall"):
-            self._sqlite = SqliteRows(AioConnection(conn, TABLES))
-        else:
-            raise TypeError(
-                f"conn={conn!r:.80} must be a connection of sqlite3's or aiosqlite's, or a path"
-            )
+        opened = open_access(conn, TABLES, timeout=timeout, synchronous=synchronous)
+        self._file = opened.file
+        self._sqlite = SqliteRows(opened.access)
+        self._here = SqliteRows(opened.here) if opened.here is not None else None
+
+    _dotted = True
 
     @property
     def _rows(self) -> Rows:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from plait_adapters.langgraph.store._index import OPERATORS, Text
+from plait_adapters.langgraph.store._index import OPERATORS
+from plait_adapters.langgraph.store._stored import Plan, Vectors
 from plait_adapters.langgraph.store.base import (
-    GetOp,
     Item,
     ListNamespacesOp,
     PutOp,
@@ -20,11 +20,7 @@ from plait_adapters.postgres.connections import Link
 from plait_adapters.postgres.database import Database
 from plait_adapters.postgres.statements import Schema
 
-__all__ = ["METRICS", "Plan", "PostgresItems"]
-
-METRICS: Final = ("cosine", "inner_product", "l2")
-
-Vectors = Mapping[str, list[float]]
+__all__ = ["PostgresItems"]
 
 
 class Statements(Schema):
@@ -41,31 +37,6 @@ class Statements(Schema):
 
     def __init__(self, schema: str) -> None:
         super().__init__(schema, "plait_adapters.langgraph.store.postgres")
-
-
-class Plan:
-    """Operations in the order in which a batch carries them out.
-
-    Args:
-        ops: as they were given.
-        puts: those that put something, the last one for each key.
-        texts: what is to be in the index of them.
-    """
-
-    def __init__(self, ops: Sequence[Any], puts: Sequence[PutOp], texts: Sequence[Text]) -> None:
-        self.ops = ops
-        self.puts = puts
-        self.texts = texts
-        self.gets: dict[tuple[tuple[str, ...], bool], list[tuple[int, str]]] = {}
-        """By namespace and whether the time to live begins anew: places and keys."""
-        for place, op in enumerate(ops):
-            if isinstance(op, GetOp):
-                group = self.gets.setdefault((tuple(op.namespace), op.refresh_ttl), [])
-                group.append((place, op.key))
-            elif not isinstance(op, (SearchOp, ListNamespacesOp, PutOp)):
-                raise ValueError(  # noqa: TRY004 - LangGraph's type
-                    f"Unknown operation type: {type(op)}"
-                )
 
 
 class PostgresItems(Database[Statements]):

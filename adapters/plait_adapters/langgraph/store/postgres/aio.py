@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.postgres._address import Conn
+from plait_adapters.langgraph.store._stored import SweepsInTask
 from plait_adapters.langgraph.store.base import Op, Result, TTLConfig
 from plait_adapters.langgraph.store.base.batch import AsyncBatchedBaseStore
 
@@ -18,7 +18,7 @@ from .base import BasePostgresStore, PoolConfig, PostgresIndexConfig, pool_optio
 __all__ = ["AsyncPostgresStore"]
 
 
-class AsyncPostgresStore(BasePostgresStore, AsyncBatchedBaseStore):
+class AsyncPostgresStore(BasePostgresStore, SweepsInTask, AsyncBatchedBaseStore):
     """A store in PostgreSQL, made in an event loop, that carries out what several tasks ask for at
     the same time in one transaction.
 
@@ -40,7 +40,6 @@ class AsyncPostgresStore(BasePostgresStore, AsyncBatchedBaseStore):
         AsyncBatchedBaseStore.__init__(self)
         options = (schema, timeout, patience, pool_size, statement_cache_size)
         self._open(conn, index, ttl, *options)
-        self._sweeper: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -75,32 +74,6 @@ class AsyncPostgresStore(BasePostgresStore, AsyncBatchedBaseStore):
         """Carry out operations in one transaction; a result for each, in their order."""
         return await self._carry_out(ops)
 
-    async def sweep_ttl(self) -> int:
-        """Remove items whose time is over; how many there were."""
-        return await self._items.sweep()
-
-    async def start_ttl_sweeper(
-        self, sweep_interval_minutes: int | None = None
-    ) -> asyncio.Task[None]:
-        """Remove items whose time is over from time to time, until ``stop_ttl_sweeper`` is called
-        or the store is closed. Without a ``ttl`` in the store there is nothing to do.
-
-        The task is the caller's and the store's, and nobody else's: LangGraph's interface has it.
-        """
-        if self._sweeper is None or self._sweeper.done():
-            work = self._sweep_for_good(sweep_interval_minutes) if self.ttl_config else _nothing()
-            self._sweeper = asyncio.create_task(work, name="ttl sweeper")
-        return self._sweeper
-
-    async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
-        """Stop removing items; returns whether it has stopped within so many seconds."""
-        sweeper, self._sweeper = self._sweeper, None
-        if sweeper is None or sweeper.done():
-            return True
-        sweeper.cancel()
-        await asyncio.wait([sweeper], timeout=timeout)
-        return sweeper.done()
-
     async def __aenter__(self) -> Self:
         return self
 
@@ -112,10 +85,6 @@ class AsyncPostgresStore(BasePostgresStore, AsyncBatchedBaseStore):
     ) -> None:
         await self.stop_ttl_sweeper()
         await self.aclose()
-
-
-async def _nothing() -> None:
-    """There is nothing to sweep."""
 
 
 if not TYPE_CHECKING:  # or a type checker would take every name for one that is here

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
-import structlog
-
-from plait.errors import StoreError
 from plait_adapters.langgraph._support import missing
-from plait_adapters.langgraph.checkpoint._bridge import run, start
+from plait_adapters.langgraph.checkpoint._bridge import run
 from plait_adapters.langgraph.checkpoint.postgres._address import Conn, database_of
-from plait_adapters.langgraph.store._index import Index
-from plait_adapters.langgraph.store.base import (
-    BaseStore,
-    IndexConfig,
-    Op,
-    PutOp,
-    Result,
-    SearchOp,
-    TTLConfig,
-    validate_op_namespace,
-)
-from plait_adapters.langgraph.store.base.embed import Embedder
+from plait_adapters.langgraph.store._stored import StoredStore, SweepsInBackground
+from plait_adapters.langgraph.store.base import BaseStore, IndexConfig, Op, Result, TTLConfig
 
-from ._items import METRICS, Plan, PostgresItems
+from ._items import PostgresItems
 
 __all__ = ["BasePostgresStore", "PoolConfig", "PostgresIndexConfig", "PostgresStore"]
-
-_log = structlog.get_logger("plait.langgraph")
-
-_SWEEP_MINUTES = 5.0
-"""How often items whose time is over are removed, unless the store is told otherwise."""
 
 
 class PoolConfig(TypedDict, total=False):
@@ -54,7 +34,7 @@ class PostgresIndexConfig(IndexConfig, total=False):
     """What near means; by default the cosine."""
 
 
-class BasePostgresStore:
+class BasePostgresStore(StoredStore):
     """What stores in PostgreSQL have in common.
 
     Their tables are in a schema of their own, made when they are first used if the role may do
@@ -75,8 +55,6 @@ class BasePostgresStore:
         ValueError: the index is not as it must be, or asks for what there is not.
     """
 
-    supports_ttl: bool = True
-
     def _open(
         self,
         conn: Conn,
@@ -88,20 +66,9 @@ class BasePostgresStore:
         pool_size: int,
         statement_cache_size: int | None,
     ) -> None:
-        config: dict[str, Any] = dict(index or {})
-        metric = config.get("distance_type", "cosine")
-        if metric not in METRICS:
-            raise ValueError(f"distance_type={metric!r} must be one of {', '.join(METRICS)}")
-        if (config.get("ann_index_config") or {}).get("kind", "flat") != "flat":
-            raise ValueError(
-                "ann_index_config is not supported: searches are exact and look at every vector"
-            )
+        metric = self._set_up(index, ttl)
         self.conn: Any = conn
-        self.ttl_config: TTLConfig | None = ttl
-        self._index = Index(index) if index else None
-        self.index_config: IndexConfig | None = self._index.config if self._index else None
-        self.embeddings: Embedder | None = self._index.embeddings if self._index else None
-        self._items = PostgresItems(
+        self._items: PostgresItems = PostgresItems(
             database_of(conn),
             schema=schema,
             timeout=timeout,
@@ -112,40 +79,15 @@ class BasePostgresStore:
             omit_expired=bool((ttl or {}).get("omit_expired")),
         )
 
-    async def _carry_out(self, ops: Iterable[Op]) -> list[Result]:
-        given = list(ops)
-        for op in given:
-            validate_op_namespace(op)
-        puts = list({(op.namespace, op.key): op for op in given if isinstance(op, PutOp)}.values())
-        if self._index is None:
-            return await self._items.carry_out(Plan(given, puts, ()), {}, {})
-        texts = self._index.texts(puts)
-        asked = [op.query for op in given if isinstance(op, SearchOp) and op.query]
-        queries = await self._index.aembed(asked)
-        vectors = await self._index.aembed(text.text for text in texts)
-        return await self._items.carry_out(Plan(given, puts, texts), queries, vectors)
-
     async def _upgrade(self) -> None:
         await self._items.upgrade()
-
-    async def _sweep_for_good(self, minutes: float | None) -> None:
-        """Remove items whose time is over, again and again, until it is cancelled."""
-        interval = minutes or (self.ttl_config or {}).get("sweep_interval_minutes")
-        while True:
-            await asyncio.sleep(60 * float(interval or _SWEEP_MINUTES))
-            try:
-                count = await self._items.sweep()
-            except StoreError as error:  # the next time it may be reached again
-                _log.warning("items were not swept", error=str(error))
-            else:
-                _log.debug("items swept", count=count)
 
     async def aclose(self) -> None:
         """End the connections, but not a pool that was given."""
         await self._items.close()
 
 
-class PostgresStore(BasePostgresStore, BaseStore):
+class PostgresStore(BasePostgresStore, SweepsInBackground, BaseStore):
     """A store in PostgreSQL, made where there is no event loop; its asynchronous methods work, too.
 
     See :class:`BasePostgresStore` for its arguments.
@@ -165,7 +107,6 @@ class PostgresStore(BasePostgresStore, BaseStore):
     ) -> None:
         options = (schema, timeout, patience, pool_size, statement_cache_size)
         self._open(conn, index, ttl, *options)
-        self._sweeper: concurrent.futures.Future[None] | None = None
 
     @classmethod
     @contextmanager
@@ -206,31 +147,6 @@ class PostgresStore(BasePostgresStore, BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """As :meth:`batch`."""
         return await self._carry_out(ops)
-
-    def sweep_ttl(self) -> int:
-        """Remove items whose time is over; how many there were."""
-        return run(self._items.sweep)
-
-    def start_ttl_sweeper(
-        self, sweep_interval_minutes: int | None = None
-    ) -> concurrent.futures.Future[None]:
-        """Remove items whose time is over from time to time, until the future is cancelled or
-        ``stop_ttl_sweeper`` is called. Without a ``ttl`` in the store there is nothing to do."""
-        if not self.ttl_config:
-            done: concurrent.futures.Future[None] = concurrent.futures.Future()
-            done.set_result(None)
-            return done
-        if self._sweeper is None or self._sweeper.done():
-            self._sweeper = start(self._sweep_for_good, sweep_interval_minutes)
-        return self._sweeper
-
-    def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
-        """Stop removing items; returns whether it has stopped within so many seconds."""
-        sweeper, self._sweeper = self._sweeper, None
-        if sweeper is not None and not sweeper.done():
-            sweeper.cancel()
-            concurrent.futures.wait([sweeper], timeout)
-        return sweeper is None or sweeper.done()
 
     def close(self) -> None:
         """End the connections, but not a pool that was given."""

@@ -1,0 +1,161 @@
+"""Results are kept in a file, held against the goals, and written into a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import crowd, goals, measure, page
+from benchmarks.__main__ import main
+from benchmarks.contenders import find
+from benchmarks.crowd import Crowd
+from benchmarks.durable import JOBS, Durability
+from benchmarks.footprint import FLOOR, Footprint
+from benchmarks.measure import Result, Series, Settings
+from benchmarks.results import Results, Who
+from benchmarks.workloads import MODULES, cases
+
+NAMES = {
+    "Plait": "plait",
+    "bare asyncio": "floor",
+    "bare BSP": "floor",
+    "bare anyio": "floor",
+    "LangGraph": "peer",
+    "Burr": "peer",
+}
+KEEPERS = ("bare asyncpg", "bare asyncpg, group commit", "Plait, sync", "Plait, async")
+MACHINE = {
+    "processor": "Z80",
+    "cores": 1,
+    "memory_gib": 0.1,
+    "system": "CP/M",
+    "python": "CPython",
+    "versions": {"plait": "1"},
+}
+
+
+def everything() -> Results:
+    """Of all that there is to measure: everybody takes one second, one byte, one commit."""
+    keepers = dict.fromkeys(KEEPERS, "floor") | {"LangGraph, sync": "peer"}
+    figures = {job.key: [1.0] for job in JOBS}
+    return Results(
+        MACHINE,
+        Settings(repeats=1),
+        [Who(name, kind) for name, kind in NAMES.items()],
+        {},
+        timed=[
+            Result(case, {name: Series(name, [1.0], [1.0], 1, 1.0) for name in NAMES})
+            for case in cases([*MODULES], quick=False)
+        ],
+        durable=[
+            Durability(
+                name, "PostgreSQL", kind, figures, figures, {job.key: [1] for job in JOBS},
+                {25: 25, 100: 100, 400: 400},
+            )
+            for name, kind in keepers.items()
+        ],
+        footprints=[Footprint(name, [1.0], [1], 1, 1, 1) for name in ("Plait", "LangGraph", FLOOR)],
+        crowds=[Crowd("Plait", 100_000, 200_000_000, 1.0), Crowd("Burr", 10, reason="no limit")],
+    )  # fmt: skip
+
+
+def test_the_file_of_the_results_says_all_that_they_say() -> None:
+    kept = json.dumps(everything().as_json())
+    again = Results.from_json(json.loads(kept))
+    assert json.dumps(again.as_json()) == kept
+    assert goals.table(again) == goals.table(everything())
+    assert page.section(again, []) == page.section(everything(), [])
+
+
+def test_a_file_of_another_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="format 1, not 2: measure again"):
+        Results.from_json({"format": 1})
+
+
+@pytest.mark.parametrize("goal", goals.GOALS, ids=lambda goal: f"{goal.workload}-{goal.text}")
+def test_there_is_a_figure_for_every_goal(goal: goals.Goal) -> None:
+    assert goal.reached(everything()) is not None
+    assert goal.reached(Results(MACHINE, Settings(), [], {})) is None
+
+
+def test_a_goal_is_met_by_what_is_shown() -> None:
+    most, least, exact = (
+        goals.Goal("W0", "", 1.5, side, lambda results: None)
+        for side in ("at most", "at least", "exactly")
+    )
+    assert [most.met(value) for value in (1.2, 1.504, 1.51)] == [True, True, False]
+    assert [least.met(value) for value in (1.49, 1.5, 9.0)] == [False, True, True]
+    assert [exact.met(value) for value in (1.49, 1.5, 1.51)] == [False, True, False]
+
+
+def test_the_goals_that_are_not_met_are_said_not_to_be() -> None:
+    rows = goals.table(everything()).splitlines()
+    (slow,) = [row for row in rows if "LangGraph ÷ loop" in row]
+    assert "1.00×" in slow
+    assert "**no**" in slow
+    assert len(rows) == 4 + len(goals.GOALS)
+
+
+def test_only_the_section_of_a_page_is_rewritten(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n", encoding="utf-8")
+    page.write_into(readme, everything(), tmp_path / "plots")
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{page.BEGIN}\n\nMeasured by `make bench`")
+    assert text.endswith(f"|\n\n{page.END}\nafter\n")
+    assert "old" not in text
+    for name in ("fork", "journal", "ratios"):
+        assert f"](plots/{name}.svg)" in text
+        assert (tmp_path / "plots" / f"{name}.svg").exists()
+    page.write_into(readme, everything(), tmp_path / "plots")
+    assert readme.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", page.BEGIN, f"{page.END}{page.BEGIN}", 2 * page.BEGIN + page.END]
+)
+def test_a_page_without_a_place_for_it_is_left_alone(tmp_path: Path, text: str) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="each once"):
+        page.write_into(readme, everything(), tmp_path)
+    assert readme.read_text(encoding="utf-8") == text
+
+
+def test_a_page_is_written_from_results_of_earlier(tmp_path: Path) -> None:
+    results, readme = tmp_path / "results.json", tmp_path / "page.md"
+    results.write_text(json.dumps(everything().as_json()), encoding="utf-8")
+    readme.write_text(f"{page.BEGIN}{page.END}", encoding="utf-8")
+    folders = ["--output", str(tmp_path / "out"), "--plots", str(tmp_path / "plots")]
+    assert main(["--results", str(results), "--into", str(readme), *folders]) == 0
+    assert "make bench ONLY=W6" in readme.read_text(encoding="utf-8")
+
+
+def test_the_readme_has_a_place_for_it() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert (text.count(page.BEGIN), text.count(page.END)) == (1, 1)
+
+
+async def test_who_takes_too_long_by_a_smaller_case_is_not_waited_for() -> None:
+    plait = [each for each in find()[0] if each.name == "Plait"]
+    small, large = (each for each in MODULES["W2"].cases(sizes=(10, 10_000))[:2])
+    found = await measure.measure(
+        [small, large], plait, Settings(repeats=1, sample=0.0, longest=0.02, longest_traced=0.0)
+    )
+    assert found[0].series["Plait"].reason is None
+    assert "by what a smaller one took" in str(found[1].series["Plait"].reason)
+
+
+def test_the_peak_of_a_fork_is_taken_in_a_process_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crowd, "BRANCHES", 3_000)
+    here = [each for each in find()[0] if each.name in ("Plait", "bare asyncio")]
+    found = crowd.measure(here)
+    assert [(each.contender, each.reason) for each in found] == [
+        ("Plait", None),
+        ("bare asyncio", None),
+    ]
+    assert all(100 < (each.peak or 0) / 3_000 < 10_000 for each in found)
