@@ -401,6 +401,8 @@ class _DurableJournal:
         self.failure: PlaitError | None = None
         """Why nothing can be added any more."""
         self.past: Past = Past(0, None, (), thread_id)
+        self.is_alone: Callable[[], bool] = _never
+        """Whether nothing in the run can add an event before the one that waits has gone on."""
         self._store = store
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._thread: ThreadRow
@@ -440,9 +442,11 @@ class _DurableJournal:
         if snapshot is not None:
             self._enough = max(_FIRST_SNAPSHOT, 2 * len(snapshot))
 
-    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
         self._check_limits(0)  # before a node is called whose result could not be stored
         self._take_snapshot = take_snapshot
+        if self._format.durability == "sync":  # else it does not wait for its commits
+            self.is_alone = is_alone
 
     def append(self, event: JournalEvent) -> Awaitable[None] | None:
         if self.failure is not None:
@@ -625,6 +629,13 @@ class _DurableJournal:
 
     async def keep(self, group: TaskGroup) -> None:
         """Take the lease and store what is on its way, until cancelled; then close."""
+        self._commit.journals += 1
+        try:
+            await self._keep(group)
+        finally:
+            self._commit.journals -= 1
+
+    async def _keep(self, group: TaskGroup) -> None:
         try:
             await self._acquire()
         except Exception as error:
@@ -792,7 +803,9 @@ class _Committer:
         self._store = store
         self._queue: list[_Item] = []
         self._leading = False
-        self._turn = anyio.Event()
+        self._turn: anyio.Event | None = None  # made for the first who waits for the leader
+        self.journals = 0
+        """How many are open, any of which may add something at any time."""
 
     def add(self, journal: _DurableJournal, record: Record) -> None:
         self._queue.append((journal, record))
@@ -806,37 +819,57 @@ class _Committer:
                 raise journal.failure
             if journal.durable >= position:
                 return
-            if self._leading:
-                await self._turn.wait()
-            else:
-                await self._lead()
+            if not self._leading:
+                await self._lead(journal)
+                continue
+            if self._turn is None:
+                self._turn = anyio.Event()
+            await self._turn.wait()
 
-    async def _lead(self) -> None:
-        """Store what is waiting."""
+    async def _lead(self, journal: _DurableJournal) -> None:
+        """Store what is waiting, one of this journal's events with it."""
         self._leading = True
-        self._turn = anyio.Event()
         batch: list[_Item] = []
         try:
-            # Whoever is about to add something comes along: one more turn of the loop is much
-            # cheaper than one more commit. But some never cease to.
-            count = 0
-            for _ in range(_MOST_TURNS):
-                if len(self._queue) == count:
-                    break
-                count = len(self._queue)
-                await anyio.lowlevel.checkpoint()
+            # Of a run that is alone, no more can come, and nobody else will wait for its commit:
+            # if it is cancelled, its journal is about to be closed, and what is not known to be
+            # durable is stored then. So it pays neither for a turn nor for a shield.
+            alone = self.journals == 1 and journal.is_alone()
+            if not alone:
+                await self._wait_for_more()
             batch = self._take()
-            with anyio.CancelScope(shield=True):  # others wait for it as well
+            if alone:
                 await self._store_batch(batch)
+            else:
+                with anyio.CancelScope(shield=True):  # others wait for it as well
+                    await self._store_batch(batch)
         except BaseException:  # cancelled: repeating what has happened does no harm
             self._queue[:0] = batch
             raise
         finally:
             self._leading = False
-            self._turn.set()
+            if self._turn is not None:
+                self._turn.set()
+                self._turn = None
+
+    async def _wait_for_more(self) -> None:
+        """Let whoever is about to add something come along.
+
+        One more turn of the loop is much cheaper than one more commit. But some never cease to.
+        """
+        count = 0
+        for _ in range(_MOST_TURNS):
+            if len(self._queue) == count:
+                break
+            count = len(self._queue)
+            await anyio.lowlevel.checkpoint()
 
     def _take(self) -> list[_Item]:
-        queue = [item for item in self._queue if item[0].failure is None]
+        queue = self._queue
+        if len(queue) == 1 and queue[0][0].failure is None:
+            self._queue = []
+            return queue
+        queue = [item for item in queue if item[0].failure is None]
         size = count = 0
         for _, record in queue[:_MOST_AT_ONCE]:
             size += len(record.data)
@@ -849,23 +882,21 @@ class _Committer:
     async def _store_batch(self, batch: list[_Item]) -> None:
         """Store records, or fail the journals whose patience is at its end or that are at fault."""
         delay = _FIRST_DELAY
-        while batch := [item for item in batch if item[0].failure is None]:
-            journals = list(dict.fromkeys([journal for journal, _ in batch]))
-            now = anyio.current_time()
-            for journal in journals:
-                if journal.waits_since is None:
-                    journal.waits_since = now
+        while batch:
+            began = batch[0][0].time()
             try:
                 fenced = await self._store.backend.append([record for _, record in batch])
             except StoreUnavailable as error:
-                left = self._patience_left(journals, error)
+                left = self._patience_left(_journals_of(batch), began, error)
                 if left == 0:  # of those that go on waiting, somebody else leads
                     self._queue[:0] = batch
                     return
                 _log().warning("store unavailable", error=str(error), retry_in=delay)
                 await anyio.sleep(min(delay, left))
                 delay = _next_delay(delay)
+                batch = [item for item in batch if item[0].failure is None]
             except Exception as error:
+                journals = _journals_of(batch)
                 if len(journals) > 1:  # one of them may be at fault, and not the others
                     await self._store_apart(batch, journals)
                 else:
@@ -875,13 +906,19 @@ class _Committer:
                 await self._settle(batch, fenced)
                 return
 
-    def _patience_left(self, journals: Sequence[_DurableJournal], error: StoreUnavailable) -> float:
-        """Seconds until the first of them loses patience; 0: one has, and has failed."""
-        now, patience = anyio.current_time(), self._store.patience
+    def _patience_left(
+        self, journals: Sequence[_DurableJournal], began: float, error: StoreUnavailable
+    ) -> float:
+        """Seconds until the first of them loses patience; 0: one has, and has failed.
+
+        ``began``: since when those wait that have not said so themselves.
+        """
+        patience = self._store.patience
         lefts: list[float] = []
         for journal in journals:
-            assert journal.waits_since is not None
-            left = max(0.0, journal.waits_since + patience - now)
+            if journal.waits_since is None:
+                journal.waits_since = began
+            left = max(0.0, journal.waits_since + patience - journal.time())
             if left == 0:
                 journal.fail(_not_stored(journal, _out_of_patience(patience, error)))
             lefts.append(left)
@@ -891,7 +928,8 @@ class _Committer:
         self, batch: Sequence[_Item], journals: Sequence[_DurableJournal]
     ) -> None:
         for journal in journals:
-            await self._store_batch([item for item in batch if item[0] is journal])
+            if journal.failure is None:
+                await self._store_batch([item for item in batch if item[0] is journal])
 
     async def _settle(self, batch: Sequence[_Item], fenced: set[ThreadId]) -> None:
         """Note what became of records that a backend has answered for."""
@@ -912,6 +950,15 @@ class _Committer:
 
 
 _Item: TypeAlias = "tuple[_DurableJournal, Record]"
+
+
+def _journals_of(batch: Sequence[_Item]) -> list[_DurableJournal]:
+    """Each once, in order."""
+    return list(dict.fromkeys([journal for journal, _ in batch]))
+
+
+def _never() -> bool:
+    return False
 
 
 def _next_delay(delay: float) -> float:

@@ -314,6 +314,10 @@ class Executor:
             for event in events:
                 self._tell(event)
 
+    def is_alone(self) -> bool:
+        """Whether no branch but that of who asks is being carried on, or is about to be."""
+        return self._workers <= 1 and not self._ready
+
     # -- workers ------------------------------------------------------------------------------
 
     async def _work(

@@ -410,7 +410,7 @@ class Flow(Generic[S]):
         self, executor: Executor, journal: LeasedJournal, event: RunStarted | None
     ) -> RunResult[S]:
         if self._past.format.codec is not None:
-            journal.watch(lambda: self._past.snapshot(executor.machine))
+            journal.watch(lambda: self._past.snapshot(executor.machine), executor.is_alone)
         journal.status = "running"
         await executor.run(event)
         result = self._result(executor)

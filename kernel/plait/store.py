@@ -125,8 +125,9 @@ class LeasedJournal(Journal, Protocol):
         """What was there when the lease was taken."""
         ...
 
-    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
-        """Give what makes a snapshot of the thread as of the last event that was added."""
+    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
+        """Give what makes a snapshot of the thread as of the last event that was added, and what
+        says whether nothing in the run can add another before who waits for it has gone on."""
         ...
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
@@ -255,7 +256,7 @@ class _MemoryJournal(ListJournal):
     graph: str = ""
     past: Past = Past(0, None, ())
 
-    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
         return None
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:

@@ -110,6 +110,25 @@ def test_a_commit_takes_no_more_than_it_may(
     assert [len(each) for each in backend.places("u")] == [1, 1, 1, 1, 1, 1]
 
 
+def test_a_run_that_is_alone_has_stored_what_finished_when_it_is_cancelled_in_a_commit(
+    sim: Simulation,
+) -> None:
+    store, backend = sim.watched()
+    flow = chain(1.0, 1.0).compile(store)
+
+    async def main() -> None:
+        with anyio.move_on_after(1.5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(flow.run, {}, "t")
+                await anyio.sleep(0.5)
+                backend.takes = 1.0  # from 1.0 to 2.0, node "a" is done and being stored
+
+    sim.run(main())
+    assert list(itertools.chain(*backend.places())) == [1, 2, 2]  # again, which does no harm
+    assert len(sim.run(sim.read())) == 2
+    assert sim.run(flow.resume("t")).state["items"] == ["a", "b"]
+
+
 def test_whoever_waits_goes_on_when_the_leader_of_a_commit_is_cancelled(sim: Simulation) -> None:
     store, backend = sim.watched()
     backend.takes = 1.0

@@ -8,17 +8,20 @@ takes too long ends with its connection, at once; the server finds out by itself
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Protocol
 
 import asyncpg
+from asyncpg.protocol import NO_TIMEOUT
 
 from plait.errors import PlaitError, StoreUnavailable
 
-__all__ = ["Connections", "GivenConnections", "Link", "Loan", "OwnConnections"]
+__all__ = ["Connections", "GivenConnections", "Link", "Loan", "OwnConnections", "Slots"]
 
 _ENDED: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 """What asyncpg raises where the connection has ended."""
@@ -31,28 +34,43 @@ for some minutes, and say so to nobody."""
 class Link:
     """A connection of asyncpg's, and the statements that were prepared on it."""
 
-    __slots__ = ("_prepared", "connection", "since")
+    __slots__ = ("_looks_at", "_prepared", "_timer", "connection", "loop", "since", "until")
 
     def __init__(self, connection: Any, *, prepare: bool) -> None:
         self.connection = connection
         self.since = 0.0
         """When it was given back last, by ``time.monotonic()``."""
+        self.until = math.inf
+        """When it is ended, with what is running on it, by the clock of its event loop."""
         self._prepared: dict[str, Any] | None = {} if prepare else None
+        self.loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf  # when the timer fires
 
-    async def fetch(
+    def fetch(
         self, statement: str, *arguments: object, timeout: float | None = None
-    ) -> list[Any]:
+    ) -> Awaitable[list[Any]]:
         """Run a statement; its rows. ``timeout``: in place of that of the connection."""
-        rows: list[Any]
         if self._prepared is None:
-            rows = await self.connection.fetch(statement, *arguments, timeout=timeout)
-            return rows
+            fetched: Awaitable[list[Any]]
+            fetched = self.connection.fetch(statement, *arguments, timeout=timeout)
+            return fetched
         # Without named statements, `fetch` would ask for the types each time before it runs the
         # statement: two round trips in place of one.
         prepared = self._prepared.get(statement)
         if prepared is None:
-            prepared = self._prepared[statement] = await self.connection.prepare(statement)
-        rows = await prepared.fetch(*arguments, timeout=timeout)
+            return self._fetch_first(statement, arguments, timeout)
+        # Where the block is bounded, asyncpg's own timer would never be the first to fire.
+        bounded = timeout is None and self.until < math.inf
+        fetched = prepared.fetch(*arguments, timeout=NO_TIMEOUT if bounded else timeout)
+        return fetched
+
+    async def _fetch_first(
+        self, statement: str, arguments: tuple[object, ...], timeout: float | None
+    ) -> list[Any]:
+        assert self._prepared is not None
+        prepared = self._prepared[statement] = await self.connection.prepare(statement)
+        rows: list[Any] = await prepared.fetch(*arguments, timeout=timeout)
         return rows
 
     async def first(self, statement: str, *arguments: object) -> Any:
@@ -65,7 +83,35 @@ class Link:
 
         Raises ``TimeoutError`` then.
         """
-        return Bounded(self.connection, seconds)
+        return Bounded(self, seconds)
+
+    def end_at(self, until: float) -> None:
+        """End the connection at a time of its event loop's clock; ``inf``: not for now.
+
+        A timer is not taken back when a statement has been answered: it serves the next one.
+        """
+        self.until = until
+        if until < self._looks_at and until < math.inf:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self.forget_timer()
+        self._looks_at = self.until
+        self._timer = self.loop.call_at(self.until, self._look_at_time)
+
+    def forget_timer(self) -> None:
+        """Where the connection has ended."""
+        self._looks_at = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at_time(self) -> None:
+        self.forget_timer()
+        if self.until <= self.loop.time():
+            self.connection.terminate()
+        elif self.until < math.inf:
+            self._set_timer()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
@@ -93,15 +139,17 @@ class Link:
 class Bounded:
     """Bounds the time that a block takes with a connection: see :meth:`Link.bounded`."""
 
-    __slots__ = ("_connection", "_loop", "_seconds", "_timer")
+    __slots__ = ("_link", "_outer", "_seconds", "_until")
 
-    def __init__(self, connection: Any, seconds: float) -> None:
-        self._connection = connection
+    def __init__(self, link: Link, seconds: float) -> None:
+        self._link = link
         self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> None:
-        self._timer = self._loop.call_later(self._seconds, self._connection.terminate)
+        link = self._link
+        self._outer = link.until
+        self._until = link.loop.time() + self._seconds
+        link.end_at(min(self._until, self._outer))
 
     def __exit__(
         self,
@@ -109,8 +157,8 @@ class Bounded:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._timer.cancel()
-        if isinstance(error, _ENDED) and self._timer.when() <= self._loop.time():
+        self._link.until = self._outer  # the timer looks at it when it fires
+        if isinstance(error, _ENDED) and self._until <= self._link.loop.time():
             raise TimeoutError(f"no answer within {self._seconds:g} s") from error
 
 
@@ -122,17 +170,17 @@ class Connections(Protocol):
         """How many there may be at once."""
         ...
 
-    @property
-    def has_idle(self) -> bool:
-        """Whether one can be taken without waiting."""
+    def take_idle(self) -> Link | None:
+        """A connection that nobody else uses, if it can be had without waiting."""
         ...
 
     async def take(self) -> Link:
         """A connection that nobody else uses; waits for one. The caller bounds the time."""
         ...
 
-    async def give_back(self, link: Link) -> None:
-        """Give back a connection on which nothing is under way. Raises nothing."""
+    def give_back(self, link: Link) -> Awaitable[None] | None:
+        """Give back an open connection on which nothing is under way; raises nothing. Returns
+        something to await where that takes time."""
         ...
 
     async def discard(self, link: Link, *, distrust: bool) -> None:
@@ -157,13 +205,17 @@ class OwnConnections:
         self._options: dict[str, Any] = {"timeout": timeout, "command_timeout": timeout}
         if statement_cache_size is not None:
             self._options["statement_cache_size"] = statement_cache_size
-        self._slots = asyncio.Semaphore(size)
+        self._slots = Slots(size)
         self._idle: list[Link] = []
         self._all: set[Link] = set()
 
-    @property
-    def has_idle(self) -> bool:
-        return bool(self._idle) and not self._slots.locked()
+    def take_idle(self) -> Link | None:
+        if not self._idle or not self._slots.take_at_once():
+            return None
+        link = self._pop()
+        if link is None:
+            self._slots.give_back()
+        return link
 
     def _pop(self) -> Link | None:
         oldest = time.monotonic() - _IDLE
@@ -175,45 +227,44 @@ class OwnConnections:
         return None
 
     async def take(self) -> Link:
-        await self._slots.acquire()
+        await self._slots.take()
         try:
             link = self._pop()
             if link is not None:
                 return link
             connection = await asyncpg.connect(self._url, **self._options)
         except BaseException:
-            self._slots.release()
+            self._slots.give_back()
             raise
         link = Link(connection, prepare=True)
         self._all.add(link)
         return link
 
-    async def give_back(self, link: Link) -> None:
-        if link.connection.is_closed():
-            self._end(link)
-        else:
-            link.since = time.monotonic()
-            self._idle.append(link)
-        self._slots.release()
+    def give_back(self, link: Link) -> None:
+        link.since = time.monotonic()
+        self._idle.append(link)
+        self._slots.give_back()
 
     async def discard(self, link: Link, *, distrust: bool) -> None:
         self._end(link)
         while distrust and self._idle:
             self._end(self._idle.pop())
-        self._slots.release()
+        self._slots.give_back()
 
     def _end(self, link: Link) -> None:
         self._all.discard(link)
+        link.forget_timer()
         link.connection.terminate()
 
     async def close(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
                 for _ in range(self.size):
-                    await self._slots.acquire()
+                    await self._slots.take()
                 while self._idle:
                     link = self._idle.pop()
                     await link.connection.close(timeout=self._timeout)
+                    link.forget_timer()
                     self._all.discard(link)
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pass
@@ -231,6 +282,48 @@ class OwnConnections:
         self._idle.clear()
 
 
+class Slots:
+    """Places for connections: a semaphore that can also be asked without waiting."""
+
+    __slots__ = ("_free", "_waiting")
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def take_at_once(self) -> bool:
+        """Take a place, if nobody waits for it."""
+        if not self._free:  # as long as anybody waits, none is free: they are handed on
+            return False
+        self._free -= 1
+        return True
+
+    async def take(self) -> None:
+        """Take a place; waits for one."""
+        if self.take_at_once():
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.cancelled():
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+            else:
+                self.give_back()  # it was handed on, and nobody is there to take it
+            raise
+
+    def give_back(self) -> None:
+        """Hand a place on to who has waited longest, if anybody does."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 class GivenConnections:
     """Connections of a pool that is somebody else's."""
 
@@ -239,9 +332,8 @@ class GivenConnections:
         self._pool = pool
         self._timeout = timeout
 
-    @property
-    def has_idle(self) -> bool:
-        return False  # it does not say
+    def take_idle(self) -> Link | None:
+        return None  # it does not say
 
     async def take(self) -> Link:
         return Link(await self._pool.acquire(), prepare=False)
@@ -273,12 +365,12 @@ class Loan:
         self._timeout = timeout
 
     async def __aenter__(self) -> Link:
-        if self._connections.has_idle:
-            self._link = await self._connections.take()
-        else:
+        link = self._connections.take_idle()
+        if link is None:
             async with asyncio.timeout(self._timeout):
-                self._link = await self._connections.take()
-        return self._link
+                link = await self._connections.take()
+        self._link = link
+        return link
 
     async def __aexit__(
         self,
@@ -287,7 +379,9 @@ class Loan:
         traceback: TracebackType | None,
     ) -> None:
         if _is_fit(self._link.connection, error):
-            await self._connections.give_back(self._link)
+            leaving = self._connections.give_back(self._link)
+            if leaving is not None:
+                await leaving
         else:
             distrust = isinstance(error, (StoreUnavailable, TimeoutError, OSError, *_ENDED))
             await self._connections.discard(self._link, distrust=distrust)

@@ -18,7 +18,7 @@ from plait.errors import StoreError, StoreUnavailable
 from plait.store import check_seconds
 
 from .connections import Connections, GivenConnections, Link, Loan, OwnConnections
-from .faults import translated
+from .faults import as_store_error, translated
 from .statements import Schema
 
 __all__ = ["Database", "Side"]
@@ -67,6 +67,7 @@ class Database(Generic[S]):
         self._way_out = upgrade
         self._place = _place(database)
         self._sides: WeakKeyDictionary[asyncio.AbstractEventLoop, Side] = WeakKeyDictionary()
+        self._last_side: Side | None = None  # the one that was asked for last
         self._checked = False
         self._closed = False
 
@@ -154,6 +155,7 @@ class Database(Generic[S]):
                 side.connections.abandon()
         side_here = self._sides.get(loop)
         self._sides.clear()
+        self._last_side = None
         if side_here is not None:
             await side_here.connections.close()
 
@@ -168,10 +170,15 @@ class Database(Generic[S]):
             await self._prepare(side)
         if since is not None:
             timeout = max(0.0, timeout - (time.monotonic() - since) / 2)
-        with translated(self._place):
+        try:
             async with Loan(side.connections, timeout) as link:
                 with link.bounded(timeout):
                     return await work(link)
+        except Exception as error:
+            other = as_store_error(error, self._place)
+            if other is error:
+                raise
+            raise other from error
 
     async def _insist(self, work: Callable[[Link], Awaitable[T]], patience: float) -> T:
         """Do something that may be repeated, and again while the server cannot be reached, for so
@@ -190,6 +197,9 @@ class Database(Generic[S]):
         if self._closed:
             raise StoreError("the store is closed: open it again")
         loop = _running_loop()
+        side = self._last_side
+        if side is not None and side.loop is loop:
+            return side
         side = self._sides.get(loop)
         if side is None:
             for other, left in tuple(self._sides.items()):
@@ -197,6 +207,7 @@ class Database(Generic[S]):
                     left.connections.abandon()
                     del self._sides[other]
             side = self._sides[loop] = self._make_side(self._make_connections())
+        self._last_side = side
         return side
 
     def _make_side(self, connections: Connections) -> Side:
@@ -218,6 +229,7 @@ class Side:
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
+        self.loop = asyncio.get_running_loop()
         self.preparing = asyncio.Lock()
         self.transactions = asyncio.Semaphore(max(1, connections.size - 1))
 

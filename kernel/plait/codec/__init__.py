@@ -29,7 +29,7 @@ from .faults import (
     RegistrationError,
     ValueTooLarge,
 )
-from .records import lift_event, lower_event, values_of
+from .records import lift_event, lower_event, lower_plain, values_of
 from .shapes import TypeRegistry
 
 __all__ = [
@@ -189,7 +189,10 @@ class Codec:
     def _event_body(self, event: JournalEvent) -> bytes:
         try:
             try:
-                return self._pack(lower_event(self._encoder(careful=False), event))
+                tree = lower_plain(event, self.max_value_bytes)
+                if tree is None:
+                    tree = lower_event(self._encoder(careful=False), event)
+                return self._pack(tree)
             except TypeError:
                 return self._pack(lower_event(self._encoder(careful=True), event))
         except RecursionError:

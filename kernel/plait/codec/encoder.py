@@ -26,7 +26,7 @@ from .decoder import FACTORIES
 from .faults import RecordedError, Refused, name_of
 from .shapes import ErrorShape, TypeRegistry
 
-__all__ = ["MAX_DEPTH", "PLAIN", "Encoder", "format_key"]
+__all__ = ["MAX_DEPTH", "PLAIN", "Encoder", "format_key", "plain_size"]
 
 MAX_DEPTH: Final = 64
 """How deep containers may be nested. A level takes up to 3 of msgpack's, and ormsgpack writes at
@@ -74,7 +74,7 @@ class Encoder:
         """
         kind = type(value)
         if (kind is dict or kind is list) and not self.careful:
-            size = _plain_size(value, self._left, MAX_DEPTH - self._depth)
+            size = plain_size(value, self._left, MAX_DEPTH - self._depth)
             if size >= 0:
                 self._left -= size
                 return value
@@ -279,7 +279,7 @@ def format_key(key: Any) -> str:
     return f"[{shorten(key, 40)}]"
 
 
-def _plain_size(value: Any, left: int, depth: int) -> int:
+def plain_size(value: Any, left: int, depth: int) -> int:
     """How many elements a dict or list has in all; -1 unless it is a plain tree within limits."""
     size = len(value)
     if type(value) is dict:
@@ -290,7 +290,7 @@ def _plain_size(value: Any, left: int, depth: int) -> int:
         for item in value:
             kind = type(item)
             if kind is dict or kind is list:
-                within = _plain_size(item, left, depth - 1) if depth > 1 else -1
+                within = plain_size(item, left, depth - 1) if depth > 1 else -1
                 size += within
                 if within < 0 or size > left:
                     return -1

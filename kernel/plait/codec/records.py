@@ -29,10 +29,10 @@ from plait.events import (
 )
 
 from .decoder import Decoder
-from .encoder import Encoder
+from .encoder import MAX_DEPTH, PLAIN, Encoder, plain_size
 from .faults import DecodingError, Refused
 
-__all__ = ["lift_event", "lower_event", "values_of"]
+__all__ = ["lift_event", "lower_event", "lower_plain", "values_of"]
 
 
 class Field(NamedTuple):
@@ -290,46 +290,57 @@ _FIELDS: Final[dict[type, tuple[Field, ...]]] = {
 _KINDS: Final = tuple(_FIELDS)
 """Their places are in the records: append new kinds at the end."""
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
+_COMPLETED: Final = _NUMBERS[NodeCompleted]
 
 
 def lower_event(encoder: Encoder, event: JournalEvent) -> list[Any]:
     """The plain tree of an event. Raises ``Refused``."""
     kind = type(event)
-    if kind is NodeCompleted and not encoder.careful:
-        tree = _lower_completion(encoder, event)  # type: ignore[arg-type]
-        if tree is not None:
-            return tree
     number = _NUMBERS.get(kind)
     if number is None:
         raise Refused(event, "it is no event of a journal")
     return [number, *_lower_fields(encoder, _FIELDS[kind], event)]
 
 
-def _lower_completion(encoder: Encoder, event: NodeCompleted) -> list[Any] | None:
-    """The same tree in half the time, for nine events of ten; ``None`` where a field is unusual."""
+def lower_plain(event: JournalEvent, limit: int) -> list[Any] | None:
+    """The same tree in a third of the time, for a node's completion without anything unusual in
+    it, as nine events of ten are; ``None`` for any other.
+
+    Args:
+        limit: the most elements that its values may have in all.
+    """
+    if type(event) is not NodeCompleted:
+        return None
     at, branch, node, attempt, writes, targets, started, interrupts = event
-    names = [target.node for target in targets if _is_plain(target)]
     if (
         type(at) is not float
         or type(node) is not str
         or type(attempt) is not int
         or type(started) is not float
         or interrupts
-        or len(names) != len(targets)
-        or not _STRINGS.issuperset(map(type, names))
+        or type(branch) is not tuple
+        or not _INTEGERS.issuperset(map(type, branch))
     ):
         return None
-    return [
-        _NUMBERS[NodeCompleted],
-        at,
-        _lower_path(encoder, branch),
-        node,
-        attempt,
-        _lower_pairs(encoder, writes, str),
-        names,
-        started,
-        (),
-    ]
+    content: list[Any] = []
+    for name, value in writes:
+        kind = type(value)
+        if kind is list or kind is dict:
+            size = plain_size(value, limit, MAX_DEPTH)
+            if size < 0:
+                return None
+            limit -= size
+        elif kind not in PLAIN:
+            return None
+        if type(name) is not str:
+            return None
+        content += (name, value)
+    names: list[str] = []
+    for target in targets:
+        if not _is_plain(target) or type(target.node) is not str:
+            return None
+        names.append(target.node)
+    return [_COMPLETED, at, branch, node, attempt, content, names, started, ()]
 
 
 def lift_event(decoder: Decoder, tree: Any) -> JournalEvent:

@@ -307,9 +307,9 @@ class WrappedJournal:
         """As the journal's."""
         return await self.inner.append_within(transaction, event)
 
-    def watch(self, take_snapshot: Callable[[], bytes]) -> None:
+    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
         """As the journal's."""
-        self.inner.watch(take_snapshot)
+        self.inner.watch(take_snapshot, is_alone)
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
         """As the journal's."""

@@ -14,6 +14,7 @@ import pytest
 from plait.backend import Record
 from plait.errors import StoreError, StoreUnavailable
 from plait_adapters.postgres import PostgresBackend, PostgresStore
+from plait_adapters.postgres.connections import Link, Slots
 from tests.postgres.server import database, fresh_schema
 
 
@@ -232,3 +233,45 @@ def test_options_may_stand_in_a_url() -> None:
 def test_options_out_of_range_are_refused(options: Any) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))}="):
         PostgresBackend(database(), **options)
+
+
+async def test_a_place_goes_to_who_has_waited_longest_and_is_still_there() -> None:
+    slots, order = Slots(1), list[str]()
+    await slots.take()
+
+    async def wait(name: str) -> None:
+        await slots.take()
+        order.append(name)
+        slots.give_back()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(wait(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        slots.give_back()
+        tasks[1].cancel()  # it has the place already, and cannot take it
+        assert not slots.take_at_once()
+    assert order == ["c"]
+    assert slots.take_at_once()
+
+
+async def test_one_timer_serves_many_statements_and_ends_the_one_that_takes_too_long() -> None:
+    link = Link(await asyncpg.connect(database()), prepare=True)
+    for _ in range(3):
+        with link.bounded(0.3):
+            await link.fetch("select 1")
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"0\.4 s"), link.bounded(0.4):
+        await link.fetch("select pg_sleep(60)")
+    assert 0.35 < time.monotonic() - began < 5
+    assert link.connection.is_closed()
+
+
+async def test_a_bound_within_a_longer_one_counts_and_then_the_longer_one_does() -> None:
+    link = Link(await asyncpg.connect(database()), prepare=True)
+    with link.bounded(60):
+        with link.bounded(0.2):
+            await link.fetch("select 1")
+        await link.fetch("select pg_sleep(0.25)")
+        with pytest.raises(TimeoutError), link.bounded(0.2):
+            await link.fetch("select pg_sleep(60)")
