@@ -45,13 +45,13 @@ async def test_an_item_whose_time_is_over_can_be_hidden_before_it_is_swept() -> 
 async def test_reading_begins_the_time_anew_if_that_is_wanted(refresh: bool) -> None:
     async with AsyncPostgresStore.from_conn_string(database(), schema=fresh_schema()) as store:
         await store.aput(("a",), "k", {}, ttl=1)
-        sql = f"select extract(epoch from expires_at) as e from {store._items._sql.schema}.items"
+        sql = f"select extract(epoch from expires_at) as e from {store._tables._sql.schema}.items"
 
         async def expires() -> float:
             async def work(link: Any) -> Any:
                 return await link.first(sql)
 
-            return float((await store._items._do(work))["e"])
+            return float((await store._tables._do(work))["e"])
 
         times = [await expires()]
         await store.aget(("a",), "k", refresh_ttl=refresh)
