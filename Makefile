@@ -89,7 +89,7 @@ check: $(DEV)
 	@$(MAKE) --no-print-directory types
 	@PLAIT_CHAOS=120 $(MAKE) --no-print-directory test COVERAGE=1
 
-# Plait and its peers, in an environment of their own. QUICK=1: less than two minutes; ONLY=W1,W2:
+# Plait and its peers, in an environment of their own. QUICK=1: some two minutes; ONLY=W1,W2:
 # these workloads alone; COMPARE=main: Plait as of that revision as well; INTO=README.md: the figures
 # and plots of that page are written anew.
 bench: $(BENCH)/.ready

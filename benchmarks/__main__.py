@@ -126,7 +126,7 @@ def _publish(options: argparse.Namespace, results: Results) -> list[Path]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes: under two minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: some two minutes")
     parser.add_argument("--only", metavar="W1,W2", help="these workloads alone")
     parser.add_argument("--contenders", metavar="NAMES", help="those whose name has one of these")
     parser.add_argument("--compare", metavar="REV", help="Plait as of this git revision as well")
