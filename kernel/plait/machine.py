@@ -1034,10 +1034,11 @@ class Machine:
 
     def _waiting_at(self, top: Branch, bit: int) -> list[Branch]:
         """The branches at or below ``top`` that wait at its sync point ``bit``."""
-        if top.arrivals is None:  # it has not forked
+        if top.leaves is None:  # it has not forked
             spec = self.plan.vertices[top.place].sync_point
             here = top.status == "waiting" and spec is not None and spec.bit == bit
             return [top] if here else []
+        assert top.arrivals is not None
         return [leaf for leaf in top.arrivals.get(bit, ()) if leaf.status == "waiting"]
 
     def _take(self, top: Branch, leaves: Sequence[Branch]) -> list[NodeWrites]:

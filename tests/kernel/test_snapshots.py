@@ -10,9 +10,11 @@ import pytest
 import plait.durable
 import plait.snapshots
 from plait import END, START, Flow, Graph, Join, StoreError, reducers
+from plait.commands import RunNode
 from plait.durable import Limits
 from plait.errors import LimitError
-from plait.events import NodeCompleted
+from plait.events import NodeCompleted, RunStarted
+from plait.machine import Machine
 from plait.store import Durability
 from plait.testing.memory_backend import MemoryBackend
 from tests.kernel.build import Log, Work, build, does
@@ -349,3 +351,25 @@ def test_a_new_run_on_a_full_thread_is_refused_before_anything_runs(sim: Simulat
         sim.run(flow.run({}, thread_id="t"))
     assert len(log.order) == 2
     assert sim.run(flow.resume("t")).status == "completed"
+
+
+def test_a_branch_of_an_earlier_plait_arrives_at_its_next_sync_point_with_all_it_wrote() -> None:
+    """Snapshots used to say where a branch waits even if it had not forked, and it kept that."""
+    graph = build("START p s0 n s1 END", "START q s0", "START r s1", s0=Join(), s1=Join())
+    machine = Machine(graph.compile().plan)
+    todo = machine.handle(RunStarted(0.0, (0,), ()))
+    while todo:
+        command = todo.pop(0)
+        if not isinstance(command, RunNode):
+            continue
+        vertex = machine.plan.vertices[command.node]
+        assert vertex.targets is not None
+        writes = (("items", [command.node]),)
+        completed = NodeCompleted(0.0, command.branch, command.node, 1, writes, vertex.targets, 0.0)
+        todo += machine.handle(completed)
+        for branch in machine.branches.values():
+            spec = machine.plan.vertices[branch.place].sync_point
+            if branch.status == "waiting" and branch.leaves is None and spec is not None:
+                branch.arrivals = {spec.bit: [branch], **(branch.arrivals or {})}
+    assert machine.failure is None
+    assert sorted(machine.values["items"]) == ["n", "p", "q", "r"]
