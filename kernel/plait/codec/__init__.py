@@ -19,7 +19,7 @@ from plait.events import JournalEvent, RunStarted
 
 from . import envelope
 from .decoder import Decoder
-from .encoder import PLAIN, Encoder
+from .encoder import Encoder, is_plain
 from .faults import (
     CodecError,
     DecodingError,
@@ -172,15 +172,11 @@ class Codec:
         return Encoder(self.registry, self.max_value_bytes, careful=careful)
 
     def _body(self, value: Any) -> bytes:
-        kind = type(value)
-        if kind in PLAIN or (kind is list and PLAIN.issuperset(map(type, value))):
-            try:
-                return self._pack(value)
-            except TypeError:  # as below
-                pass
         try:
             try:
-                return self._pack(self._encoder(careful=False).lower_whole(value))
+                if is_plain(value, self.max_value_bytes):
+                    return self._pack(value)
+                return self._pack(self._encoder(careful=False).lower(value))
             except TypeError:  # a lone surrogate or a large int
                 return self._pack(self._encoder(careful=True).lower(value))
         except RecursionError:

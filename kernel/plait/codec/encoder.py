@@ -26,7 +26,7 @@ from .decoder import FACTORIES
 from .faults import RecordedError, Refused, name_of
 from .shapes import ErrorShape, TypeRegistry
 
-__all__ = ["MAX_DEPTH", "PLAIN", "Encoder", "format_key", "plain_size"]
+__all__ = ["MAX_DEPTH", "PLAIN", "Encoder", "format_key", "is_plain", "plain_size"]
 
 MAX_DEPTH: Final = 64
 """How deep containers may be nested. A level takes up to 3 of msgpack's, and ormsgpack writes at
@@ -277,6 +277,14 @@ def _size(tree: Any) -> int:
 def format_key(key: Any) -> str:
     """The step to the value under a key: ``['x']``."""
     return f"[{shorten(key, 40)}]"
+
+
+def is_plain(value: Any, limit: int) -> bool:
+    """Whether msgpack takes a value as it is, which then has at most ``limit`` elements in all."""
+    kind = type(value)
+    if kind is dict or kind is list:
+        return plain_size(value, limit, MAX_DEPTH) >= 0
+    return kind in PLAIN
 
 
 def plain_size(value: Any, left: int, depth: int) -> int:

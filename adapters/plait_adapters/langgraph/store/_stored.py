@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 import structlog
 
@@ -120,7 +121,8 @@ class StoredStore:
         puts = list({(op.namespace, op.key): op for op in given if isinstance(op, PutOp)}.values())
         return Plan(given, puts, self._index.texts(puts) if self._index is not None else ())
 
-    async def _carry_out(self, ops: Iterable[Op]) -> list[Result]:
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry out operations in one transaction; a result for each, in their order."""
         plan = self._plan(ops)
         if self._index is None:
             return await self._items.carry_out(plan, {}, {})
@@ -176,6 +178,22 @@ class SweepsInTask(StoredStore):
     """A store whose sweeper is a task of the event loop."""
 
     _sweeper: asyncio.Task[None] | None = None
+
+    async def _release(self) -> None:
+        """Give back what the store holds of the database."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop_ttl_sweeper()
+        await self._release()
 
     async def sweep_ttl(self) -> int:
         """Remove items whose time is over; how many there were."""

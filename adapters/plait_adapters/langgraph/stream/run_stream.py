@@ -390,13 +390,16 @@ class _Nested:
     """What it failed with, as a sentence."""
     _pump_outer: Callable[[], Any]
 
-    def _describe(
+    def __init__(
         self,
         mux: StreamMux,
+        *,
         path: tuple[str, ...],
-        graph_name: str | None,
-        trigger_call_id: str | None,
+        graph_name: str | None = None,
+        trigger_call_id: str | None = None,
     ) -> None:
+        # Of the class beside this one, which reads nothing itself.
+        super().__init__(None, mux, wire_pump=False)  # type: ignore[call-arg]
         self.path = path
         self.graph_name = graph_name
         self.trigger_call_id = trigger_call_id
@@ -412,7 +415,7 @@ class _Nested:
         return True
 
 
-class SubgraphRunStream(GraphRunStream, _Nested):
+class SubgraphRunStream(_Nested, GraphRunStream):
     """A nested graph's part of a run. Reading it carries the whole run forward, and ends with the
     nested graph.
 
@@ -423,22 +426,11 @@ class SubgraphRunStream(GraphRunStream, _Nested):
         trigger_call_id: the id of the task that calls it.
     """
 
-    def __init__(
-        self,
-        mux: StreamMux,
-        *,
-        path: tuple[str, ...],
-        graph_name: str | None = None,
-        trigger_call_id: str | None = None,
-    ) -> None:
-        super().__init__(None, mux, wire_pump=False)
-        self._describe(mux, path, graph_name, trigger_call_id)
-
     def _pump_next(self) -> bool:
         return not self._is_over and bool(self._pump_outer())
 
 
-class AsyncSubgraphRunStream(AsyncGraphRunStream, _Nested):
+class AsyncSubgraphRunStream(_Nested, AsyncGraphRunStream):
     """As :class:`SubgraphRunStream`, on an event loop.
 
     Args:
@@ -447,17 +439,6 @@ class AsyncSubgraphRunStream(AsyncGraphRunStream, _Nested):
         graph_name: the node that calls it, or the agent's name.
         trigger_call_id: the id of the task that calls it.
     """
-
-    def __init__(
-        self,
-        mux: StreamMux,
-        *,
-        path: tuple[str, ...],
-        graph_name: str | None = None,
-        trigger_call_id: str | None = None,
-    ) -> None:
-        super().__init__(None, mux, wire_pump=False)
-        self._describe(mux, path, graph_name, trigger_call_id)
 
     async def _apump_next(self) -> bool:
         return not self._is_over and bool(await self._pump_outer())

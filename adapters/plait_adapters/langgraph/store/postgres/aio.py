@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.postgres._address import Conn
 from plait_adapters.langgraph.store._stored import SweepsInTask
-from plait_adapters.langgraph.store.base import Op, Result, TTLConfig
+from plait_adapters.langgraph.store.base import TTLConfig
 from plait_adapters.langgraph.store.base.batch import AsyncBatchedBaseStore
 
 from .base import BasePostgresStore, PoolConfig, PostgresIndexConfig, pool_options
@@ -70,20 +69,7 @@ class AsyncPostgresStore(BasePostgresStore, SweepsInTask, AsyncBatchedBaseStore)
         """
         await self._upgrade()
 
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations in one transaction; a result for each, in their order."""
-        return await self._carry_out(ops)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop_ttl_sweeper()
+    async def _release(self) -> None:
         await self.aclose()
 
 

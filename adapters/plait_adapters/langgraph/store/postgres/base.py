@@ -142,11 +142,7 @@ class PostgresStore(BasePostgresStore, SweepsInBackground, BaseStore):
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Carry out operations in one transaction; a result for each, in their order."""
-        return run(self._carry_out, ops)
-
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """As :meth:`batch`."""
-        return await self._carry_out(ops)
+        return run(self.abatch, ops)
 
     def close(self) -> None:
         """End the connections, but not a pool that was given."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio.to_thread
@@ -12,7 +11,7 @@ import anyio.to_thread
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint.sqlite._saver import connect
 from plait_adapters.langgraph.store._stored import SweepsInTask
-from plait_adapters.langgraph.store.base import Op, Result, TTLConfig
+from plait_adapters.langgraph.store.base import TTLConfig
 from plait_adapters.langgraph.store.base.batch import AsyncBatchedBaseStore
 from plait_adapters.sqlite.file import Synchronous
 
@@ -63,20 +62,7 @@ class AsyncSqliteStore(BaseSqliteStore, SweepsInTask, AsyncBatchedBaseStore):
         """Make the tables, or bring them up to date; also done when it is first used."""
         await self.abatch([])
 
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations in one transaction; a result for each, in their order."""
-        return await self._carry_out(ops)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop_ttl_sweeper()
+    async def _release(self) -> None:
         await anyio.to_thread.run_sync(self._close_file)
 
 

@@ -122,17 +122,13 @@ class SqliteStore(BaseSqliteStore, SweepsInBackground, BaseStore):
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Carry out operations in one transaction; a result for each, in their order."""
         if self._here is None:
-            return run(self._carry_out, ops)
+            return run(self.abatch, ops)
         plan = self._plan(ops)
         if self._index is None:
             return finish(self._here.carry_out(plan, {}, {}))
         queries = self._index.embed(plan.queries)
         vectors = self._index.embed(text.text for text in plan.texts)
         return finish(self._here.carry_out(plan, queries, vectors))
-
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """As :meth:`batch`."""
-        return await self._carry_out(ops)
 
     def close(self) -> None:
         """Give the file back; a connection that was given stays as it is."""
