@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 import threading
 import time
@@ -974,6 +975,13 @@ class _Room:
 
 _READY = _Room(None)
 
+_AT_THE_SAME_TIME: Final = 0.001
+"""Seconds in which two clocks are read that show the same time. On a busy machine the process may
+be held up between them, for tenths of a second, and all times of the run would be wrong by that."""
+
+_LOOKS: Final = 5
+"""How often they are read at most for that; the closest look counts."""
+
 
 def _clock(loop: asyncio.AbstractEventLoop | None, earliest: float) -> Callable[[], float]:
     """Seconds since the epoch, going forward only, at the pace of the event loop.
@@ -991,7 +999,14 @@ def _clock(loop: asyncio.AbstractEventLoop | None, earliest: float) -> Callable[
         # The plain loop's time() is monotonic(), with a frame more.
         plain = type(loop).time is asyncio.BaseEventLoop.time
         tick = time.monotonic if plain else loop.time
-    offset = max(wall(), earliest) - tick()
+    offset, unsure = 0.0, math.inf
+    for _ in range(_LOOKS):
+        before = tick()
+        seen = max(wall(), earliest)
+        if (gap := tick() - before) < unsure:
+            offset, unsure = seen - before, gap
+        if gap < _AT_THE_SAME_TIME:
+            break
     return lambda: tick() + offset
 
 
