@@ -23,6 +23,9 @@ from dataclasses import dataclass, field
 from .contenders.base import CannotExpressError, Contender, Run
 from .workloads.base import Case, WrongResultError
 
+_LONG = 1.0
+"""Processor seconds: after a run that takes longer, a contender counts as warm."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -31,8 +34,12 @@ class Settings:
     repeats: int = 7
     sample: float = 0.030
     """Processor seconds that a sample takes at least, unless one run takes longer."""
-    longest: float = 30.0
-    """Processor seconds; a contender whose one run takes longer is left blank."""
+    slow: float = 10.0
+    """Processor seconds (in W6, where all wait for the disk, by the clock); of a contender whose
+    one run takes longer, that run is all there is."""
+    longest: float = 60.0
+    """Processor seconds; one whose run would take longer, by what a smaller one took, is left
+    blank without being tried."""
     longest_traced: float = 2.0
     """Processor seconds; the memory of a longer run is not measured, since tracing is slow."""
 
@@ -43,13 +50,15 @@ class Series:
 
     contender: str
     wall: list[float] = field(default_factory=list)
-    """Seconds by the clock, one figure for each repeat."""
+    """Seconds by the clock, one figure for each repeat; of who is slow, that of its one run."""
     cpu: list[float] = field(default_factory=list)
     """Seconds of processor time of this process, in user and system mode, of all its threads."""
     runs: int = 0
     """How many runs a sample is made of."""
     peak: float | None = None
     """Bytes: the peak of memory allocated by Python while one run goes on."""
+    once: bool = False
+    """Whether there is one run only, since it took long."""
     reason: str | None = None
     """Why it is left blank."""
 
@@ -62,9 +71,18 @@ class Result:
     series: dict[str, Series]
 
     def ratios(self, of: str, to: str, figure: str = "cpu") -> list[float]:
-        """One contender's figures over another's, each within its repeat."""
+        """One contender's figures over another's, each within its repeat.
+
+        If of one of the two there is one run only, it is held against the other's median.
+        """
         upper, lower = getattr(self.series[of], figure), getattr(self.series[to], figure)
+        if self.once(of, to):
+            return [median(upper) / median(lower)]
         return [a / b for a, b in zip(upper, lower, strict=True)]
+
+    def once(self, *names: str) -> bool:
+        """Whether of one of these contenders there is one run only."""
+        return any(self.series[name].once for name in names)
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
@@ -115,7 +133,7 @@ async def measure_case(
             continue
         try:
             run = case.build(contender)
-            longest[contender.name] = elapsed = await _warm_up(case, run)
+            longest[contender.name] = elapsed = await _warm_up(case, run, mine, settings)
         except CannotExpressError as reason:
             mine.reason = str(reason)
             continue
@@ -125,8 +143,7 @@ async def measure_case(
         except Exception as error:
             mine.reason = f"fails: {type(error).__name__}: {error}"
             continue
-        if elapsed > settings.longest:
-            mine.reason = f"one run takes {elapsed:.1f} s, and the limit is {settings.longest:g} s"
+        if mine.once:
             continue
         mine.runs = max(1, math.ceil(settings.sample / elapsed)) if case.ideal is None else 1
         runs[contender.name] = run
@@ -159,30 +176,41 @@ def _expected(case: Case, name: str, before: Sequence[Result]) -> float:
     return case.units * max(smaller, default=0.0)
 
 
-async def _warm_up(case: Case, run: Run) -> float:
-    """Processor seconds of the second run; the first one fills caches."""
-    elapsed = 0.0
-    for _ in range(2):
-        begun = time.process_time()
-        case.check(await run())
-        elapsed = max(time.process_time() - begun, 1e-6)
-        if elapsed > 1.0:
-            break
+async def _warm_up(case: Case, run: Run, series: Series, settings: Settings) -> float:
+    """Processor seconds of one run, once caches are filled.
+
+    A run that is slow even so is its contender's only one.
+    """
+    wall, cpu = await _time(case, run, 1)
+    if cpu * case.units < _LONG and case.ideal is None:
+        wall, cpu = await _time(case, run, 1)  # without what fills caches
+    elapsed = max(cpu * case.units, 1e-6)
+    if elapsed > settings.slow:
+        series.once = True
+        series.runs = 1
+        series.wall.append(wall)
+        series.cpu.append(cpu)
     return elapsed
 
 
 async def _take_sample(case: Case, run: Run, series: Series) -> None:
     gc.collect()
+    wall, cpu = await _time(case, run, series.runs)
+    series.wall.append(wall)
+    series.cpu.append(cpu)
+
+
+async def _time(case: Case, run: Run, runs: int) -> tuple[float, float]:
+    """Seconds by the clock and of the processor, for one unit; the last result is checked."""
     state = None
     wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(series.runs):
+    for _ in range(runs):
         state = await run()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     assert state is not None
     case.check(state)
-    units = series.runs * case.units
-    series.wall.append(wall / units)
-    series.cpu.append(cpu / units)
+    units = runs * case.units
+    return wall / units, cpu / units
 
 
 async def _peak(run: Run) -> int:

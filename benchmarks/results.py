@@ -14,7 +14,7 @@ from .footprint import Footprint
 from .measure import Result, Series, Settings, median
 from .workloads.base import Case
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Results:
     """W8."""
     crowds: list[Crowd] = field(default_factory=list)
     """W9: peak memory."""
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds by the clock, by workload."""
 
     def case(self, key: str) -> Result | None:
         """The case of that key, if it was measured."""
@@ -66,6 +68,11 @@ class Results:
         series = None if result is None else result.series.get(name)
         return median(series.cpu) if series is not None and series.cpu else None
 
+    def once(self, key: str, *names: str) -> bool:
+        """Whether of one of these contenders there is one run only in that case."""
+        result = self.case(key)
+        return result is not None and result.once(*names)
+
     def as_json(self) -> dict[str, Any]:
         """Everything, in seconds and bytes."""
         return {
@@ -73,6 +80,7 @@ class Results:
             "machine": self.machine,
             "settings": dataclasses.asdict(self.settings),
             "quick": self.quick,
+            "took": self.took,
             "contenders": [{"name": each.name, "kind": each.kind} for each in self.contenders],
             "missing": self.missing,
             "results": [_result_as_json(each) for each in self.timed],
@@ -103,6 +111,7 @@ class Results:
             durable=durable,
             footprints=[Footprint(**each) for each in data["footprints"]],
             crowds=[Crowd(**each) for each in data["crowds"]],
+            took=data["took"],
         )
 
 

@@ -26,7 +26,7 @@ TINY = [
     *stragglers.cases(branches=3, depth=2, usual=0.0, slow=0.0),
     *many_runs.cases(runs=3, nodes=2),
     *growth.cases(sizes=(3,)),
-    *building.cases(nodes=20),
+    *building.cases(nodes=20, sizes=(1, 5), turns=3),
 ]
 # The peers live in an environment of their own; these are there in any.
 HERE = [each for each in contenders.find()[0] if each.kind != "peer"]
