@@ -582,7 +582,7 @@ class Executor:
         pending, limit = self.machine.open_interrupts, self.interrupts.limit
         if pending + count <= limit:
             return True
-        self._fail(
+        self.fail(
             LimitError(
                 "max_interrupts",
                 f"node {self.prefix + command.node!r} in branch {format_path(command.branch)} asks "
@@ -733,7 +733,7 @@ class Executor:
         except Exception as error:
             if self.machine.expects(command):
                 name = self.prefix + command.node
-                self._fail(NodeError(name, command.branch, 1, error))
+                self.fail(NodeError(name, command.branch, 1, error))
             return None
         if not self.machine.expects(command):
             return None
@@ -741,7 +741,7 @@ class Executor:
         try:
             return await self._dispatch(routed, command.branch)
         except CodecError as error:
-            self._fail(NodeError(self.prefix + command.node, command.branch, 1, error))
+            self.fail(NodeError(self.prefix + command.node, command.branch, 1, error))
             return None
 
     # -- events and commands ------------------------------------------------------------------
@@ -808,7 +808,7 @@ class Executor:
             elif isinstance(command, JudgeQuorum):
                 self._judgements = (*self._judgements, command)
             elif isinstance(command, Fail):
-                self._fail(command.error)
+                self.fail(command.error)
             elif isinstance(command, Finish) and self._timer_scope is not None:
                 self._timer_scope.cancel()
         if self._ready and not self._standby:
@@ -826,7 +826,7 @@ class Executor:
             try:
                 met = bool(quorum(command.arrivals))
             except Exception as error:
-                self._fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
+                self.fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
                 return None
             name, generation = command.sync_point, command.generation
             seen = len(command.arrivals)
@@ -834,7 +834,7 @@ class Executor:
             mine = await self._dispatch(event, own) or mine
         return mine
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the run with an error; the first one counts."""
         if self._error is None:
             self._error = error

@@ -430,7 +430,9 @@ class Flow(Generic[S]):
         self, executor: Executor, journal: LeasedJournal, event: RunStarted | None
     ) -> RunResult[S]:
         if self._past.format.codec is not None:
-            journal.watch(lambda: self._past.snapshot(executor.machine), executor.is_alone)
+            journal.watch(
+                lambda: self._past.snapshot(executor.machine), executor.is_alone, executor.fail
+            )
         journal.status = "running"
         await executor.run(event)
         result = self._result(executor)
