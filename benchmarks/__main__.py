@@ -26,7 +26,7 @@ from .results import Results
 from .workloads import CROWDED, DURABLE, FOOTPRINT, MODULES, MOVED, cases
 
 ROOT = Path(__file__).parent.parent
-QUICK = Settings(repeats=5, sample=0.005, slow=1.0, longest=0.6, longest_traced=0.05)
+QUICK = Settings(repeats=5, sample=0.005, slow=0.4, longest=0.6, longest_traced=0.05)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

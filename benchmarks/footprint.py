@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,10 @@ def measure(contenders: Sequence[Contender], repeats: int) -> list[Footprint]:
             roots[contender.name] = [contender.distribution or contender.import_name]
     found = {name: Footprint(name) for name in imports}
     with tempfile.TemporaryDirectory() as bytecode:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # compiles them, and reads the disk
+            for _ in pool.map(lambda modules: _probe(modules, bytecode), imports.values()):
+                pass
         for name, footprint in found.items():
-            _probe(imports[name], bytecode)  # compiles it, and fills the disk's cache
             footprint.packages, footprint.size = _weigh(roots[name])
         for _ in range(repeats):
             for name, footprint in found.items():

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from .contenders.base import CannotExpressError, Contender, Run
 from .workloads.base import Case, WrongResultError
 
-_LONG = 1.0
-"""Processor seconds: after a run that takes longer, a contender counts as warm."""
+_LONG = 0.1
+"""Processor seconds: of a longer run, what fills caches is too little to matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ async def _warm_up(case: Case, run: Run, series: Series, settings: Settings) -> 
     """
     wall, cpu = await _time(case, run, 1)
     if cpu * case.units < _LONG and case.ideal is None:
-        wall, cpu = await _time(case, run, 1)  # without what fills caches
+        wall, cpu = await _time(case, run, 1)
     elapsed = max(cpu * case.units, 1e-6)
     if elapsed > settings.slow:
         series.once = True
