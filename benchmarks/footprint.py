@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import subprocess
@@ -71,8 +72,7 @@ def measure(contenders: Sequence[Contender], repeats: int) -> list[Footprint]:
     found = {name: Footprint(name) for name in imports}
     with tempfile.TemporaryDirectory() as bytecode:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # compiles them, and reads the disk
-            for _ in pool.map(lambda modules: _probe(modules, bytecode), imports.values()):
-                pass
+            list(pool.map(_probe, imports.values(), itertools.repeat(bytecode)))
         for name, footprint in found.items():
             footprint.packages, footprint.size = _weigh(roots[name])
         for _ in range(repeats):
