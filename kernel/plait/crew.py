@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
-__all__ = ["Crew", "GroupCrew", "TaskCrew", "Work"]
+__all__ = ["Crew", "GroupCrew", "TaskCrew", "Work", "make_crew"]
 
 Work: TypeAlias = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
 """What a task does: all of it within the scope it is given, which it enters itself."""
@@ -57,6 +58,21 @@ class Crew(Protocol):
             What a task has raised; if several have, a group of it.
         """
         ...
+
+    async def __aenter__(self) -> Self:
+        """Have a block of the caller's own beside the tasks, which wait for each other at its end.
+
+        A block that raises or is cancelled ends the crew. What a task has raised, the block raises
+        when it is left; it may be cancelled by that before.
+        """
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 
 class TaskCrew:
@@ -96,8 +112,12 @@ class TaskCrew:
             for scope in self._scopes.values():
                 scope.cancel()
 
-    async def run(self, first: Work) -> BaseException | None:
-        self.start(first)
+    async def run(self, first: Work | None) -> BaseException | None:
+        """As for any crew; ``None`` if all have been started."""
+        if first is not None:
+            self.start(first)
+        elif not self._scopes:
+            return _as_one(self._errors) if self._errors else None
         over = _Over(loop=self._loop)
         over.crew, self._over = self, over
         cancelled: asyncio.CancelledError | None = None
@@ -132,6 +152,22 @@ class TaskCrew:
                 except asyncio.CancelledError as again:  # by Task.cancel, which outdoes a scope
                     error = again
         return error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.end()
+            if isinstance(error, GeneratorExit):  # thrown away: it cannot wait
+                return
+        if (found := await self.run(None)) is not None:
+            raise found
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
         del self._scopes[task]
@@ -188,6 +224,29 @@ class GroupCrew:
         except BaseExceptionGroup as group:
             return _as_one(group.exceptions)
         return None
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._group.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            raise _as_one(group.exceptions) from None
+
+
+def make_crew() -> Crew:
+    """A crew of the kind that suits the running event loop."""
+    try:
+        return TaskCrew(asyncio.get_running_loop())
+    except RuntimeError:  # another backend
+        return GroupCrew()
 
 
 def _as_one(errors: Sequence[BaseException]) -> BaseException:

@@ -24,11 +24,12 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup
 
 from .backend import Backend, Grant, Record, Row, ThreadRow, Transaction
+from .bell import Bell
 from .codec import Codec, TypeRegistry
 from .codec.faults import DecodingError
+from .crew import Crew, make_crew
 from .errors import (
     LeaseLost,
     LimitError,
@@ -163,19 +164,21 @@ class DurableStore:
         journal = _DurableJournal(self, thread_id, format_)
         failure: BaseException | None = None
         unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
-        async with anyio.create_task_group() as group:
+        async with journal.crew as crew:
             # A task of its own takes the lease and gives it back, since a cancellation from
             # outside anyio pierces the shields of the task in which the caller waits.
-            group.start_soon(journal.keep, group)
+            crew.start(journal.keep)
             try:
-                await journal.wait_held()
-                await journal.load()
-                yield journal
+                with journal.scope:
+                    await journal.held.wait()
+                    if journal.failure is None:
+                        await journal.load()
+                        yield journal
             except unhandled:
                 raise
-            except BaseException as error:  # past the task group, which would wrap it
+            except BaseException as error:  # past a task group, which would wrap it
                 failure = error
-            group.cancel_scope.cancel()
+            journal.leave()
         # That what has finished is not durable is worse than whatever else has happened.
         if journal.failure is not None and journal.failure is not failure:
             raise journal.failure from failure
@@ -408,14 +411,19 @@ class _DurableJournal:
         self._thread: ThreadRow
         self._format = format_
         self._commit = store.committer
-        self._held = anyio.Event()
-        self._acquiring = False
-        self._acquired: anyio.Event
+        self.crew: Crew = make_crew()
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+        """What is done with the journal; cancelled when that fails."""
+        self.held: Bell = Bell()
+        """Rings when the lease has been taken, or cannot be."""
+        self._acquiring: Bell | None = None  # rings when it has been taken again
         self._held_until = 0.0  # by time(): when the lease expires, unless it is renewed
         self.time: Callable[[], float] = _clock()
-        self._wake = anyio.Event()
-        self._scope: anyio.CancelScope | None = None
-        self._renewal = anyio.CancelScope(shield=True)
+        self._wake = Bell()  # for the task that keeps it
+        self._leaving = False
+        self._given_back = False
+        self._timer: asyncio.TimerHandle | None = None  # fires when the lease is to be renewed
+        self._renewal: anyio.CancelScope | None = None
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
         self._later: list[Record] = []  # to be stored at the end
@@ -423,12 +431,6 @@ class _DurableJournal:
         self._size = 0
         self._fresh = 0  # bytes of its own events since the last snapshot
         self._enough = _FIRST_SNAPSHOT  # of which it is worth while to try another
-
-    async def wait_held(self) -> None:
-        """Wait for the lease; raise why it is not given."""
-        await self._held.wait()
-        if self.failure is not None:
-            raise self.failure
 
     async def load(self) -> None:
         """Read what is there."""
@@ -469,7 +471,7 @@ class _DurableJournal:
         if durability == "sync":
             return self._commit.wait_until(self, self.position)
         if durability == "async":
-            self._wake.set()
+            self._wake.ring()
             if self.position - self.durable > _BACKLOG:
                 return self._commit.wait_until(self, self.position - _BACKLOG)
         return None
@@ -574,15 +576,15 @@ class _DurableJournal:
             self._snapshot = Row(self.position, sealed)
             self._fresh = 0
             if self._format.durability != "exit":
-                self._wake.set()
+                self._wake.ring()
         self._enough = max(_FIRST_SNAPSHOT, 2 * len(sealed), 2 * self._fresh)
 
     def fail(self, error: PlaitError) -> None:
         """Nothing can be added any more; whoever runs is cancelled."""
         if self.failure is None:
             self.failure = error
-            if self._scope is not None:
-                self._scope.cancel()
+            if not self._leaving:
+                self.scope.cancel()
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
         """The lowest position from which on at most so many events, and bytes, are kept."""
@@ -627,39 +629,36 @@ class _DurableJournal:
 
     # -- the tasks that keep it ---------------------------------------------------------------
 
-    async def keep(self, group: TaskGroup) -> None:
-        """Take the lease and store what is on its way, until cancelled; then close."""
+    def leave(self) -> None:
+        """Nothing more will be added: what is on its way is stored, and the lease given back."""
+        self._leaving = True
+        self._wake.ring()
+
+    async def keep(self, scope: anyio.CancelScope) -> None:
+        """Take the lease and store what is on its way, until left or cancelled; then close."""
         self._commit.journals += 1
         try:
-            await self._keep(group)
+            with scope:
+                await self._serve()
+            if self.epoch:
+                await self._close()
         finally:
             self._commit.journals -= 1
 
-    async def _keep(self, group: TaskGroup) -> None:
+    async def _serve(self) -> None:
         try:
             await self._acquire()
-        except Exception as error:
-            self.fail(_as_plait_error(error))
-            self._held.set()
-            return
-        group.start_soon(self._renew)
-        try:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            self._scope = group.cancel_scope
-            self._held.set()
-            while True:
+            self._renew_later()
+            self.held.ring()
+            while not self._leaving:
                 await self._wake.wait()
-                self._wake = anyio.Event()
-                await self._store_the_rest()
+                if not self._leaving:
+                    self._wake = Bell()
+                    await self._store_the_rest()
         except Exception as error:
             self.fail(_as_plait_error(error))
         finally:
-            self._scope = None
-            try:
-                with anyio.CancelScope(shield=True):
-                    await self._close()
-            finally:
-                self._renewal.cancel()
+            self.held.ring()
 
     async def _acquire(self) -> None:
         backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
@@ -678,7 +677,7 @@ class _DurableJournal:
                     raise
             raise AssertionError("a shielded scope is not cancelled by itself")
 
-        self._acquiring, self._acquired = True, anyio.Event()
+        acquired = self._acquiring = Bell()
         try:
             self.epoch, self._thread = await self._store.persist(attempt)
             self._held_until = began + ttl
@@ -688,9 +687,9 @@ class _DurableJournal:
                     await self._give_back(attempt)
             raise
         finally:
-            self._acquiring = False
-            self._acquired.set()
-        if not self._held.is_set():
+            self._acquiring = None
+            acquired.ring()
+        if not self.held.has_rung:
             # What the row says may be what an earlier attempt left; the journal knows better.
             self.status = self._thread.status if self._thread.position else "running"
 
@@ -701,12 +700,22 @@ class _DurableJournal:
         except Exception as error:  # the lease will expire by itself
             _log().warning("lease not released", thread_id=self.thread_id, error=str(error))
 
-    async def _renew(self) -> None:
+    def _renew_later(self) -> None:
+        """Renew the lease when a third of its time has passed, as few runs live to see."""
+        delay = self._store.lease_ttl / 3
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # another backend
+            self.crew.start(partial(self._renew, delay=delay))
+        else:
+            self._timer = loop.call_later(delay, self.crew.start, self._renew)
+
+    async def _renew(self, scope: anyio.CancelScope, delay: float = 0.0) -> None:
         """Hold the lease until what is on its way is stored, though the run be cancelled."""
         ttl = self._store.lease_ttl
-        delay = ttl / 3
-        with self._renewal:
-            while self.failure is None:
+        self._renewal = anyio.CancelScope(shield=True)
+        with scope, self._renewal:
+            while self.failure is None and not self._given_back:
                 await anyio.sleep(delay)
                 try:
                     await self._hold()
@@ -717,6 +726,13 @@ class _DurableJournal:
                     delay = min(1.0, ttl / 10)
                 except Exception as error:
                     self.fail(_as_plait_error(error))
+
+    def _stop_renewing(self) -> None:
+        self._given_back = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._renewal is not None:
+            self._renewal.cancel()
 
     async def _hold(self) -> None:
         epoch, began = self.epoch, self.time()
@@ -730,7 +746,7 @@ class _DurableJournal:
     def _lose(self, epoch: int) -> None:
         """Somebody has taken this epoch's place: another process, unless it was given back
         meanwhile, or this one is about to have a new one."""
-        if epoch == self.epoch and not self._acquiring and not self._renewal.cancel_called:
+        if epoch == self.epoch and self._acquiring is None and not self._given_back:
             self.fail(lease_lost(self.thread_id))
 
     async def _store_all(self) -> None:
@@ -748,8 +764,8 @@ class _DurableJournal:
         while self.time() >= self._held_until or self.failure is not None:
             if self.failure is not None:
                 raise self.failure
-            if self._acquiring:
-                await self._acquired.wait()
+            if self._acquiring is not None:
+                await self._acquiring.wait()
                 continue
             try:
                 await self._store.persist(self._hold)
@@ -774,12 +790,13 @@ class _DurableJournal:
 
     async def _close(self) -> None:
         """Store what is not stored and give the lease back, each within the bound of patience."""
-        if self.failure is None:
-            try:
+        try:
+            if self.failure is None:
                 await self._store_the_rest()
-            except Exception as error:
-                self.fail(_as_plait_error(error))
-        self._renewal.cancel()
+        except Exception as error:
+            self.fail(_as_plait_error(error))
+        finally:
+            self._stop_renewing()
         if isinstance(self.failure, LeaseLost):
             return
         status = self.status if self.failure is None else "running"
@@ -803,7 +820,7 @@ class _Committer:
         self._store = store
         self._queue: list[_Item] = []
         self._leading = False
-        self._turn: anyio.Event | None = None  # made for the first who waits for the leader
+        self._turn: Bell | None = None  # made for the first who waits for the leader
         self.journals = 0
         """How many are open, any of which may add something at any time."""
 
@@ -823,7 +840,7 @@ class _Committer:
                 await self._lead(journal)
                 continue
             if self._turn is None:
-                self._turn = anyio.Event()
+                self._turn = Bell()
             await self._turn.wait()
 
     async def _lead(self, journal: _DurableJournal) -> None:
@@ -849,7 +866,7 @@ class _Committer:
         finally:
             self._leading = False
             if self._turn is not None:
-                self._turn.set()
+                self._turn.ring()
                 self._turn = None
 
     async def _wait_for_more(self) -> None:

@@ -80,6 +80,7 @@ from .events import (
     TimerFired,
     TimerKey,
     Writes,
+    new_record,
 )
 from .machine import INPUT, Machine
 from .node import (
@@ -472,8 +473,9 @@ class Executor:
                 return await self._failed(command, spec, attempt, error)
             if not machine.expects(command):  # a router may have waited
                 return None
-        completed = NodeCompleted(
-            self.now(), branch.path, spec.name, attempt, writes, targets, started
+        completed = new_record(
+            NodeCompleted,
+            (self.now(), branch.path, spec.name, attempt, writes, targets, started, ()),
         )
         if (
             self._stops

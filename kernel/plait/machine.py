@@ -60,6 +60,7 @@ from .events import (
     TimerKey,
     Writes,
     format_path,
+    new_record,
 )
 from .merging import Merger, in_order
 from .plan import Plan, SyncPointSpec, Vertex
@@ -338,7 +339,7 @@ class Machine:
         if seen is not None and is_folded:
             branch.values = seen[1]
         if is_kept or not is_folded:
-            entry = NodeWrites(node, writes, branch.path, branch.next_child)
+            entry = new_record(NodeWrites, (node, writes, branch.path, branch.next_child, ()))
             if not is_folded:
                 branch.unfolded.append(entry)
             if is_kept:
@@ -482,7 +483,7 @@ class Machine:
             self._lose(branch, lost)
         if vertex.node is not None:
             branch.status = "running"
-            self._commands.append(RunNode(branch.path, vertex.name, branch.step))
+            self._commands.append(new_record(RunNode, (branch.path, vertex.name, branch.step)))
         elif vertex.sync_point is not None:
             self._arrive(branch, vertex.sync_point)
         else:

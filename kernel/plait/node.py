@@ -34,6 +34,7 @@ from .events import (
     Target,
     ThreadId,
     Writes,
+    new_record,
 )
 from .plan import NodeSpec, Plan, Router, Vertex
 from .policy import END, START, Command, Send
@@ -430,7 +431,7 @@ def _chosen(plan: Plan, vertex: Vertex, router: Router, chosen: Any) -> Iterable
 
 def _target(plan: Plan, vertex: Vertex, chooser: str, item: Any) -> Target:
     if isinstance(item, Send):
-        target = Target(item.node, item.arg, item.id, item.after, item.weight)
+        target = new_record(Target, (item.node, item.arg, item.id, item.after, item.weight))
     elif isinstance(item, str):
         target = Target(item)
     else:

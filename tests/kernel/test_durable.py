@@ -738,9 +738,8 @@ def test_a_process_that_dies_in_a_commit_leaves_what_was_durable(sim: Simulation
             raise Crashed("the process has died")
 
     flow = chain(1, 1).compile(sim.store(die))
-    with pytest.raises(BaseExceptionGroup) as raised:
+    with pytest.raises(Crashed):
         sim.run(flow.run({}, thread_id="t"))
-    assert raised.group_contains(Crashed)
     sim.clock.now += 60
     again = chain(1, 1).compile(sim.store())
     assert sim.run(again.resume("t")).state["items"] == ["a", "b"]

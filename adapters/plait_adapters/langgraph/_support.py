@@ -9,7 +9,6 @@ TABLE = "adapters/plait_adapters/langgraph/SUPPORT.md"
 """Where every public name of LangGraph stands, with what became of it here."""
 
 _REMOTE = "it speaks to a LangGraph server, which is another product"
-_PROTOCOL = "compiled graphs are of one class here, so its methods need no protocol beside it"
 _CALLBACKS = (
     "it is how LangGraph's loop finds its handlers; put a `GraphCallbackHandler` into a run's "
     "callbacks"
@@ -28,9 +27,6 @@ _TABLES = (
 REASONS: dict[str, str] = {
     "pregel.remote": _REMOTE,
     "pregel.debug": _PRINTING,
-    **dict.fromkeys(
-        ("pregel.protocol.PregelProtocol", "pregel.protocol.StreamProtocol"), _PROTOCOL
-    ),
     **dict.fromkeys(
         (
             "callbacks.GraphCallbacks",

@@ -7,6 +7,7 @@ events that nobody asks for.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -834,9 +835,12 @@ class Run:
             writes.append((ERROR, error))
             if self.handler_of(task) is not None:
                 writes.append((ERROR_SOURCE_NODE, task.name))
+        # Whose sibling has failed is cancelled once the reader of the stream has heard of the
+        # failure, so it is told only where a graph around goes on telling.
+        told = self.caller is not None or not isinstance(error, asyncio.CancelledError)
         if self.saves is not None or self.outlet is not None or self.cache is not None:
             with self.lock:
-                self._put_writes(task.id, writes, task)
+                self._put_writes(task.id, writes, task, told=told)
         elif writes[0][0] == INTERRUPT:
             self._note_interrupts(task, writes)
 
@@ -869,6 +873,7 @@ class Run:
         task: Task | None = None,
         *,
         cached: bool = False,
+        told: bool = True,
     ) -> None:
         """Keep the writes of a task until its step is over, store them, and tell the stream."""
         if not writes:
@@ -901,7 +906,7 @@ class Run:
             return
         if writes[0][0] == INTERRUPT:
             self._note_interrupts(task, writes)
-        if self.modes:
+        if self.modes and told:
             _events.tell_writes(self, task, writes, cached=cached)
         if (
             self.cache is not None
