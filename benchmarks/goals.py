@@ -292,7 +292,7 @@ def table(results: Results, goals: Sequence[Goal] = GOALS) -> str:
         return ""
     missed = sum(row[3] != "yes" for row in rows)
     heads = ["CPU time, unless it says otherwise", "goal", "reached", "met", "by"]
-    counts = f"{len(rows) - missed} of {len(rows)} are met, {missed} are missed"
+    counts = f"{len(rows) - missed} of {len(rows)} met, {missed} missed"
     blank = len(goals) - len(rows)
-    counts += f"; of {blank} more there is no figure here" if blank else ""
+    counts += f"; {blank} without a figure here" if blank else ""
     return f"### Goals\n\n{markdown(heads, rows)}\n\n{counts}.\n"
