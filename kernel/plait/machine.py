@@ -561,6 +561,11 @@ class Machine:
         if generation not in owner.forks:
             return False
         owner.forks.remove(generation)
+        # Its branches and their members name each other. Without this they would be left to the
+        # garbage collector, which takes longer over a fork than all the rest here.
+        for barrier in generation.barriers.values():
+            barrier.members = []
+            barrier.arrived = []
         if not owner.forks and owner.generation is None and not self._keep_delta:
             owner.delta = []  # nothing is concurrent with the first branch any more
         return True
@@ -1070,6 +1075,8 @@ class Machine:
             if leaf is not merged:
                 leaf.hopes = 0
                 leaf.heir = merged
+                if leaf.leaves is None:
+                    leaf.members = ()
                 self._forget(leaf)
                 self._prune(leaf)
         if top is not merged and top.status == "forked":
@@ -1181,6 +1188,8 @@ class Machine:
         self.running = False
         self.branches.clear()
         self._root = None
+        self._ended = []
+        _take_apart(root)
         self._commands.append(Finish())
 
     def _report_failures(
@@ -1213,6 +1222,19 @@ class Machine:
                 )
             ]
         )
+
+
+def _take_apart(root: Branch) -> None:
+    """Let go of what is left of a tree at once: without its circles, nothing keeps it."""
+    todo = [root]
+    while todo:
+        branch = todo.pop()
+        branch.members = ()
+        for generation in branch.forks:
+            todo += generation.children.values()
+            generation.children = {}
+            generation.barriers = {}
+        branch.forks = []
 
 
 def _waiting_at(top: Branch, spec: SyncPointSpec) -> list[Branch]:
