@@ -362,10 +362,12 @@ class Executor:
 
     async def _follow(self, command: RunNode | RouteBranch, scope: anyio.CancelScope) -> None:
         """Carry a branch as far as it goes; ``scope`` is what cancels it."""
-        if not self.machine.expects(command):
+        if self.machine.failure is not None:
             return
         path = command.branch
         if self._may_cancel:
+            if not self.machine.expects(command):
+                return
             self._scopes[path] = scope
         next_: RunNode | RouteBranch | None = command
         try:
@@ -619,20 +621,22 @@ class Executor:
         self, branch: Branch, spec: NodeSpec, context: NodeContext
     ) -> Coroutine[Any, Any, Any]:
         """The coroutine that carries out one attempt at a node, not begun yet."""
-        values = self.machine.view(branch)
         if spec.kind == "flow":
-            return self._run_flow(branch, spec, values)
-        argument = branch.argument
-        state = self.plan.schema.instance(values) if argument is NO_ARGUMENT else argument
+            return self._run_flow(branch, spec, self.machine.view(branch))
+        state = branch.argument
+        if state is NO_ARGUMENT:
+            state = self.plan.schema.instance(self.machine.view(branch))
         if spec.pool is None and not self.debug:
             return self.runner(spec, state, context)
-        shown = values if argument is NO_ARGUMENT else {"the argument of its Send": argument}
-        return self._call_with_care(spec, state, context, shown)
+        return self._call_with_care(branch, spec, state, context)
 
     async def _call_with_care(
-        self, spec: NodeSpec, state: Any, context: NodeContext, shown: Values
+        self, branch: Branch, spec: NodeSpec, state: Any, context: NodeContext
     ) -> Any:
         """A call that takes a place in a pool, or that ``debug`` looks after."""
+        shown: Values = {"the argument of its Send": state}
+        if branch.argument is NO_ARGUMENT:
+            shown = self.machine.view(branch)
         before = deep_copy(shown) if self.debug else {}
         if spec.pool is None:
             output = await self.runner(spec, state, context)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 from .barrier import Barrier
@@ -794,7 +795,9 @@ class Machine:
                 f"branch {format_path(branch.path)} arrived, but not from its fork {spec.fork!r}: "
                 f"lead it through {spec.fork!r}",
             )
-        generation, top = self._locate(branch, bit)
+        generation, top = branch.generation, branch
+        if generation is None or bit not in generation.barriers:
+            generation, top = self._locate(branch, bit)
         barrier = generation.barriers[bit]
         branch.status = "waiting"
         branch.hopes ^= bit
@@ -975,7 +978,8 @@ class Machine:
         reach = self.plan.vertices[spec.name].reach & ~spec.bit
         tops = sorted(barrier.arrived, key=by_path)
         arrived = [(top, _waiting_at(top, spec)) for top in tops]
-        hoping = Counter([bit for _, leaves in arrived for leaf in leaves for bit in leaf.bits])
+        hopeful = [leaf for _, leaves in arrived for leaf in leaves if leaf.hopes]
+        hoping = Counter([bit for leaf in hopeful for bit in leaf.bits])
         contributions = [(top, self._take(top, leaves)) for top, leaves in arrived]
         delta, contested = self._merger.concatenate(contributions)
         if spec.last:
@@ -1006,8 +1010,11 @@ class Machine:
                 if top.leaves is not None:  # it has forked, and may have others on the way
                     self._recount(generation, top, leaves, merged)
         self._alive += 1
-        for top, leaves in arrived:
-            self._consume(top, leaves, merged)
+        if spec.last and len(tops) == len(generation.children) and not any(map(_forked, tops)):
+            self._consume_all(generation, tops, merged)
+        else:
+            for top, leaves in arrived:
+                self._consume(top, leaves, merged)
         merged.status = "running"
         barrier.heir = merged
         # For every sync point further out it counts in place of those it came from.
@@ -1067,6 +1074,18 @@ class Machine:
             delta, top.delta = top.delta, []
             return delta
         return self._merger.take(top, leaves, _between(leaves, top))
+
+    def _consume_all(self, generation: Generation, tops: Sequence[Branch], merged: Branch) -> None:
+        """Take a whole generation out of the tree, of which no branch has forked."""
+        self._alive -= len(tops)
+        for top in tops:
+            top.status = "gone"
+            top.hopes = 0
+            top.heir = merged
+            top.members = ()
+            self.branches.pop(top.path, None)
+        generation.children = {}
+        self._release(generation)
 
     def _consume(self, top: Branch, leaves: Sequence[Branch], merged: Branch) -> None:
         """Take what was merged out of the tree."""
@@ -1235,6 +1254,10 @@ def _take_apart(root: Branch) -> None:
             generation.children = {}
             generation.barriers = {}
         branch.forks = []
+
+
+_forked: Final = attrgetter("leaves")
+"""Whether a branch that came to a sync point had forked on its way: a truth value."""
 
 
 def _waiting_at(top: Branch, spec: SyncPointSpec) -> list[Branch]:
