@@ -324,32 +324,60 @@ class Executor:
     async def _work(
         self, scope: anyio.CancelScope, begin: tuple[RunStarted | None, ...] = ()
     ) -> None:
-        """Take branches that are ready, one after another, until there is none.
+        """Carry branches that are ready as far as they go, one after another.
 
         Args:
             scope: what cancels this worker, and so the branch it is at.
             begin: for the first worker, what ``run`` was given.
         """
+        command: RunNode | RouteBranch | None = None
         try:
             with scope:
-                command = await self._begin(*begin) if begin and not self._crew.ending else None
+                if begin and not self._crew.ending:
+                    command = await self._begin(*begin)
                 self._standby = False
-                while (command is not None or self._ready) and not self._crew.ending:
+                # In a run that is ending, what runs may finish, but nothing new begins.
+                while not self._crew.ending:
                     if command is None:
-                        assert self._ready is not None
+                        if not self._ready:
+                            break
                         command = self._ready.popleft()
                     if self._ready and not self._standby:
                         self._call_standby()
-                    await self._follow(command, scope)
-                    if self._may_cancel and scope.cancel_called:
+                    if self.machine.failure is not None or (
+                        self._may_cancel and not self._may_begin(command, scope)
+                    ):
+                        command = None
+                        continue
+                    path = command.branch
+                    try:
+                        if type(command) is RunNode:
+                            command = await self._run_node(command)
+                        elif type(command) is RouteBranch:
+                            command = await self._route(command)
+                    finally:
+                        if self._may_cancel:
+                            del self._scopes[path]
+                        if self._transactions:
+                            await self._roll_back(path)
+                    self._steps += 1
+                    if self._steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
+                        await anyio.lowlevel.checkpoint()
+                    if self._may_cancel and scope.cancel_called:  # the branch is gone
                         break
-                    command = None
         finally:
             self._workers -= 1
             if self._ready:  # the scope was used up by the last branch
                 self._call_standby()
             if self._timers and self._is_suspended():
                 self._wake_timers()  # they need not wait any more
+
+    def _may_begin(self, command: RunNode | RouteBranch, scope: anyio.CancelScope) -> bool:
+        """Whether a command is still wanted; if so, cancelling its branch cancels ``scope``."""
+        if not self.machine.expects(command):
+            return False
+        self._scopes[command.branch] = scope
+        return True
 
     async def _begin(self, event: RunStarted | None) -> RunNode | RouteBranch | None:
         """Carry out what the run begins with; the command with which its first branch goes on."""
@@ -359,33 +387,6 @@ class Executor:
         if self._judgements:
             await self._judge(None)
         return mine
-
-    async def _follow(self, command: RunNode | RouteBranch, scope: anyio.CancelScope) -> None:
-        """Carry a branch as far as it goes; ``scope`` is what cancels it."""
-        if self.machine.failure is not None:
-            return
-        path = command.branch
-        if self._may_cancel:
-            if not self.machine.expects(command):
-                return
-            self._scopes[path] = scope
-        next_: RunNode | RouteBranch | None = command
-        try:
-            while next_ is not None and not self._crew.ending:
-                if type(next_) is RunNode:
-                    next_ = await self._run_node(next_)
-                elif type(next_) is RouteBranch:
-                    next_ = await self._route(next_)
-                self._steps += 1
-                if self._steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
-                    await anyio.lowlevel.checkpoint()
-                if self._may_cancel and scope.cancel_called:  # the branch is gone
-                    return
-        finally:
-            if self._may_cancel and self._scopes.get(path) is scope:
-                del self._scopes[path]
-            if self._transactions:
-                await self._roll_back(path)
 
     def _call_standby(self) -> None:
         """Have one worker start as soon as all others are suspended."""
