@@ -331,22 +331,24 @@ class Executor:
             begin: for the first worker, what ``run`` was given.
         """
         command: RunNode | RouteBranch | None = None
+        machine, crew, may_cancel = self.machine, self._crew, self._may_cancel
         try:
             with scope:
-                if begin and not self._crew.ending:
+                if begin and not crew.ending:
                     command = await self._begin(*begin)
                 self._standby = False
                 # In a run that is ending, what runs may finish, but nothing new begins.
-                while not self._crew.ending:
+                while not crew.ending:
                     if command is None:
                         if not self._ready:
                             break
                         command = self._ready.popleft()
+                        if machine.failure is not None:
+                            command = None
+                            continue
                     if self._ready and not self._standby:
                         self._call_standby()
-                    if self.machine.failure is not None or (
-                        self._may_cancel and not self._may_begin(command, scope)
-                    ):
+                    if may_cancel and not self._may_begin(command, scope):
                         command = None
                         continue
                     path = command.branch
@@ -356,14 +358,14 @@ class Executor:
                         elif type(command) is RouteBranch:
                             command = await self._route(command)
                     finally:
-                        if self._may_cancel:
+                        if may_cancel:
                             del self._scopes[path]
                         if self._transactions:
                             await self._roll_back(path)
                     self._steps += 1
                     if self._steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
                         await anyio.lowlevel.checkpoint()
-                    if self._may_cancel and scope.cancel_called:  # the branch is gone
+                    if may_cancel and scope.cancel_called:  # the branch is gone
                         break
         finally:
             self._workers -= 1
@@ -447,17 +449,14 @@ class Executor:
                     output = ended.value
                 else:
                     output = await go_on(call, waiting, variables)
-                    if not machine.expects(command):
+                    if self._is_unwanted(command):
                         return None
                 if context.asked:
                     raise ParkedInVain(
                         "the node caught the signal by which interrupt() parks its branch, and "
                         "went on: catch Exception, not BaseException"
                     )
-                if spec.kind == "flow":  # what it wrote was checked where it was written
-                    writes = output
-                else:
-                    writes, goto = check_output(self.plan.schema, spec, output)
+                writes, goto = check_output(self.plan.schema, spec, output)
                 break
             except BaseException as raised:
                 if self._transactions:
@@ -475,7 +474,7 @@ class Executor:
                 targets = await self._choose(branch, vertex, writes, goto)
             except Exception as error:
                 return await self._failed(command, spec, attempt, error)
-            if not machine.expects(command):  # a router may have waited
+            if self._is_unwanted(command):  # a router may have waited
                 return None
         completed = new_record(
             NodeCompleted, (self.now(), path, name, attempt, writes, targets, started, ())
@@ -494,6 +493,12 @@ class Executor:
             return await self._dispatch(completed, path)
         except CodecError as error:  # what it wrote cannot be stored, and is not in the journal
             return await self._failed(command, spec, attempt, error)
+
+    def _is_unwanted(self, command: RunNode) -> bool:
+        """Whether a branch has been cancelled meanwhile, or the run has failed."""
+        return (self._may_cancel or self.machine.failure is not None) and not self.machine.expects(
+            command
+        )
 
     # -- transactions -------------------------------------------------------------------------
 

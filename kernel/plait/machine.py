@@ -208,7 +208,8 @@ class Machine:
         """The state that a branch will see once its node has written: what a router gets."""
         if not writes:
             return self.view(branch)
-        seen = self.schema.fold(self.view(branch), [NodeWrites(branch.place, writes)])
+        entry = new_record(NodeWrites, (branch.place, writes, (), 0, ()))
+        seen = self.schema.fold_one(self.view(branch), entry)
         if not self.live_values and not self.schema.live:
             branch.preview = (writes, seen)  # so that it is not folded a second time
         return seen
@@ -318,8 +319,14 @@ class Machine:
         if event.interrupts:
             branch.argument = NO_ARGUMENT
             self._park(branch, event.interrupts).targets = event.targets
+            return
+        vertex, targets = self.plan.vertices[event.node], event.targets
+        if len(targets) == 1 and not vertex.owns:  # nearly always; as ``_go`` does it
+            branch.step += 1
+            branch.questions = None
+            self._enter(branch, targets[0])
         else:
-            self._go(branch, self.plan.vertices[event.node], event.targets)
+            self._go(branch, vertex, targets)
 
     def _write(self, branch: Branch, node: NodeName, writes: Writes) -> None:
         if self.schema.live:

@@ -327,6 +327,8 @@ def check_output(schema: Schema, spec: NodeSpec, output: Any) -> tuple[Writes, A
         return (), ()
     goto: Any = ()
     if type(output) is not dict:  # nearly always it is
+        if spec.kind == "flow":  # what it wrote was checked where it was written
+            return output, ()
         if isinstance(output, Command):
             output, goto = output.update, output.goto
         elif isinstance(output, (str, Send, list)):

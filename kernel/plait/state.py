@@ -216,7 +216,7 @@ class Schema:
         Raises ``ReducerError`` where a reducer does.
         """
         if len(delta) == 1:
-            return self._fold_one(values, delta)
+            return self.fold_one(values, delta[0])
         result = values.copy()
         pending: dict[ChannelName, list[Any]] = {}
         reducers = self._reducers
@@ -240,10 +240,10 @@ class Schema:
                 raise self._blame(values, delta, channel, error) from error
         return result
 
-    def _fold_one(self, values: Values, delta: Sequence[NodeWrites]) -> Values:
+    def fold_one(self, values: Values, entry: NodeWrites) -> Values:
         """The same for what one node wrote: nothing is gathered first."""
         result = values.copy()
-        for channel, value in delta[0].writes:
+        for channel, value in entry.writes:
             reducer = self._reducers[channel]
             if type(value) is Overwrite:
                 result[channel] = value.value
@@ -253,7 +253,7 @@ class Schema:
                 try:
                     result[channel] = reducer.fold(result.get(channel, MISSING), (value,))
                 except Exception as error:
-                    raise self._blame(values, delta, channel, error) from error
+                    raise self._blame(values, [entry], channel, error) from error
         return result
 
     def _blame(
