@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 import threading
 import time
@@ -589,7 +590,7 @@ class Executor:
         pending, limit = self.machine.open_interrupts, self.interrupts.limit
         if pending + count <= limit:
             return True
-        self._fail(
+        self.fail(
             LimitError(
                 "max_interrupts",
                 f"node {self.prefix + command.node!r} in branch {format_path(command.branch)} asks "
@@ -742,7 +743,7 @@ class Executor:
         except Exception as error:
             if self.machine.expects(command):
                 name = self.prefix + command.node
-                self._fail(NodeError(name, command.branch, 1, error))
+                self.fail(NodeError(name, command.branch, 1, error))
             return None
         if not self.machine.expects(command):
             return None
@@ -750,7 +751,7 @@ class Executor:
         try:
             return await self._dispatch(routed, command.branch)
         except CodecError as error:
-            self._fail(NodeError(self.prefix + command.node, command.branch, 1, error))
+            self.fail(NodeError(self.prefix + command.node, command.branch, 1, error))
             return None
 
     # -- events and commands ------------------------------------------------------------------
@@ -817,7 +818,7 @@ class Executor:
             elif isinstance(command, JudgeQuorum):
                 self._judgements = (*self._judgements, command)
             elif isinstance(command, Fail):
-                self._fail(command.error)
+                self.fail(command.error)
             elif isinstance(command, Finish) and self._timer_scope is not None:
                 self._timer_scope.cancel()
         if self._ready and not self._standby:
@@ -835,7 +836,7 @@ class Executor:
             try:
                 met = bool(quorum(command.arrivals))
             except Exception as error:
-                self._fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
+                self.fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
                 return None
             name, generation = command.sync_point, command.generation
             seen = len(command.arrivals)
@@ -843,7 +844,7 @@ class Executor:
             mine = await self._dispatch(event, own) or mine
         return mine
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the run with an error; the first one counts."""
         if self._error is None:
             self._error = error
@@ -990,6 +991,13 @@ class _Room:
 
 _READY = _Room(None)
 
+_AT_THE_SAME_TIME: Final = 0.001
+"""Seconds in which two clocks are read that show the same time. On a busy machine the process may
+be held up between them, for tenths of a second, and all times of the run would be wrong by that."""
+
+_LOOKS: Final = 5
+"""How often they are read at most for that; the closest look counts."""
+
 
 def _clock(loop: asyncio.AbstractEventLoop | None, earliest: float) -> Callable[[], float]:
     """Seconds since the epoch, going forward only, at the pace of the event loop.
@@ -1007,7 +1015,14 @@ def _clock(loop: asyncio.AbstractEventLoop | None, earliest: float) -> Callable[
         # The plain loop's time() is monotonic(), with a frame more.
         plain = type(loop).time is asyncio.BaseEventLoop.time
         tick = time.monotonic if plain else loop.time
-    offset = max(wall(), earliest) - tick()
+    offset, unsure = 0.0, math.inf
+    for _ in range(_LOOKS):
+        before = tick()
+        seen = max(wall(), earliest)
+        if (gap := tick() - before) < unsure:
+            offset, unsure = seen - before, gap
+        if gap < _AT_THE_SAME_TIME:
+            break
     return lambda: tick() + offset
 
 

@@ -6,6 +6,7 @@ import importlib
 import math
 import sys
 import threading
+import time
 from typing import Any
 
 import anyio
@@ -62,6 +63,13 @@ def test_a_clock_shows_the_time_of_day_from_its_start_on() -> None:
 
     clock.run(look())
     assert (wall, clock.now) == ([1e9 + 5], 5.0)
+
+
+def test_the_clock_stands_still_while_a_thread_of_asyncio_works() -> None:
+    clock = VirtualClock()
+
+    clock.run(asyncio.wait_for(asyncio.to_thread(time.sleep, 0.02), 1))
+    assert clock.now == 0.0
 
 
 class Ambiguous:

@@ -8,6 +8,7 @@ the clock cannot know what they are doing; the clock stands still meanwhile.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import math
 import selectors
@@ -58,6 +59,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         self._clock = clock
         super().__init__(selector)
         self._clock_resolution = _RESOLUTION
+        self.calls_in_threads = 0
 
     def time(self) -> float:
         return self._clock.now
@@ -72,6 +74,27 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         if math.isinf(when):  # sleep_forever: no timer at all, so that a stall is seen
             return asyncio.TimerHandle(when, callback, args, self, context)
         return super().call_at(when, callback, *args, context=context)
+
+    def run_in_executor(
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[[*Arguments], T],
+        *args: *Arguments,
+    ) -> asyncio.Future[T]:
+        future = super().run_in_executor(executor, func, *args)
+        self.calls_in_threads += 1
+        future.add_done_callback(self._note_end_in_thread)
+        return future
+
+    def _note_end_in_thread(self, _: asyncio.Future[Any]) -> None:
+        self.calls_in_threads -= 1
+
+    async def shutdown_default_executor(self, *args: Any, **keywords: Any) -> None:
+        self.calls_in_threads += 1
+        try:
+            await super().shutdown_default_executor(*args, **keywords)
+        finally:
+            self.calls_in_threads -= 1
 
     def wall_time(self) -> float:
         """Seconds since the epoch, as the kernel writes them into events."""
@@ -104,6 +127,7 @@ class VirtualClock:
         self.next_timer: float | None = None
         self.on_idle: Callable[[], bool] | None = None
         self._limiter: anyio.CapacityLimiter | None = None
+        self._loop: _VirtualLoop | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end on a new event loop, and return its result.
@@ -111,8 +135,12 @@ class VirtualClock:
         Raises:
             StalledError: every task waits, and there is no timer left.
         """
-        with asyncio.Runner(loop_factory=lambda: _VirtualLoop(self)) as runner:
+        with asyncio.Runner(loop_factory=self._new_loop) as runner:
             return runner.run(self._main(coroutine))
+
+    def _new_loop(self) -> _VirtualLoop:
+        self._loop = _VirtualLoop(self)
+        return self._loop
 
     async def _main(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self._limiter = anyio.to_thread.current_default_thread_limiter()
@@ -123,6 +151,8 @@ class VirtualClock:
 
     def threads_are_busy(self) -> bool:
         """Whether a worker thread is running something."""
+        if self._loop is not None and self._loop.calls_in_threads > 0:
+            return True
         return self._limiter is not None and self._limiter.borrowed_tokens > 0
 
     def idle(self, timeout: float | None) -> bool:

@@ -8,6 +8,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
+from random import Random
 from types import ModuleType
 from typing import Annotated, Any, TypedDict, cast, get_type_hints
 
@@ -18,8 +19,6 @@ from tests.adapters.langgraph.differential.programs import END, Choices, Node, S
 LANGGRAPH, FACADE = "langgraph", "plait_adapters.langgraph"
 ENOUGH = 40
 """Nodes that have run, after which routers and Commands lead to the end."""
-WAIT = 0.02
-"""Seconds between the failures of two nodes of one program."""
 
 
 class NodeBroke(Exception):
@@ -44,6 +43,11 @@ class World:
     def __init__(self) -> None:
         self.calls: Counter[tuple[str, int | None]] = Counter()
         self.commands: Counter[tuple[str, int]] = Counter()
+
+    def wait(self, name: str, payload: int | None) -> float:
+        """Seconds that this call of a node takes: they look random, are the same in every run, and
+        practically never tie."""
+        return Random(f"{name} {payload} {self.calls[name, payload]}").uniform(1, 9)
 
     def note_command(self, config: Any) -> None:
         """Count the commands to the graph around that come out of one step."""
@@ -195,9 +199,7 @@ def body_of(library: Any, world: World, node: Node, inner: Any, *, sync: bool) -
         try:
             heard = before_node(library, world, node, state)
         except NodeBroke:
-            # Those beside it have finished by then, or fail at another time, whoever began first.
-            rank = ord(node.name[-1]) - ord("a") + 6 * (len(node.name) - 1)
-            await asyncio.sleep(WAIT * (1 + rank + (read(state, "payload", None) or 0) / 4))
+            await asyncio.sleep(world.wait(node.name, read(state, "payload", None)))
             raise
         if inner is not None:
             given = {"ticks": read(state, "ticks", 0), "log": []}

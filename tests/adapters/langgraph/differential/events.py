@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from typing import Any
 
+from plait.testing import VirtualClock
 from tests.adapters.langgraph.differential.build import Library, World
 from tests.adapters.langgraph.differential.programs import Program
 from tests.adapters.langgraph.differential.session import OPEN, Recorder, compiled, given_to
@@ -43,7 +43,7 @@ def carry_out_events(root: str, program: Program) -> list[Any]:
                 if program.sync:
                     call.read(given)
                 else:
-                    asyncio.run(call.aread(given))
+                    VirtualClock().run(call.aread(given))
             except Exception as error:
                 record.append(recorder.error(error))
                 if program.sync and not world.is_open:

@@ -8,7 +8,6 @@ within the step.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import warnings
 from collections import defaultdict
@@ -20,6 +19,7 @@ from unittest.mock import patch
 
 import pydantic
 
+from plait.testing import VirtualClock
 from tests.adapters.langgraph.differential.build import LANGGRAPH, Library, World, build, schema_of
 from tests.adapters.langgraph.differential.programs import Act, Program
 
@@ -208,7 +208,8 @@ def carry_out(root: str, program: Program) -> list[Any]:
                 session.send(None)
                 raise AssertionError("a plain method has suspended")
         else:
-            asyncio.run(_session(library, world, _Suspending(graph), program, recorder, record))
+            session = _session(library, world, _Suspending(graph), program, recorder, record)
+            VirtualClock().run(session)
     if OPEN in record:
         return record
     if not (program.sync and record and _is_error(record[-1])):  # as below

@@ -8,6 +8,7 @@ import operator
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Annotated, Any, TypedDict
 
 import anyio
@@ -222,3 +223,37 @@ def test_what_the_only_task_of_a_step_wrote_is_not_told_if_it_cannot_be_applied(
         told.extend(chunks)  # what it takes before the error stays
     names = sorted(name for chunk in told for name in chunk)
     assert names == (["beside", "twice"] if beside else [])
+
+
+def fails_beside_who_waits() -> Any:
+    """A graph of two nodes of which one fails while the other waits."""
+    waiting = anyio.Event()
+
+    async def fails(state: State) -> None:
+        await waiting.wait()
+        raise ValueError("no")
+
+    async def waits(state: State) -> None:
+        waiting.set()
+        await anyio.sleep_forever()
+
+    builder: StateGraph[Any, Any, Any, Any] = StateGraph(State)
+    for node in (fails, waits):
+        builder.add_node(node).add_edge(START, node.__name__)
+    return builder.compile()
+
+
+async def errors_told(app: Any) -> list[str]:
+    """The names of those of whom a stream of tasks tells errors."""
+    found: list[str] = []
+    with suppress(ValueError):
+        async for _, each in app.astream({"log": []}, stream_mode="tasks", subgraphs=True):
+            if each.get("error"):
+                found.append(each["name"])
+    return found
+
+
+async def test_whom_a_failing_sibling_cancels_is_told_by_a_nested_graph_alone() -> None:
+    app = fails_beside_who_waits()
+    assert await errors_told(app) == ["fails"]
+    assert await errors_told(chain(fails_beside_who_waits())) == ["fails", "waits", "n0"]
