@@ -26,11 +26,10 @@ from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    nullcontext,
 )
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import anyio
 import anyio.from_thread
@@ -771,7 +770,10 @@ class Executor:
             if durable is not None:
                 # What is in the journal is carried out, even if this branch is cancelled. Where no
                 # branch can be, a cancellation ends the run, and what resumes it carries it out.
-                with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SHIELD:
+                if self._may_cancel:
+                    with anyio.CancelScope(shield=True):
+                        await durable
+                else:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
@@ -927,9 +929,6 @@ async def _place(pool: anyio.CapacityLimiter | Places) -> AsyncIterator[None]:
         finally:
             # A place has no say in what becomes of the node, and so is not told how it ended.
             await place.__aexit__(None, None, None)
-
-
-_NO_SHIELD: Final = nullcontext()
 
 
 class _Held(NamedTuple):
