@@ -67,13 +67,16 @@ def _faster(key: str, peer: str) -> Callable[[Results], Figure | None]:
 
 
 def _grown(large: str, small: str) -> Callable[[Results], Figure | None]:
-    """CPU time of Plait for a unit of one case over that of another."""
+    """CPU time of Plait for a unit of one case over that of another, repeat by repeat."""
 
     def reached(results: Results) -> Figure | None:
-        upper, lower = results.cpu(large, _PLAIT), results.cpu(small, _PLAIT)
-        if not upper or not lower:
+        upper, lower = (results.series(key, _PLAIT) for key in (large, small))
+        if upper is None or lower is None:
             return None
-        return Figure(upper / lower, any(results.once(key, _PLAIT) for key in (large, small)))
+        once = upper.once or lower.once
+        if once or len(upper.cpu) != len(lower.cpu):
+            return Figure(median(upper.cpu) / median(lower.cpu), once)
+        return Figure(median([a / b for a, b in zip(upper.cpu, lower.cpu, strict=True)]))
 
     return reached
 
@@ -289,7 +292,7 @@ def table(results: Results, goals: Sequence[Goal] = GOALS) -> str:
         return ""
     missed = sum(row[3] != "yes" for row in rows)
     heads = ["CPU time, unless it says otherwise", "goal", "reached", "met", "by"]
-    counts = f"{len(rows) - missed} of {len(rows)} are met, {missed} are missed"
+    counts = f"{len(rows) - missed} of {len(rows)} met, {missed} missed"
     blank = len(goals) - len(rows)
-    counts += f"; of {blank} more there is no figure here" if blank else ""
+    counts += f"; {blank} without a figure here" if blank else ""
     return f"### Goals\n\n{markdown(heads, rows)}\n\n{counts}.\n"
