@@ -375,7 +375,7 @@ class _Left(Exception):
     """Whoever waited for a lease has gone."""
 
 
-class _DurableJournal(AbstractAsyncContextManager["_DurableJournal"]):
+class _DurableJournal:
     """The journal of a thread under a lease, which is held for a block: ``async with``.
 
     A task of its own takes the lease, stores what nobody waits for, and gives the lease back. It is

@@ -29,8 +29,7 @@ from contextlib import (
     asynccontextmanager,
 )
 from contextvars import copy_context
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import anyio
 import anyio.from_thread
@@ -196,6 +195,7 @@ class Executor:
         "_crew",
         "_earlier_timer",
         "_error",
+        "_first",
         "_judgements",
         "_max_workers",
         "_may_cancel",
@@ -273,6 +273,7 @@ class Executor:
         self._thread = threading.get_ident()
         self._max_workers = max_concurrency or float("inf")
         self._workers = 0
+        self._first: tuple[RunStarted | None, ...] = ()  # what the first of them begins with
         self._steps = 0
         self._standby = False
         self._ready: deque[RunNode | RouteBranch] | None = None  # a chain needs none
@@ -293,7 +294,8 @@ class Executor:
             PlaitError: why the run failed. Everything that has finished is in the journal.
         """
         self._workers, self._standby = 1, True  # the first, which is about to start
-        error = await self._crew.run(partial(self._work, begin=(event,)))
+        self._first = (event,)
+        error = await self._crew.run(self._work)
         # Workers report what nodes raise as events, so what they raise themselves is ours.
         self._error = self._error or error
         if self._error is not None:
@@ -321,18 +323,22 @@ class Executor:
 
     # -- workers ------------------------------------------------------------------------------
 
-    async def _work(
-        self, scope: anyio.CancelScope, begin: tuple[RunStarted | None, ...] = ()
-    ) -> None:
+    async def _work(self, scope: anyio.CancelScope) -> None:
         """Take branches that are ready, one after another, until there is none.
 
         Args:
             scope: what cancels this worker, and so the branch it is at.
-            begin: for the first worker, what ``run`` was given.
         """
+        begin, self._first = self._first, ()
         try:
             with scope:
-                command = await self._begin(*begin) if begin and not self._crew.ending else None
+                command: RunNode | RouteBranch | None = None
+                if begin and not self._crew.ending:
+                    (event,) = begin
+                    if event is None:
+                        await self._go_on()
+                    else:
+                        command = await self._dispatch(event, event.branch)
                 self._standby = False
                 while (command is not None or self._ready) and not self._crew.ending:
                     if command is None:
@@ -351,14 +357,11 @@ class Executor:
             if self._timers and self._is_suspended():
                 self._wake_timers()  # they need not wait any more
 
-    async def _begin(self, event: RunStarted | None) -> RunNode | RouteBranch | None:
-        """Carry out what the run begins with; the command with which its first branch goes on."""
-        if event is not None:
-            return await self._dispatch(event, event.branch)
-        mine = self._carry_out(self.machine.outstanding(), None)
+    async def _go_on(self) -> None:
+        """Carry out what a run that was begun before has outstanding."""
+        self._carry_out(self.machine.outstanding(), None)
         if self._judgements:
             await self._judge(None)
-        return mine
 
     async def _follow(self, command: RunNode | RouteBranch, scope: anyio.CancelScope) -> None:
         """Carry a branch as far as it goes; ``scope`` is what cancels it."""
