@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 import threading
 import time
@@ -332,15 +333,17 @@ class Executor:
         """
         try:
             with scope:
-                command = await self._begin(*begin) if begin and not scope.cancel_called else None
+                command = await self._begin(*begin) if begin and not self._crew.ending else None
                 self._standby = False
-                while (command is not None or self._ready) and not scope.cancel_called:
+                while (command is not None or self._ready) and not self._crew.ending:
                     if command is None:
                         assert self._ready is not None
                         command = self._ready.popleft()
                     if self._ready and not self._standby:
                         self._call_standby()
                     await self._follow(command, scope)
+                    if self._may_cancel and scope.cancel_called:
+                        break
                     command = None
         finally:
             self._workers -= 1
@@ -367,17 +370,15 @@ class Executor:
             self._scopes[path] = scope
         next_: RunNode | RouteBranch | None = command
         try:
-            while next_ is not None:
-                if self._crew.ending:
-                    return  # the run is ending: what runs may finish, but nothing new begins
-                if isinstance(next_, RunNode):
+            while next_ is not None and not self._crew.ending:
+                if type(next_) is RunNode:
                     next_ = await self._run_node(next_)
-                else:
+                elif type(next_) is RouteBranch:
                     next_ = await self._route(next_)
                 self._steps += 1
                 if self._steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
                     await anyio.lowlevel.checkpoint()
-                if scope.cancel_called:  # the branch is gone, and the scope is used up
+                if self._may_cancel and scope.cancel_called:  # the branch is gone
                     return
         finally:
             if self._may_cancel and self._scopes.get(path) is scope:
@@ -405,11 +406,11 @@ class Executor:
         vertex = self.plan.vertices[command.node]
         spec = vertex.node
         assert spec is not None
-        questions = branch.questions
-        attempt = 1 if questions is None else questions.attempt
+        path, name = branch.path, spec.name
+        attempt = 1 if branch.questions is None else branch.questions.attempt
         if (
             self._stops
-            and spec.name in self.interrupts.before
+            and name in self.interrupts.before
             and not self._is_answered(command, "before")
         ):
             return await self._park(command, spec, 0, (self._stop(command, "before"),))
@@ -422,11 +423,11 @@ class Executor:
                     return None
             started = self.now()
             if not self._quiet:
-                self._tell(NodeStarted(started, branch.path, spec.name, attempt))
-            context = NodeContext(
+                self._tell(NodeStarted(started, path, name, attempt))
+            facts = (
                 self.thread_id,
-                branch.path,
-                spec.name,
+                path,
+                name,
                 branch.members[0].id if branch.members else None,
                 attempt,
                 branch.step,
@@ -435,6 +436,7 @@ class Executor:
                 branch.error,
                 self,
             )
+            context = new_record(NodeContext, facts)
             try:
                 call, variables = self._call(branch, spec, context), self._variables.copy()
                 try:
@@ -457,7 +459,7 @@ class Executor:
                 break
             except BaseException as raised:
                 if self._transactions:
-                    await self._roll_back(branch.path)
+                    await self._roll_back(path)
                 reason = sort_out(raised, context)
                 result = await self._came_to_nothing(command, spec, attempt, reason)
                 if not isinstance(result, NodeRetried):
@@ -474,21 +476,20 @@ class Executor:
             if not machine.expects(command):  # a router may have waited
                 return None
         completed = new_record(
-            NodeCompleted,
-            (self.now(), branch.path, spec.name, attempt, writes, targets, started, ()),
+            NodeCompleted, (self.now(), path, name, attempt, writes, targets, started, ())
         )
         if (
             self._stops
-            and spec.name in self.interrupts.after
+            and name in self.interrupts.after
             and not self._is_answered(command, "after")
         ):
             if not self._may_ask(command, 1):
                 return None
             completed = completed._replace(interrupts=(self._stop(command, "after"),))
         try:
-            if branch.path in self._transactions:
+            if self._transactions and path in self._transactions:
                 return await self._complete_within(command, completed)
-            return await self._dispatch(completed, branch.path)
+            return await self._dispatch(completed, path)
         except CodecError as error:  # what it wrote cannot be stored, and is not in the journal
             return await self._failed(command, spec, attempt, error)
 
@@ -581,7 +582,7 @@ class Executor:
         pending, limit = self.machine.open_interrupts, self.interrupts.limit
         if pending + count <= limit:
             return True
-        self._fail(
+        self.fail(
             LimitError(
                 "max_interrupts",
                 f"node {self.prefix + command.node!r} in branch {format_path(command.branch)} asks "
@@ -732,7 +733,7 @@ class Executor:
         except Exception as error:
             if self.machine.expects(command):
                 name = self.prefix + command.node
-                self._fail(NodeError(name, command.branch, 1, error))
+                self.fail(NodeError(name, command.branch, 1, error))
             return None
         if not self.machine.expects(command):
             return None
@@ -740,7 +741,7 @@ class Executor:
         try:
             return await self._dispatch(routed, command.branch)
         except CodecError as error:
-            self._fail(NodeError(self.prefix + command.node, command.branch, 1, error))
+            self.fail(NodeError(self.prefix + command.node, command.branch, 1, error))
             return None
 
     # -- events and commands ------------------------------------------------------------------
@@ -775,7 +776,7 @@ class Executor:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
-        mine = self._carry_out(commands, own)
+        mine = self._carry_out(commands, own) if commands else None
         if self._judgements:
             mine = await self._judge(own) or mine
         if self.listener is not None:
@@ -785,6 +786,10 @@ class Executor:
     def _carry_out(
         self, commands: list[Command], own: BranchPath | None
     ) -> RunNode | RouteBranch | None:
+        if len(commands) == 1:  # nearly always: the branch goes on
+            only = commands[0]
+            if type(only) is RunNode and only.branch is own:
+                return only
         mine: RunNode | RouteBranch | None = None
         for command in commands:
             if type(command) is RunNode or type(command) is RouteBranch:
@@ -803,7 +808,7 @@ class Executor:
             elif isinstance(command, JudgeQuorum):
                 self._judgements = (*self._judgements, command)
             elif isinstance(command, Fail):
-                self._fail(command.error)
+                self.fail(command.error)
             elif isinstance(command, Finish) and self._timer_scope is not None:
                 self._timer_scope.cancel()
         if self._ready and not self._standby:
@@ -821,7 +826,7 @@ class Executor:
             try:
                 met = bool(quorum(command.arrivals))
             except Exception as error:
-                self._fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
+                self.fail(NodeError(self.prefix + command.sync_point, command.branch, 1, error))
                 return None
             name, generation = command.sync_point, command.generation
             seen = len(command.arrivals)
@@ -829,7 +834,7 @@ class Executor:
             mine = await self._dispatch(event, own) or mine
         return mine
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the run with an error; the first one counts."""
         if self._error is None:
             self._error = error
@@ -976,6 +981,13 @@ class _Room:
 
 _READY = _Room(None)
 
+_AT_THE_SAME_TIME: Final = 0.001
+"""Seconds in which two clocks are read that show the same time. On a busy machine the process may
+be held up between them, for tenths of a second, and all times of the run would be wrong by that."""
+
+_LOOKS: Final = 5
+"""How often they are read at most for that; the closest look counts."""
+
 
 def _clock(loop: asyncio.AbstractEventLoop | None, earliest: float) -> Callable[[], float]:
     """Seconds since the epoch, going forward only, at the pace of the event loop.
@@ -993,7 +1005,14 @@ def _clock(loop: asyncio.AbstractEventLoop | None, earliest: float) -> Callable[
         # The plain loop's time() is monotonic(), with a frame more.
         plain = type(loop).time is asyncio.BaseEventLoop.time
         tick = time.monotonic if plain else loop.time
-    offset = max(wall(), earliest) - tick()
+    offset, unsure = 0.0, math.inf
+    for _ in range(_LOOKS):
+        before = tick()
+        seen = max(wall(), earliest)
+        if (gap := tick() - before) < unsure:
+            offset, unsure = seen - before, gap
+        if gap < _AT_THE_SAME_TIME:
+            break
     return lambda: tick() + offset
 
 

@@ -148,10 +148,13 @@ class Machine:
             return commands
         self._at = event.at
         try:
-            self._apply(event)
+            if type(event) is NodeCompleted:  # most of them are
+                self._node_completed(event)
+            else:
+                self._apply(event)
             if self._dirty or self._suspects:
                 self._settle()
-            if self._alive == 0 and self.running:
+            if not self._alive and self.running:
                 self._finish()
         except PlaitError as error:  # branches that met cannot be merged, or cannot go on
             self.failure = error
@@ -160,9 +163,7 @@ class Machine:
 
     def _apply(self, event: JournalEvent) -> None:
         kind = type(event)
-        if kind is NodeCompleted:
-            self._node_completed(event)  # type: ignore[arg-type]
-        elif kind is RunStarted:
+        if kind is RunStarted:
             self._run_started(event)  # type: ignore[arg-type]
         elif kind is NodeFailed:
             self._node_failed(event)  # type: ignore[arg-type]
@@ -313,37 +314,44 @@ class Machine:
         if event.writes:
             self._write(branch, event.node, event.writes)
         branch.outcome = branch.error = None
-        branch.argument = NO_ARGUMENT
         if event.interrupts:
+            branch.argument = NO_ARGUMENT
             self._park(branch, event.interrupts).targets = event.targets
         else:
             self._go(branch, self.plan.vertices[event.node], event.targets)
 
     def _write(self, branch: Branch, node: NodeName, writes: Writes) -> None:
-        live = self.schema.live
-        if live and any(channel in live for channel, _ in writes):
-            entry = NodeWrites(node, tuple([w for w in writes if w[0] in live]), branch.path)
-            start = {
-                name: self.live_values.get(name, self.values.get(name, MISSING)) for name in live
-            }
-            start = {name: value for name, value in start.items() if value is not MISSING}
-            self.live_values = self.schema.fold(start, [entry])
-            if self._keep_delta:
-                self.delta.append(entry)
-            writes = tuple([w for w in writes if w[0] not in live])
+        if self.schema.live:
+            writes = self._write_live(branch, node, writes)
             if not writes:
                 return
-        seen, branch.preview = branch.preview, None
-        is_folded = seen is not None and seen[0] is writes
         is_kept = branch.generation is not None or branch.forks or self._keep_delta
-        if seen is not None and is_folded:
-            branch.values = seen[1]
-        if is_kept or not is_folded:
-            entry = new_record(NodeWrites, (node, writes, branch.path, branch.next_child, ()))
-            if not is_folded:
-                branch.unfolded.append(entry)
-            if is_kept:
-                branch.delta.append(entry)
+        seen = branch.preview
+        if seen is not None:
+            branch.preview = None
+            if seen[0] is writes:  # they are folded already
+                branch.values = seen[1]
+                if not is_kept:
+                    return
+        entry = new_record(NodeWrites, (node, writes, branch.path, branch.next_child, ()))
+        if seen is None or seen[0] is not writes:
+            branch.unfolded.append(entry)
+        if is_kept:
+            branch.delta.append(entry)
+
+    def _write_live(self, branch: Branch, node: NodeName, writes: Writes) -> Writes:
+        """Fold what goes to live channels at once, and return the rest."""
+        live = self.schema.live
+        at_once = tuple([write for write in writes if write[0] in live])
+        if not at_once:
+            return writes
+        entry = NodeWrites(node, at_once, branch.path)
+        start = {name: self.live_values.get(name, self.values.get(name, MISSING)) for name in live}
+        start = {name: value for name, value in start.items() if value is not MISSING}
+        self.live_values = self.schema.fold(start, [entry])
+        if self._keep_delta:
+            self.delta.append(entry)
+        return tuple([write for write in writes if write[0] not in live])
 
     def _node_failed(self, event: NodeFailed) -> None:
         branch = self.branches[event.branch]
@@ -359,7 +367,6 @@ class Machine:
             self._drop(branch)
         else:
             branch.outcome = None
-            branch.argument = NO_ARGUMENT
             branch.error = event.error
             self._go(branch, self.plan.vertices[event.node], (Target(event.handling),))
 
@@ -469,21 +476,24 @@ class Machine:
         branch.questions = None
         if len(targets) == 1 and not vertex.owns:
             self._enter(branch, targets[0])
-        elif targets or vertex.owns:
+            return
+        branch.argument = NO_ARGUMENT
+        if targets or vertex.owns:
             self._fork(branch, vertex, targets)
         else:
             self._end(branch)
 
     def _enter(self, branch: Branch, target: Target) -> None:
         vertex = self.plan.vertices[target.node]
-        branch.place = vertex.name
+        branch.place = name = vertex.name
         branch.argument = target.argument
-        lost = branch.hopes & ~vertex.reach
-        if lost:
-            self._lose(branch, lost)
+        if branch.hopes:
+            lost = branch.hopes & ~vertex.reach
+            if lost:
+                self._lose(branch, lost)
         if vertex.node is not None:
             branch.status = "running"
-            self._commands.append(new_record(RunNode, (branch.path, vertex.name, branch.step)))
+            self._commands.append(new_record(RunNode, (branch.path, name, branch.step)))
         elif vertex.sync_point is not None:
             self._arrive(branch, vertex.sync_point)
         else:

@@ -137,10 +137,12 @@ class Schema:
             raise WriteError(
                 node, None, "a mapping of channels to values, None or a Command", output
             )
+        as_given = self._as_given
         for channel, value in output.items():
-            kind = type(value)
-            taken = channel in self._as_given or (kind is list and channel in self._takes_items)
-            if not taken or kind is Overwrite:
+            if channel in as_given:
+                if type(value) is Overwrite:
+                    break
+            elif type(value) is not list or channel not in self._takes_items:
                 break
         else:  # nothing has to be looked into
             return tuple(output.items())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from .backend import ThreadRow, Transaction
-from .errors import StoreError, ThreadBusy, ThreadExists, ThreadNotFound
+from .errors import PlaitError, StoreError, ThreadBusy, ThreadExists, ThreadNotFound
 from .events import JournalEvent, ThreadId
 
 if TYPE_CHECKING:
@@ -125,9 +125,20 @@ class LeasedJournal(Journal, Protocol):
         """What was there when the lease was taken."""
         ...
 
-    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
-        """Give what makes a snapshot of the thread as of the last event that was added, and what
-        says whether nothing in the run can add another before who waits for it has gone on."""
+    def watch(
+        self,
+        take_snapshot: Callable[[], bytes],
+        is_alone: Callable[[], bool],
+        fail: Callable[[PlaitError], None],
+    ) -> None:
+        """Be told of the run that is about to begin or to go on.
+
+        Args:
+            take_snapshot: makes a snapshot of the thread as of the last event that was added.
+            is_alone: whether nothing in the run can add another event before who waits for the
+                last one has gone on.
+            fail: ends the run with an error, when no more can be added.
+        """
         ...
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
@@ -256,7 +267,12 @@ class _MemoryJournal(ListJournal):
     graph: str = ""
     past: Past = Past(0, None, ())
 
-    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
+    def watch(
+        self,
+        take_snapshot: Callable[[], bytes],
+        is_alone: Callable[[], bool],
+        fail: Callable[[PlaitError], None],
+    ) -> None:
         return None
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:

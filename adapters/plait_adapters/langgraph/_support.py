@@ -20,8 +20,8 @@ _FORMAT = (
     "the serializer here knows types that were registered"
 )
 _TABLES = (
-    "it is a part of how LangGraph lays out its tables and vector indices; the store here compares "
-    "vectors without an extension of the server"
+    "it is a part of how LangGraph lays out its tables and writes statements; the store here has "
+    "tables of its own"
 )
 
 REASONS: dict[str, str] = {
@@ -59,9 +59,6 @@ REASONS: dict[str, str] = {
         (
             f"store.postgres.base.{name}"
             for name in (
-                "ANNIndexConfig",
-                "HNSWConfig",
-                "IVFFlatConfig",
                 "MIGRATIONS",
                 "Migration",
                 "PLACEHOLDER",

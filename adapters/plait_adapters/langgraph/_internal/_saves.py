@@ -7,7 +7,11 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from plait_adapters.langgraph.checkpoint._steps import Step
 
 _IN_MEMORY = frozenset(
     ("plait_adapters.langgraph.checkpoint.memory", "langgraph.checkpoint.memory")
@@ -21,6 +25,20 @@ def keeps_in_memory(saver: Any) -> bool:
     """
     cls = type(saver)
     return cls.__module__ in _IN_MEMORY and cls.__name__ in ("InMemorySaver", "MemorySaver")
+
+
+class Line(Protocol):
+    """A namespace of a thread, as one run puts into it; soon."""
+
+    def put(self, step: Step, /) -> None:
+        """Store a checkpoint."""
+        ...
+
+    def put_writes(
+        self, checkpoint_id: str, writes: Sequence[tuple[str, Any]], task_id: str, path: str, /
+    ) -> None:
+        """Store writes of a task with a checkpoint."""
+        ...
 
 
 _MOST_AT_ONCE = 1_000
@@ -56,7 +74,7 @@ class Saves:
         self._pool: ThreadPoolExecutor | None = None
         put_writes = saver.put_writes if blocking or self.is_direct else saver.aput_writes
         self._put_writes: Callable[..., Any] = put_writes
-        self._takes_path = "task_path" in inspect.signature(put_writes).parameters
+        self._takes_path = _takes_path(getattr(put_writes, "__func__", put_writes))
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -106,6 +124,17 @@ class Saves:
         result = self._put_writes(config, writes, task_id, *more)
         if not (self.blocking or self.is_direct):
             await result
+
+    # -- writing step by step -----------------------------------------------------------------
+
+    def line(self, config: Any, namespace: str) -> Line | None:
+        """What takes the steps of a run as what they have moved; ``None`` if the saver does not."""
+        open_line = getattr(self.saver, "_line", None) if self.is_prompt else None
+        thread_id = config["configurable"].get("thread_id")
+        if open_line is None or thread_id is None:
+            return None
+        line = open_line(config, str(thread_id), namespace)
+        return line if line is None or self.is_direct else _LineOfRecords(self, line)
 
     # -- writing in the background ------------------------------------------------------------
 
@@ -204,9 +233,14 @@ class Saves:
             self._waiting.clear()
             raise error
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is stored in the background, on the event loop."""
+        return self._worker is not None and not self.blocking
+
     async def let_go_on(self) -> None:
         """Let what is stored in the background go on, since nodes may never wait for anything."""
-        if self._worker is not None and not self.blocking:
+        if self.is_busy:
             await asyncio.sleep(0)
 
     async def open(self) -> None:
@@ -233,7 +267,29 @@ class Saves:
                 await group.__aexit__(None, None, None)
 
 
+class _LineOfRecords:
+    """Has what is put made into records at once."""
+
+    def __init__(self, saves: Saves, line: Any) -> None:
+        self._record = saves._record
+        self._line = line
+
+    def put(self, step: Step) -> None:
+        """Store a checkpoint, soon."""
+        self._record(self._line.record_of_step, step)
+
+    def put_writes(self, *writes: Any) -> None:
+        """Store writes of a task with a checkpoint, soon."""
+        self._record(self._line.record_of_writes, *writes)
+
+
 _RECORD: Any = object()
+
+
+@cache
+def _takes_path(put_writes: Callable[..., Any]) -> bool:
+    """Whether it takes the path of a task; savers that are older than paths do not."""
+    return "task_path" in inspect.signature(put_writes).parameters
 
 
 def _raise(error: Exception) -> NoReturn:

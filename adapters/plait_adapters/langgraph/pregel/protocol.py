@@ -19,9 +19,7 @@ StreamChunk: TypeAlias = tuple[tuple[str, ...], str, Any]
 
 Config = Mapping[str, Any] | None
 
-InputT_contra = TypeVar(
-    "InputT_contra", bound=StateLike, contravariant=True, default=StateT_co
-)
+InputT_contra = TypeVar("InputT_contra", bound=StateLike, contravariant=True, default=StateT_co)
 OutputT_co = TypeVar("OutputT_co", bound=StateLike, covariant=True, default=StateT_co)
 
 
