@@ -12,7 +12,8 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from .results import Results
 from .workloads import CROWDED, DURABLE, FOOTPRINT, MODULES, MOVED, cases
 
 ROOT = Path(__file__).parent.parent
-QUICK = Settings(repeats=5, sample=0.005, longest=0.6, longest_traced=0.1)
+QUICK = Settings(repeats=5, sample=0.005, slow=0.4, longest=0.6, longest_traced=0.05)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +60,6 @@ def _run(
     contenders: list[Contender],
     missing: dict[str, str],
 ) -> int:
-    begun = time.monotonic()
     distributions = [each.distribution for each in contenders if each.distribution]
     here = machine.describe(dict.fromkeys([*distributions, "anyio", "pydantic", "structlog"]))
     results = Results(here, settings, [*contenders], missing, quick=options.quick)
@@ -70,37 +70,37 @@ def _run(
     def progress(result: Result) -> None:
         print(f"\n{report.table(result, contenders)}", flush=True)
 
-    chosen = cases(names, quick=options.quick)
-    results.timed = asyncio.run(measure(chosen, contenders, settings, progress))
+    async def timed() -> None:
+        for name in names:
+            with _taken(options, results, name):
+                chosen = cases([name], quick=options.quick)
+                results.timed += await measure(chosen, contenders, settings, progress)
+
+    asyncio.run(timed())
     if growth := report.growth_table(results.timed):
         print(f"\n{growth}")
     if len(results.timed) > 1:
         print(f"\n{report.summary_table(results.timed, contenders)}")
     if CROWDED in names:
         of_now = contenders[:-1] if options.compare else contenders
-        results.crowds = crowd.measure(of_now, quick=options.quick)
+        with _taken(options, results, CROWDED):
+            results.crowds = crowd.measure(of_now, quick=options.quick)
         print(f"\n{report.crowd_table(results.crowds)}")
     if FOOTPRINT in names:
         repeats = min(3, settings.repeats) if options.quick else settings.repeats
-        results.footprints = footprint.measure(contenders, repeats)
+        with _taken(options, results, FOOTPRINT):
+            results.footprints = footprint.measure(contenders, repeats)
         print(f"\n{report.footprint_table(results.footprints)}")
-    if DURABLE in names:
-        peers = [each.name for each in contenders if each.kind == "peer"]
+    if not {DURABLE, MOVED}.isdisjoint(names):
         with postgres.server() as url:
-            results.durable = asyncio.run(
-                durable.measure(settings.repeats, peers, url, quick=options.quick)
-            )
-        print(f"\n{report.durable_tables(results.durable)}")
-    if MOVED in names and "langgraph" not in missing:
-        with postgres.server() as url:
-            results.moved = asyncio.run(moved.measure(settings, url, progress, quick=options.quick))
-        print(f"\n{moved.table(results.moved)}")
+            _measure_on(url, options, results, names, progress)
     if options.compare:
         print(f"\n{report.comparison(results.timed, contenders[-1].name)}")
     if reached := goals.table(results):
         print(f"\n{reached}")
+    print(f"\n{report.took_table(results.took)}")
     written = _publish(options, results)
-    print(f"\n{time.monotonic() - begun:.0f} s; {', '.join(map(str, written))} written")
+    print(f"{', '.join(map(str, written))} written")
     wrong = [
         f"{result.case.key}: {series.contender}: {series.reason}"
         for result in [*results.timed, *results.moved]
@@ -111,13 +111,50 @@ def _run(
     return 1 if wrong else 0
 
 
+def _measure_on(
+    url: str,
+    options: argparse.Namespace,
+    results: Results,
+    names: list[str],
+    progress: Callable[[Result], None],
+) -> None:
+    """The workloads that take a PostgreSQL server."""
+    settings, quick = results.settings, results.quick
+    if DURABLE in names:
+        peers = [each.name for each in results.contenders if each.kind == "peer"]
+        with _taken(options, results, DURABLE):
+            results.durable = asyncio.run(durable.measure(settings, peers, url, quick=quick))
+        print(f"\n{report.durable_tables(results.durable)}")
+    if MOVED in names and "langgraph" not in results.missing:
+        with _taken(options, results, MOVED):
+            results.moved = asyncio.run(moved.measure(settings, url, progress, quick=quick))
+        print(f"\n{moved.table(results.moved)}")
+
+
+@contextmanager
+def _taken(options: argparse.Namespace, results: Results, workload: str) -> Iterator[None]:
+    """Add the seconds of the block to what the workload took, and keep what it has shown.
+
+    So that what comes later and fails, or is interrupted, takes nothing with it.
+    """
+    begun = time.monotonic()
+    yield
+    results.took[workload] = results.took.get(workload, 0.0) + time.monotonic() - begun
+    _keep(options, results)
+
+
+def _keep(options: argparse.Namespace, results: Results) -> Path:
+    """Write the file of the results."""
+    file = Path(options.output) / "results.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
+    return file
+
+
 def _publish(options: argparse.Namespace, results: Results) -> list[Path]:
     """Write the results, the plots, and the section of a page, if that is asked for."""
-    target = Path(options.output)
-    target.mkdir(parents=True, exist_ok=True)
-    written = [target / "results.json"]
-    written[0].write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
-    written += plots.draw(results.timed, results.contenders, target)
+    file = _keep(options, results)
+    written = [file, *plots.draw(results.timed, results.contenders, file.parent)]
     if options.into:
         page.write_into(Path(options.into), results, Path(options.plots))
         written.append(Path(options.into))
@@ -126,7 +163,7 @@ def _publish(options: argparse.Namespace, results: Results) -> list[Path]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes: some two minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: under two minutes")
     parser.add_argument("--only", metavar="W1,W2", help="these workloads alone")
     parser.add_argument("--contenders", metavar="NAMES", help="those whose name has one of these")
     parser.add_argument("--compare", metavar="REV", help="Plait as of this git revision as well")

@@ -11,6 +11,7 @@ The server is the one in ``PLAIT_BENCH_POSTGRES``, else one that is started for 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import importlib
 import itertools
@@ -20,17 +21,20 @@ import sqlite3
 import string
 import tempfile
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+from .measure import Settings, median
 from .workloads.base import WrongResultError
 
 CHAIN, FORK, RUNS, RUN_OF = 50, 100, 200, 10
 STEPS = (25, 100, 400)
 STEP_BYTES = 1_000
+REPEATS_IN_HASTE = 3
 
 
 class Kept(TypedDict, total=False):
@@ -73,8 +77,20 @@ class Durability:
     """By job: transactions of the server that wrote something. PostgreSQL only."""
     stored: dict[int, int] = field(default_factory=dict)
     """By steps of 1 kB: bytes that such a thread takes in the store, the mean of some."""
+    once: list[str] = field(default_factory=list)
+    """The jobs of which there is one run only, since it took long."""
     reason: str | None = None
     """Why it is left blank."""
+
+    def ratio(self, other: Durability, job: str, figure: str = "cpu") -> float:
+        """The median of its figures over another's, each within its repeat.
+
+        If of one of the two there is one run only, it is held against the other's median.
+        """
+        upper, lower = getattr(self, figure)[job], getattr(other, figure)[job]
+        if job in self.once or job in other.once:
+            return median(upper) / median(lower)
+        return median([a / b for a, b in zip(upper, lower, strict=True)])
 
 
 class Keeper:
@@ -101,6 +117,7 @@ class Keeper:
         raise NotImplementedError
 
 
+@functools.cache
 def kilobyte(number: int) -> str:
     """Text that does not compress away, the same in every run."""
     chance = random.Random(number)
@@ -471,18 +488,20 @@ def _keepers(peers: Sequence[str]) -> list[Keeper]:
 
 
 async def measure(
-    repeats: int, peers: Sequence[str], postgres: str, *, quick: bool = False
+    settings: Settings, peers: Sequence[str], postgres: str, *, quick: bool = False
 ) -> list[Durability]:
     """Run every job of every contender, interleaved; then see how stored bytes grow.
 
     Args:
-        repeats: how many times each job is run.
+        settings: how many times each job is run, and after what time only once.
         peers: the names of the peers that are installed.
         postgres: the URL of a server.
-        quick: only Plait and the floors, and fewer steps.
+        quick: only Plait and the floors, fewer repeats and fewer sizes.
     """
+    repeats = min(REPEATS_IN_HASTE, settings.repeats) if quick else settings.repeats
     chance = random.Random(6)
-    numbers = itertools.count()
+    # On a server that is there to stay are the threads of earlier calls.
+    call, numbers = uuid.uuid4().hex[:12], itertools.count()
     found: list[Durability] = []
     keepers: dict[int, Keeper] = {}
     async with AsyncExitStack() as stack:
@@ -493,8 +512,7 @@ async def measure(
             found.append(shown)
             try:
                 await keeper.open(stack, folder if keeper.system == "SQLite" else postgres)
-                for job in JOBS:
-                    await _run(keeper, job, f"warm-{next(numbers)}")
+                await _warm_up(keeper, f"{call}-{next(numbers)}")
             except ImportError as error:
                 shown.reason = f"{error.name} is not installed"
             except Exception as error:
@@ -508,21 +526,25 @@ async def measure(
         for _ in range(repeats):
             for shown in chance.sample(measured, len(measured)):
                 for job in JOBS:
+                    if job.key in shown.once:
+                        continue
                     gc.collect()  # what others have left behind
                     before = await count_commits()
-                    elapsed, cpu = await _run(keepers[id(shown)], job, f"t-{next(numbers)}")
+                    elapsed, cpu = await _run(keepers[id(shown)], job, f"{call}-{next(numbers)}")
                     shown.seconds.setdefault(job.key, []).append(elapsed)
                     shown.cpu.setdefault(job.key, []).append(cpu)
+                    if elapsed > settings.slow:
+                        shown.once.append(job.key)
                     if shown.system == "PostgreSQL":
                         commits = await count_commits() - before
                         shown.commits.setdefault(job.key, []).append(commits)
         for shown in measured:
-            for steps in STEPS[: 2 if quick else None]:
+            for steps in (STEPS[0], STEPS[-1]) if quick else STEPS:
                 stored = await _disk_bytes(shown.system, folder, postgres)
                 # Disks are given out in pages: of a short thread it takes several to see its size.
                 threads = max(1, STEPS[-1] // steps)
                 for _ in range(threads):
-                    items = await keepers[id(shown)].grow(f"grow-{next(numbers)}", steps)
+                    items = await keepers[id(shown)].grow(f"{call}-{next(numbers)}", steps)
                     if items != steps:
                         raise WrongResultError(f"{shown.contender}: {items} of {steps} steps")
                 after = await _disk_bytes(shown.system, folder, postgres)
@@ -572,6 +594,13 @@ async def _commits_of(stack: AsyncExitStack, postgres: str) -> Callable[[], Awai
         return found
 
     return count
+
+
+async def _warm_up(keeper: Keeper, thread: str) -> None:
+    """Every program once, but of the runs at once one alone: to open what is opened late."""
+    for job in JOBS[:2]:
+        await _run(keeper, job, f"{thread}-{job.key}")
+    await keeper.chain(f"{thread}-runs", RUN_OF)
 
 
 async def _run(keeper: Keeper, job: Job, thread: str) -> tuple[float, float]:

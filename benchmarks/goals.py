@@ -16,6 +16,15 @@ _PLAIT = "Plait"
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """What was reached."""
+
+    value: float
+    once: bool = False
+    """Whether one of the two that are compared has one run only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
     """One figure of one workload, and the limit that it is to keep."""
 
@@ -25,7 +34,7 @@ class Goal:
     """What is compared."""
     limit: float
     side: Literal["at most", "at least", "exactly"]
-    reached: Callable[[Results], float | None]
+    reached: Callable[[Results], Figure | None]
     """The figure; ``None`` where the results do not have it."""
     unit: str = "×"
 
@@ -37,42 +46,59 @@ class Goal:
         return shown <= self.limit if self.side == "at most" else shown >= self.limit
 
 
-def _dearer(key: str, floor: str) -> Callable[[Results], float | None]:
-    """CPU time of Plait over that of a floor."""
-    return lambda results: results.ratio(key, _PLAIT, floor)
+def _ratio(key: str, of: str, to: str) -> Callable[[Results], Figure | None]:
+    """CPU time of one contender over that of another, in one case."""
 
-
-def _faster(key: str, peer: str) -> Callable[[Results], float | None]:
-    """CPU time of a peer over that of Plait."""
-    return lambda results: results.ratio(key, peer, _PLAIT)
-
-
-def _grown(large: str, small: str) -> Callable[[Results], float | None]:
-    """CPU time of Plait for a unit of one case over that of another."""
-
-    def reached(results: Results) -> float | None:
-        upper, lower = results.cpu(large, _PLAIT), results.cpu(small, _PLAIT)
-        return upper / lower if upper and lower else None
+    def reached(results: Results) -> Figure | None:
+        value = results.ratio(key, of, to)
+        return None if value is None else Figure(value, results.once(key, of, to))
 
     return reached
 
 
-def _makespan(results: Results) -> float | None:
+def _dearer(key: str, floor: str) -> Callable[[Results], Figure | None]:
+    """CPU time of Plait over that of a floor."""
+    return _ratio(key, _PLAIT, floor)
+
+
+def _faster(key: str, peer: str) -> Callable[[Results], Figure | None]:
+    """CPU time of a peer over that of Plait."""
+    return _ratio(key, peer, _PLAIT)
+
+
+def _grown(large: str, small: str) -> Callable[[Results], Figure | None]:
+    """CPU time of Plait for a unit of one case over that of another, repeat by repeat."""
+
+    def reached(results: Results) -> Figure | None:
+        upper, lower = (results.series(key, _PLAIT) for key in (large, small))
+        if upper is None or lower is None:
+            return None
+        once = upper.once or lower.once
+        if once or len(upper.cpu) != len(lower.cpu):
+            return Figure(median(upper.cpu) / median(lower.cpu), once)
+        return Figure(median([a / b for a, b in zip(upper.cpu, lower.cpu, strict=True)]))
+
+    return reached
+
+
+def _makespan(results: Results) -> Figure | None:
     result = next((each for each in results.timed if each.case.workload == "W5"), None)
-    if result is None or not result.case.ideal or not result.series[_PLAIT].wall:
+    mine = None if result is None else result.series.get(_PLAIT)
+    if result is None or mine is None or not result.case.ideal or not mine.wall:
         return None
-    return median(result.series[_PLAIT].wall) / result.case.ideal
+    return Figure(median(mine.wall) / result.case.ideal)
 
 
-def _memory_of_a_run(results: Results) -> float | None:
+def _memory_of_a_run(results: Results) -> Figure | None:
     result = results.case("runs-1000x10")
-    peak = None if result is None else result.series[_PLAIT].peak
-    return None if peak is None else peak / 1024
+    mine = None if result is None else result.series.get(_PLAIT)
+    peak = None if mine is None else mine.peak
+    return None if peak is None else Figure(peak / 1024)
 
 
-def _milliseconds_to_build(results: Results) -> float | None:
+def _milliseconds_to_build(results: Results) -> Figure | None:
     seconds = results.cpu("build-1000", _PLAIT)
-    return None if seconds is None else seconds * 1_000 * 1e3
+    return None if seconds is None else Figure(seconds * 1_000 * 1e3)
 
 
 def _durable(results: Results, name: str) -> Durability | None:
@@ -80,62 +106,64 @@ def _durable(results: Results, name: str) -> Durability | None:
     return next((each for each in found if each.contender == name and each.reason is None), None)
 
 
-def _durable_cpu(job: str, of: str, to: str) -> Callable[[Results], float | None]:
+def _durable_cpu(job: str, of: str, to: str) -> Callable[[Results], Figure | None]:
     """CPU time of one contender over another's, both in PostgreSQL."""
 
-    def reached(results: Results) -> float | None:
+    def reached(results: Results) -> Figure | None:
         upper, lower = _durable(results, of), _durable(results, to)
         if upper is None or lower is None:
             return None
-        return median([a / b for a, b in zip(upper.cpu[job], lower.cpu[job], strict=True)])
+        return Figure(upper.ratio(lower, job), job in upper.once or job in lower.once)
 
     return reached
 
 
-def _commits_of_a_step(name: str) -> Callable[[Results], float | None]:
+def _commits_of_a_step(name: str) -> Callable[[Results], Figure | None]:
     """Of a chain, beyond the three that begin and end any run."""
 
-    def reached(results: Results) -> float | None:
+    def reached(results: Results) -> Figure | None:
         found = _durable(results, name)
-        return None if found is None else (median(found.commits["chain"]) - 3) / JOBS[0].completions
+        if found is None:
+            return None
+        return Figure((median(found.commits["chain"]) - 3) / JOBS[0].completions)
 
     return reached
 
 
-def _stored(results: Results) -> float | None:
+def _stored(results: Results) -> Figure | None:
     """Bytes on the disk over those of rows that hold the same and nothing else."""
     mine, bare = _durable(results, "Plait, sync"), _durable(results, "bare asyncpg")
     if mine is None or bare is None:
         return None
     steps = max(mine.stored)
-    return mine.stored[steps] / bare.stored[steps]
+    return Figure(mine.stored[steps] / bare.stored[steps])
 
 
-def _stored_growth(results: Results) -> float | None:
+def _stored_growth(results: Results) -> Figure | None:
     mine = _durable(results, "Plait, sync")
     if mine is None or max(mine.stored) < 400:
         return None
     few, many = min(mine.stored), max(mine.stored)
-    return (mine.stored[many] / many) / (mine.stored[few] / few)
+    return Figure((mine.stored[many] / many) / (mine.stored[few] / few))
 
 
 def _footprint(results: Results, name: str) -> Footprint | None:
     return next((each for each in results.footprints if each.contender == name), None)
 
 
-def _import(to: str) -> Callable[[Results], float | None]:
-    def reached(results: Results) -> float | None:
+def _import(to: str) -> Callable[[Results], Figure | None]:
+    def reached(results: Results) -> Figure | None:
         mine, other = _footprint(results, _PLAIT), _footprint(results, to)
         if mine is None or other is None:
             return None
-        return median([a / b for a, b in zip(mine.seconds, other.seconds, strict=True)])
+        return Figure(median([a / b for a, b in zip(mine.seconds, other.seconds, strict=True)]))
 
     return reached
 
 
-def _packages(results: Results) -> float | None:
+def _packages(results: Results) -> Figure | None:
     mine = _footprint(results, _PLAIT)
-    return None if mine is None else mine.packages
+    return None if mine is None or mine.packages is None else Figure(mine.packages)
 
 
 GOALS: tuple[Goal, ...] = (
@@ -188,6 +216,13 @@ GOALS: tuple[Goal, ...] = (
     Goal("W6", "commits for a step, async", 0.2, "at most", _commits_of_a_step("Plait, async"), ""),
     Goal(
         "W6",
+        "CPU of a chain, async ÷ bare asyncpg",
+        0.2,
+        "at most",
+        _durable_cpu("chain", "Plait, async", "bare asyncpg"),
+    ),
+    Goal(
+        "W6",
         "CPU of 200 runs at once, sync ÷ group commit",
         4,
         "at most",
@@ -218,10 +253,10 @@ GOALS: tuple[Goal, ...] = (
     ),
     Goal(
         "W10",
-        "a step in a graph of 3,000 nodes ÷ one of 300",
+        "a step in a graph of 3,000 nodes ÷ one of 30",
         1.1,
         "at most",
-        _grown("step-3000", "step-300"),
+        _grown("step-3000", "step-30"),
     ),
 )
 
@@ -232,24 +267,37 @@ def _shown(value: float) -> str:
     )
 
 
+def _unit(goal: Goal) -> str:
+    return f" {goal.unit}" if goal.unit not in ("", "×") else goal.unit
+
+
 def table(results: Results, goals: Sequence[Goal] = GOALS) -> str:
-    """The goals of which there are figures, as a Markdown table; empty if there is none."""
+    """The goals of the workloads that were measured, as a Markdown table; empty if there is none.
+
+    A goal of which these sizes and contenders give no figure is in it, without one.
+    """
     rows = []
     for goal in goals:
-        value = goal.reached(results)
-        if value is None:
+        figure = goal.reached(results)
+        if figure is None and goal.workload not in results.took:
             continue
-        unit = f" {goal.unit}" if goal.unit not in ("", "×") else goal.unit
         rows.append(
             [
                 f"{goal.workload}: {goal.text}",
-                f"{goal.side} {goal.limit:g}{unit}",
-                f"{_shown(value)}{unit}",
-                "yes" if goal.met(value) else "**no**",
+                f"{goal.side} {goal.limit:g}{_unit(goal)}",
+                "" if figure is None else _reached(goal, figure),
+                "" if figure is None else "yes" if goal.met(figure.value) else "**no**",
                 f"`make bench ONLY={goal.workload}`",
             ]
         )
     if not rows:
         return ""
+    met, missed, blank = (sum(row[3] == sign for row in rows) for sign in ("yes", "**no**", ""))
+    counts = f"{met} met, {missed} missed"
+    counts += f", {blank} without a figure in this run" if blank else ""
     heads = ["CPU time, unless it says otherwise", "goal", "reached", "met", "by"]
-    return f"### Goals\n\n{markdown(heads, rows)}\n"
+    return f"### Goals\n\n{markdown(heads, rows)}\n\n{counts}.\n"
+
+
+def _reached(goal: Goal, figure: Figure) -> str:
+    return f"{_shown(figure.value)}{_unit(goal)}{', one run' if figure.once else ''}"

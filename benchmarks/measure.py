@@ -13,6 +13,7 @@ Before each sample garbage is collected, so that nobody pays for the contender b
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import random
 import time
@@ -23,6 +24,9 @@ from dataclasses import dataclass, field
 from .contenders.base import CannotExpressError, Contender, Run
 from .workloads.base import Case, WrongResultError
 
+_LONG = 0.1
+"""Processor seconds: of a longer run, what fills caches is too little to matter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -31,8 +35,12 @@ class Settings:
     repeats: int = 7
     sample: float = 0.030
     """Processor seconds that a sample takes at least, unless one run takes longer."""
+    slow: float = 5.0
+    """Processor seconds (in W6, where all wait for the disk, by the clock); of a contender whose
+    one run takes longer, that run is all there is."""
     longest: float = 30.0
-    """Processor seconds; a contender whose one run takes longer is left blank."""
+    """Processor seconds; one whose run would take longer, by what a smaller one took, is left
+    blank without being tried."""
     longest_traced: float = 2.0
     """Processor seconds; the memory of a longer run is not measured, since tracing is slow."""
 
@@ -43,13 +51,15 @@ class Series:
 
     contender: str
     wall: list[float] = field(default_factory=list)
-    """Seconds by the clock, one figure for each repeat."""
+    """Seconds by the clock, one figure for each repeat; of who is slow, that of its one run."""
     cpu: list[float] = field(default_factory=list)
     """Seconds of processor time of this process, in user and system mode, of all its threads."""
     runs: int = 0
     """How many runs a sample is made of."""
     peak: float | None = None
     """Bytes: the peak of memory allocated by Python while one run goes on."""
+    once: bool = False
+    """Whether there is one run only, since it took long."""
     reason: str | None = None
     """Why it is left blank."""
 
@@ -62,9 +72,18 @@ class Result:
     series: dict[str, Series]
 
     def ratios(self, of: str, to: str, figure: str = "cpu") -> list[float]:
-        """One contender's figures over another's, each within its repeat."""
+        """One contender's figures over another's, each within its repeat.
+
+        If of one of the two there is one run only, it is held against the other's median.
+        """
         upper, lower = getattr(self.series[of], figure), getattr(self.series[to], figure)
+        if self.once(of, to):
+            return [median(upper) / median(lower)]
         return [a / b for a, b in zip(upper, lower, strict=True)]
+
+    def once(self, *names: str) -> bool:
+        """Whether of one of these contenders there is one run only."""
+        return any(self.series[name].once for name in names)
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
@@ -91,59 +110,81 @@ async def measure(
     settings: Settings,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Measure every contender in every case, case by case."""
+    """Measure every contender in every case: case by case, but together those that belong so."""
     results: list[Result] = []
-    for case in cases:
-        result = await measure_case(case, contenders, settings, results)
-        progress(result)
-        results.append(result)
+    for _, group in itertools.groupby(cases, lambda case: case.beside or case.key):
+        for result in await _measure_together([*group], contenders, settings, results):
+            progress(result)
+            results.append(result)
     return results
 
 
-async def measure_case(
-    case: Case, contenders: Sequence[Contender], settings: Settings, before: Sequence[Result] = ()
-) -> Result:
-    """Measure all contenders in one case, but those who would take too long by the cases before."""
-    series = {each.name: Series(each.name) for each in contenders}
-    runs: dict[str, Run] = {}
-    longest: dict[str, float] = {}
-    for contender in contenders:
-        mine = series[contender.name]
-        expected = _expected(case, contender.name, before)
-        if expected > settings.longest:
-            mine.reason = f"one run takes {expected:.1f} s or more, by what a smaller one took"
-            continue
-        try:
-            run = case.build(contender)
-            longest[contender.name] = elapsed = await _warm_up(case, run)
-        except CannotExpressError as reason:
-            mine.reason = str(reason)
-            continue
-        except WrongResultError as fault:
-            mine.reason = f"wrong result: {fault}"
-            continue
-        except Exception as error:
-            mine.reason = f"fails: {type(error).__name__}: {error}"
-            continue
-        if elapsed > settings.longest:
-            mine.reason = f"one run takes {elapsed:.1f} s, and the limit is {settings.longest:g} s"
-            continue
-        mine.runs = max(1, math.ceil(settings.sample / elapsed)) if case.ideal is None else 1
-        runs[contender.name] = run
-    chance = random.Random(case.key)
+async def measure_case(case: Case, contenders: Sequence[Contender], settings: Settings) -> Result:
+    """Measure all contenders in one case."""
+    (result,) = await _measure_together([case], contenders, settings, ())
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A contender that is warm for a case."""
+
+    case: Case
+    run: Run
+    series: Series
+    elapsed: float
+    """Processor seconds of one run."""
+
+
+async def _measure_together(
+    cases: Sequence[Case],
+    contenders: Sequence[Contender],
+    settings: Settings,
+    before: Sequence[Result],
+) -> list[Result]:
+    """Measure all contenders in some cases, each in every repeat.
+
+    Left out are those who would take too long by the cases before.
+    """
+    results: list[Result] = []
+    ready: list[_Ready] = []
+    for case in cases:
+        results.append(
+            result := Result(case, {each.name: Series(each.name) for each in contenders})
+        )
+        for contender in contenders:
+            series = result.series[contender.name]
+            expected = _expected(case, contender.name, before)
+            if expected > settings.longest:
+                series.reason = (
+                    f"one run takes {expected:.1f} s or more, by what a smaller one took"
+                )
+                continue
+            try:
+                run = case.build(contender)
+                elapsed = await _warm_up(case, run, series, settings)
+            except CannotExpressError as reason:
+                series.reason = str(reason)
+            except WrongResultError as fault:
+                series.reason = f"wrong result: {fault}"
+            except Exception as error:
+                series.reason = f"fails: {type(error).__name__}: {error}"
+            else:
+                if not series.once:
+                    ready.append(_Ready(case, run, series, elapsed))
+    chance = random.Random(cases[0].key)
     gc.collect()
     gc.freeze()
     try:
         for _ in range(settings.repeats):
-            for name in chance.sample(list(runs), len(runs)):
-                await _take_sample(case, runs[name], series[name])
+            for each in chance.sample(ready, len(ready)):
+                await _take_sample(each.case, each.run, each.series)
     finally:
         gc.unfreeze()
-    if case.memory:
-        for name, run in runs.items():
-            if longest[name] <= settings.longest_traced:
-                series[name].peak = await _peak(run) / case.units
-    return Result(case, series)
+    for each in ready:
+        if each.case.memory and each.elapsed <= settings.longest_traced:
+            each.series.peak = await _peak(each.run) / each.case.units
+    return results
 
 
 def _expected(case: Case, name: str, before: Sequence[Result]) -> float:
@@ -159,30 +200,41 @@ def _expected(case: Case, name: str, before: Sequence[Result]) -> float:
     return case.units * max(smaller, default=0.0)
 
 
-async def _warm_up(case: Case, run: Run) -> float:
-    """Processor seconds of the second run; the first one fills caches."""
-    elapsed = 0.0
-    for _ in range(2):
-        begun = time.process_time()
-        case.check(await run())
-        elapsed = max(time.process_time() - begun, 1e-6)
-        if elapsed > 1.0:
-            break
+async def _warm_up(case: Case, run: Run, series: Series, settings: Settings) -> float:
+    """Processor seconds of one run, once caches are filled.
+
+    A run that is slow even so is its contender's only one.
+    """
+    wall, cpu = await _time(case, run, 1)
+    if cpu * case.units < _LONG and case.ideal is None:
+        wall, cpu = await _time(case, run, 1)
+    elapsed = max(cpu * case.units, 1e-6)
+    series.runs = max(1, math.ceil(settings.sample / elapsed)) if case.ideal is None else 1
+    if elapsed > settings.slow:
+        series.once = True
+        series.wall.append(wall)
+        series.cpu.append(cpu)
     return elapsed
 
 
 async def _take_sample(case: Case, run: Run, series: Series) -> None:
     gc.collect()
+    wall, cpu = await _time(case, run, series.runs)
+    series.wall.append(wall)
+    series.cpu.append(cpu)
+
+
+async def _time(case: Case, run: Run, runs: int) -> tuple[float, float]:
+    """Seconds by the clock and of the processor, for one unit; the last result is checked."""
     state = None
     wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(series.runs):
+    for _ in range(runs):
         state = await run()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     assert state is not None
     case.check(state)
-    units = series.runs * case.units
-    series.wall.append(wall / units)
-    series.cpu.append(cpu / units)
+    units = runs * case.units
+    return wall / units, cpu / units
 
 
 async def _peak(run: Run) -> int:

@@ -62,8 +62,9 @@ def section(results: Results, drawn: Sequence[str]) -> str:
     columns: list[Named] = [each for each in results.contenders if each.name in _SHOWN]
     columns.sort(key=lambda each: _SHOWN.index(each.name))
     size = " QUICK=1" if results.quick else ""
+    took = sum(results.took.values())
     text = [
-        f"Measured by `make bench{size}` on this machine:",
+        f"Measured by `make bench{size}`{_duration(took)}, on this machine:",
         "\n".join(
             f"> {line}"
             for line in report.machine_text(results.machine, results.settings.repeats).splitlines()
@@ -95,6 +96,12 @@ def section(results: Results, drawn: Sequence[str]) -> str:
     if reached := goals.table(results):
         text += ["What the figures are to be, and are:", _headless(reached)]
     return "\n\n".join(each.strip() for each in text) + "\n"
+
+
+def _duration(seconds: float) -> str:
+    if not seconds:
+        return ""
+    return f", in {seconds:.0f} s" if seconds < 120 else f", in {seconds / 60:.0f} minutes"
 
 
 def _headless(table: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .contenders.base import Named
@@ -42,7 +42,7 @@ def table(result: Result, contenders: Sequence[Named]) -> str:
         row = [
             contender.name,
             _number(middle),
-            f"{_number(low)} – {_number(high)}",
+            "one run" if series.once else f"{_number(low)} – {_number(high)}",
             _number(scale * median(series.cpu)),
         ]
         if case.ideal is not None:
@@ -120,7 +120,7 @@ def comparison(results: Sequence[Result], other: str) -> str:
     """Plait's CPU time over that of another revision, case by case."""
     rows = []
     for result in results:
-        if not (result.series[_PLAIT].cpu and result.series[other].cpu):
+        if not all(name in result.series and result.series[name].cpu for name in (_PLAIT, other)):
             continue
         low, middle, high = quartiles(result.ratios(_PLAIT, other))
         mine, theirs = (1e6 * median(result.series[name].cpu) for name in (_PLAIT, other))
@@ -144,12 +144,17 @@ def durable_tables(found: Sequence[Durability]) -> str:
         if each.reason is not None:
             blank.append(f"- {each.contender} ({each.system}) is left blank: {each.reason}\n")
             continue
-        speeds = [_number(job.completions / median(each.seconds[job.key])) for job in JOBS]
+        signs = {job.key: ONCE if job.key in each.once else "" for job in JOBS}
+        speeds = [
+            f"{_number(job.completions / median(each.seconds[job.key]))}{signs[job.key]}"
+            for job in JOBS
+        ]
         ratios = [_faster(found, each, key) for key in ("chain", "runs")]
         rates.append([each.contender, each.system, *speeds, *ratios])
         cells = []
         for job in JOBS:
-            cells.append(_number(1e6 * median(each.cpu[job.key]) / job.completions))
+            cost = _number(1e6 * median(each.cpu[job.key]) / job.completions)
+            cells.append(f"{cost}{signs[job.key]}")
             commits = each.commits.get(job.key)
             cells.append(_number(median(commits)) if commits else "")
         costs.append([each.contender, each.system, *cells, *_dearer(found, each)])
@@ -164,38 +169,40 @@ def durable_tables(found: Sequence[Durability]) -> str:
     for name in names:
         prices += [f"{name}, CPU µs", "commits"]
     prices += ["chain ÷ floor", "runs ÷ group commit"]
-    sizes = sorted(next(each.stored for each in found if each.stored))
+    sizes = sorted(next((each.stored for each in found if each.stored), {}))
     bytes_ = ["", "kept in", *[f"{size} steps, kB" for size in sizes], "÷ payload", "exponent"]
     return (
         f"### W6: durable: completed nodes a second\n\n{markdown(speeds, rates)}\n"
         "\nThe floor commits each completion by itself on one connection.\n"
-        f"{''.join(blank)}\n### W6: what a completed node costs\n\n{markdown(prices, costs)}\n"
+        f"{once_note(rates)}{''.join(blank)}"
+        f"\n### W6: what a completed node costs\n\n{markdown(prices, costs)}\n"
         "\nCPU time is that of the process, the server's not counted; the ratios are of it.\n"
+        f"{once_note(costs)}"
         "\n### W6: what steps of 1 kB take on the disk, tables and indices\n\n"
         f"{markdown(bytes_, growing)}\n"
     )
 
 
-def _named(found: Sequence[Durability], contender: str) -> Durability:
-    return next(each for each in found if each.contender == contender)
-
-
 def _faster(found: Sequence[Durability], each: Durability, key: str) -> str:
     """How many times faster than the floor of its system, by the clock."""
-    floor = _named(found, {"PostgreSQL": "bare asyncpg", "SQLite": "bare sqlite3"}[each.system])
-    pairs = zip(floor.seconds[key], each.seconds[key], strict=True)
-    return f"{median([theirs / mine for theirs, mine in pairs]):.2f}"
+    floor = _measured(found, {"PostgreSQL": "bare asyncpg", "SQLite": "bare sqlite3"}[each.system])
+    return "" if floor is None else f"{floor.ratio(each, key, 'seconds'):.2f}"
 
 
 def _dearer(found: Sequence[Durability], each: Durability) -> list[str]:
     """How much more CPU than the least: for a chain, and for runs that share commits."""
     if each.system != "PostgreSQL":
         return ["", ""]
-    cells = []
-    for key, name in (("chain", "bare asyncpg"), ("runs", "bare asyncpg, group commit")):
-        pairs = zip(each.cpu[key], _named(found, name).cpu[key], strict=True)
-        cells.append(f"{median([mine / theirs for mine, theirs in pairs]):.2f}")
-    return cells
+    floors = [
+        (key, _measured(found, name))
+        for key, name in (("chain", "bare asyncpg"), ("runs", "bare asyncpg, group commit"))
+    ]
+    return ["" if floor is None else f"{each.ratio(floor, key):.2f}" for key, floor in floors]
+
+
+def _measured(found: Sequence[Durability], contender: str) -> Durability | None:
+    named = (each for each in found if each.contender == contender and each.reason is None)
+    return next(named, None)
 
 
 def series_over_size(
@@ -246,11 +253,31 @@ def summary_table(results: Sequence[Result], contenders: Sequence[Named]) -> str
     rows = []
     for result in results:
         cells = [
-            _number(1e6 * median(series.cpu)) if series.cpu else ""
+            f"{_number(1e6 * median(series.cpu))}{ONCE if series.once else ''}"
+            if series.cpu
+            else ""
             for series in (result.series[each.name] for each in contenders)
         ]
         rows.append([f"{result.case.workload} {result.case.title}", result.case.unit, *cells])
-    return f"### Summary\n\n{markdown(heads, rows)}\n"
+    return f"### Summary\n\n{markdown(heads, rows)}\n{once_note(rows)}"
+
+
+ONCE = " ¹"
+"""Behind a figure that is of one run only."""
+
+
+def once_note(rows: Sequence[Sequence[str]]) -> str:
+    """Says what the sign behind a figure means, if it stands anywhere in the rows."""
+    if any(ONCE in cell for row in rows for cell in row):
+        return f"\n{ONCE.strip()} of one run only, since it takes long\n"
+    return ""
+
+
+def took_table(took: Mapping[str, float]) -> str:
+    """How long each workload took, in seconds by the clock."""
+    rows = [[name, _number(seconds)] for name, seconds in took.items()]
+    rows.append(["together", _number(sum(took.values()))])
+    return f"### Time\n\n{markdown(['', 'seconds'], rows)}\n"
 
 
 def machine_text(machine: dict[str, Any], repeats: int) -> str:

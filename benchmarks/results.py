@@ -14,7 +14,7 @@ from .footprint import Footprint
 from .measure import Result, Series, Settings, median
 from .workloads.base import Case
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Results:
     """W8."""
     crowds: list[Crowd] = field(default_factory=list)
     """W9: peak memory."""
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds by the clock, by workload."""
 
     def case(self, key: str) -> Result | None:
         """The case of that key, if it was measured."""
@@ -60,11 +62,21 @@ class Results:
             return None
         return median(result.ratios(of, to, figure))
 
-    def cpu(self, key: str, name: str) -> float | None:
-        """Median processor seconds for one unit of a case, if that was measured."""
+    def series(self, key: str, name: str) -> Series | None:
+        """What a contender showed in a case, if it was measured in it."""
         result = self.case(key)
         series = None if result is None else result.series.get(name)
-        return median(series.cpu) if series is not None and series.cpu else None
+        return series if series is not None and series.cpu else None
+
+    def cpu(self, key: str, name: str) -> float | None:
+        """Median processor seconds for one unit of a case, if that was measured."""
+        series = self.series(key, name)
+        return None if series is None else median(series.cpu)
+
+    def once(self, key: str, *names: str) -> bool:
+        """Whether of one of these contenders there is one run only in that case."""
+        result = self.case(key)
+        return result is not None and result.once(*names)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, in seconds and bytes."""
@@ -73,6 +85,7 @@ class Results:
             "machine": self.machine,
             "settings": dataclasses.asdict(self.settings),
             "quick": self.quick,
+            "took": self.took,
             "contenders": [{"name": each.name, "kind": each.kind} for each in self.contenders],
             "missing": self.missing,
             "results": [_result_as_json(each) for each in self.timed],
@@ -103,10 +116,11 @@ class Results:
             durable=durable,
             footprints=[Footprint(**each) for each in data["footprints"]],
             crowds=[Crowd(**each) for each in data["crowds"]],
+            took=data["took"],
         )
 
 
-_CASE = ("workload", "key", "title", "units", "unit", "ideal", "memory", "size")
+_CASE = ("workload", "key", "title", "units", "unit", "ideal", "memory", "size", "beside")
 """What of a case is kept: all but how it is run."""
 
 

@@ -52,9 +52,11 @@ class AgentFramework(Contender):
 
         return _run(build, lambda: dict(given))
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         if history:
             raise CannotExpressError("keeps a history for checkpoints only")
+        if others:
+            raise CannotExpressError("builds in a time that grows with the square of its executors")
 
         def build() -> Any:
             async def turn(state: Any, ctx: Any) -> None:

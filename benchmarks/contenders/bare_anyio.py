@@ -43,9 +43,11 @@ class BareAnyio(Contender):
 
         return run
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         if history:
             raise CannotExpressError("keeps no history")
+        if others:
+            raise CannotExpressError("has no graph")
 
         async def run() -> State:
             state = {"n": 0}

@@ -40,9 +40,11 @@ class BareBSP(Contender):
 
         return run
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         if history:
             raise CannotExpressError("keeps no history")
+        if others:
+            raise CannotExpressError("has no graph")
         node: Any = ADD_ONE.on_mapping
 
         async def run() -> State:

@@ -49,10 +49,11 @@ class Contender(ABC):
         """``nodes`` nodes, one after the other, from the state ``given``."""
         raise CannotExpressError("no chain")
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         """One node that adds one to ``n``, again and again until ``n`` is ``turns``.
 
-        With ``history``, every turn can be looked up afterwards.
+        With ``history``, every turn can be looked up afterwards. After each turn the run might
+        as well go on to a chain of so many ``others``; it never does.
         """
         raise CannotExpressError("no loop")
 

@@ -110,7 +110,7 @@ class Burr(Contender):
         actions = [_action(body.on_mapping, ["n"], ["n"]) for _ in range(nodes)]
         return _run(_linear(actions), "n0", given, halt_after=[f"n{nodes - 1}"])
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         if history:
             raise CannotExpressError("keeps history only through a tracker or a database")
         more = core.Condition.lmda(lambda state: state["n"] < turns, ["n"])
@@ -118,14 +118,15 @@ class Burr(Contender):
         async def nothing(state: Any) -> None:
             return None
 
-        graph = (
-            core_graph.GraphBuilder()
-            .with_actions(
-                turn=_action(ADD_ONE.on_mapping, ["n"], ["n"]), done=_action(nothing, ["n"], ["n"])
-            )
-            .with_transitions(("turn", "turn", more), ("turn", "done"))
-            .build()
-        )
+        names = [f"n{i}" for i in range(others)]
+        actions = {name: _action(ADD_ONE.on_mapping, ["n"], ["n"]) for name in ["turn", *names]} | {
+            "done": _action(nothing, ["n"], ["n"])
+        }
+        # The first transition whose condition holds is taken.
+        transitions = [("turn", "turn", more), ("turn", "done")]
+        transitions += [("turn", name, more) for name in names[:1]]
+        builder = core_graph.GraphBuilder().with_actions(**actions)
+        graph = builder.with_transitions(*transitions, *itertools.pairwise(names)).build()
         return _run(graph, "turn", {"n": 0}, halt_before=["done"])
 
     def fork(self, branches: int, body: Item, *, limit: int | None = None) -> Run:

@@ -50,14 +50,18 @@ class LangGraph(Contender):
         graph.add_edge(before, self.graphs.END)
         return self._run(graph.compile(), given, recursion_limit=nodes + 10)
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         graph = self.graphs.StateGraph(Work)
         graph.add_node("turn", ADD_ONE.on_mapping)
         graph.add_edge(self.graphs.START, "turn")
+        names = [f"n{i}" for i in range(others)]
+        for name, after in zip(names, [*names[1:], self.graphs.END], strict=False):
+            graph.add_node(name, ADD_ONE.on_mapping)
+            graph.add_edge(name, after)
         graph.add_conditional_edges(
             "turn",
             lambda state: "turn" if state["n"] < turns else self.graphs.END,
-            ["turn", self.graphs.END],
+            ["turn", *names[:1], self.graphs.END],
         )
         if not history:
             return self._run(graph.compile(), {"n": 0}, recursion_limit=turns + 10)

@@ -57,7 +57,7 @@ class LlamaIndex(Contender):
 
         return run
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         if history:
             raise CannotExpressError("keeps no history")
         flow, again = _workflow(), _event("Again", state=dict)
@@ -67,7 +67,11 @@ class LlamaIndex(Contender):
             merge(state, await ADD_ONE.on_mapping(state))
             return again(state=state) if state["n"] < turns else Stop(result=state)
 
-        _add_step(flow, "turn", turn, Start | again, again | Stop)
+        elsewhere = [_event(f"Edge{i}", state=dict) for i in range(others)]
+        for i, (takes, gives) in enumerate(zip(elsewhere, [*elsewhere[1:], Stop], strict=False)):
+            _add_step(flow, f"n{i}", _updates(ADD_ONE.on_mapping, gives), takes, gives)
+        to = again | elsewhere[0] | Stop if elsewhere else again | Stop
+        _add_step(flow, "turn", turn, Start | again, to)
         workflow = flow(timeout=None)
 
         async def run() -> State:

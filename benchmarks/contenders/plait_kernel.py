@@ -51,7 +51,7 @@ class PlaitKernel(Contender):
         graph.add_edge(before, plait.END)
         return self._run(graph.compile(), given)
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         plait, graph = self.plait, self._graph()
         end = plait.END
         if self.model:
@@ -65,7 +65,11 @@ class PlaitKernel(Contender):
 
         graph.add_node("turn", self._node(ADD_ONE))
         graph.add_edge(plait.START, "turn")
-        graph.add_conditional_edges("turn", again, ["turn", end])
+        names = [f"n{i}" for i in range(others)]
+        for name, after in zip(names, [*names[1:], end], strict=False):
+            graph.add_node(name, self._node(ADD_ONE))
+            graph.add_edge(name, after)
+        graph.add_conditional_edges("turn", again, ["turn", *names[:1], end])
         return self._run(graph.compile(), {"n": 0})  # it keeps its journal in any case
 
     def fork(self, branches: int, body: Item, *, limit: int | None = None) -> Run:

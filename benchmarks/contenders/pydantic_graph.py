@@ -64,7 +64,7 @@ class PydanticGraph(Contender):
 
         return run
 
-    def loop(self, turns: int, *, history: bool = False) -> Run:
+    def loop(self, turns: int, *, history: bool = False, others: int = 0) -> Run:
         if history:
             raise CannotExpressError("keeps no history")
         builder = _builder(int)
@@ -72,7 +72,14 @@ class PydanticGraph(Contender):
         more = builder.match(int, matches=lambda n: n < turns).to(turn)
         done = builder.match(int).to(builder.end_node)
         builder.add_edge(builder.start_node, turn)
-        builder.add(builder.edge_from(turn).to(builder.decision().branch(more).branch(done)))
+        decision = builder.decision().branch(more).branch(done)
+        steps = [_step(builder, _updates(ADD_ONE.on_mapping), f"n{i}") for i in range(others)]
+        if steps:  # the first branch that matches is taken
+            never = builder.match(int, matches=lambda n: n > turns)
+            decision = decision.branch(never.to(steps[0]))
+        for step, after in zip(steps, [*steps[1:], builder.end_node], strict=False):
+            builder.add_edge(step, after)
+        builder.add(builder.edge_from(turn).to(decision))
         graph = builder.build()
 
         async def run() -> State:

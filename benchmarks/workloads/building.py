@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmarks.bodies import ADD_ONE, State
 from benchmarks.contenders.base import CannotExpressError, Contender, Run
 
 from .base import Case, expect
 
+SIZES = (30, 3_000)
+"""Of the graphs in which a turn is timed."""
+TURNS = 100
 
-def cases(*, quick: bool = False, nodes: int = 1_000) -> list[Case]:
-    """Chains of two lengths, built and compiled, not run; and of two others, only run."""
+
+def cases(
+    *, quick: bool = False, nodes: int = 1_000, sizes: Sequence[int] = SIZES, turns: int = TURNS
+) -> list[Case]:
+    """Chains of two lengths, built and compiled, not run; loops in two graphs, only run."""
     if quick:
         return [_case(nodes // 10)]
-    return [_case(nodes // 10), _case(nodes), *map(_long, (nodes * 3 // 10, nodes * 3))]
+    return [_case(nodes // 10), _case(nodes), *[_turn(size, turns) for size in sizes]]
 
 
-def _long(nodes: int) -> Case:
-    """A chain long enough for what a run costs beside its steps not to count."""
+def _turn(nodes: int, turns: int) -> Case:
+    """Loops of the same length, so that what a run costs beside its turns is in both alike."""
     return Case(
         "W10",
         f"step-{nodes}",
-        f"a step in a graph of {nodes:,} nodes",
-        nodes,
-        "node",
-        lambda contender: contender.chain(nodes, ADD_ONE, {"n": 0}),
-        expect("n", nodes),
+        f"a turn in a graph of {nodes:,} nodes",
+        turns,
+        "turn",
+        lambda contender: contender.loop(turns, others=nodes - 1),
+        expect("n", turns),
+        beside="turns",
     )
 
 
@@ -51,4 +60,5 @@ def _case(nodes: int) -> Case:
         build,
         check,
         size=nodes,
+        beside="building",
     )

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
-__all__ = ["Crew", "GroupCrew", "TaskCrew", "Work"]
+__all__ = ["Crew", "GroupCrew", "TaskCrew", "Work", "make_crew"]
 
 Work: TypeAlias = Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]
 """What a task does: all of it within the scope it is given, which it enters itself."""
@@ -43,8 +44,12 @@ class Crew(Protocol):
         """
         ...
 
+    def stay(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task that the crew waits for, and that it never cancels."""
+        ...
+
     def end(self) -> None:
-        """Cancel all tasks."""
+        """Cancel all tasks but those that stay."""
         ...
 
     async def run(self, first: Work) -> BaseException | None:
@@ -57,6 +62,21 @@ class Crew(Protocol):
             What a task has raised; if several have, a group of it.
         """
         ...
+
+    async def __aenter__(self) -> Self:
+        """Have a block of the caller's own beside the tasks, which wait for each other at its end.
+
+        A block that raises or is cancelled ends the crew. What a task has raised, the block raises
+        when it is left; it may be cancelled by that before.
+        """
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 
 class TaskCrew:
@@ -73,7 +93,7 @@ class TaskCrew:
             TaskCrew._scope_type = type(anyio.CancelScope())
         self.ending: bool = False
         self._loop = loop
-        self._scopes: dict[asyncio.Task[None], anyio.CancelScope] = {}
+        self._scopes: dict[asyncio.Task[None], anyio.CancelScope | None] = {}
         self._errors: tuple[BaseException, ...] = ()
         self._over: asyncio.Future[None]
 
@@ -88,16 +108,26 @@ class TaskCrew:
         task.add_done_callback(self._has_ended)
         return scope
 
+    def stay(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.Task(work(), loop=self._loop, name="plait")
+        self._scopes[task] = None
+        task.add_done_callback(self._has_ended)
+
     def end(self) -> None:
         # Scopes can be cancelled in a running loop only. Where asyncio.run ends, or the caller is
         # thrown away, there may be none; then all tasks are cancelled, and the caller comes back.
         if not self.ending and self._loop.is_running():
             self.ending = True
             for scope in self._scopes.values():
-                scope.cancel()
+                if scope is not None:
+                    scope.cancel()
 
-    async def run(self, first: Work) -> BaseException | None:
-        self.start(first)
+    async def run(self, first: Work | None) -> BaseException | None:
+        """As for any crew; ``None`` if all have been started."""
+        if first is not None:
+            self.start(first)
+        elif not self._scopes:
+            return _as_one(self._errors) if self._errors else None
         over = _Over(loop=self._loop)
         over.crew, self._over = self, over
         cancelled: asyncio.CancelledError | None = None
@@ -132,6 +162,22 @@ class TaskCrew:
                 except asyncio.CancelledError as again:  # by Task.cancel, which outdoes a scope
                     error = again
         return error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.end()
+            if isinstance(error, GeneratorExit):  # thrown away: it cannot wait
+                return
+        if (found := await self.run(None)) is not None:
+            raise found
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
         del self._scopes[task]
@@ -173,6 +219,13 @@ class GroupCrew:
         self._group.start_soon(self._carry_out, work, scope)
         return scope
 
+    def stay(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._group.start_soon(self._carry_through, work)
+
+    async def _carry_through(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with anyio.CancelScope(shield=True):
+            await work()
+
     async def _carry_out(self, work: Work, scope: anyio.CancelScope) -> None:
         # A task that was cancelled before its first step hears of it at its first await only.
         await anyio.lowlevel.checkpoint_if_cancelled()
@@ -188,6 +241,29 @@ class GroupCrew:
         except BaseExceptionGroup as group:
             return _as_one(group.exceptions)
         return None
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._group.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            raise _as_one(group.exceptions) from None
+
+
+def make_crew() -> Crew:
+    """A crew of the kind that suits the running event loop."""
+    try:
+        return TaskCrew(asyncio.get_running_loop())
+    except RuntimeError:  # another backend
+        return GroupCrew()
 
 
 def _as_one(errors: Sequence[BaseException]) -> BaseException:

@@ -14,21 +14,22 @@ import asyncio
 import os
 import random
 import socket
-import uuid
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup
 
 from .backend import Backend, Grant, Record, Row, ThreadRow, Transaction
+from .bell import Bell
 from .codec import Codec, TypeRegistry
 from .codec.faults import DecodingError
+from .crew import Crew, make_crew
 from .errors import (
     LeaseLost,
     LimitError,
@@ -152,49 +153,34 @@ class DurableStore:
 
     # -- writing ------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def lease(
+    def lease(
         self, thread_id: ThreadId, format_: JournalFormat | None = None
-    ) -> AsyncIterator[LeasedJournal]:
+    ) -> AbstractAsyncContextManager[LeasedJournal]:
         """Hold a thread for writing; see :class:`plait.store.Store`."""
-        format_ = format_ or JournalFormat()
-        check_thread_id(thread_id)
-        check_id("graph's name", format_.graph or "unnamed")
-        journal = _DurableJournal(self, thread_id, format_)
-        failure: BaseException | None = None
-        unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
-        async with anyio.create_task_group() as group:
-            # A task of its own takes the lease and gives it back, since a cancellation from
-            # outside anyio pierces the shields of the task in which the caller waits.
-            group.start_soon(journal.keep, group)
-            try:
-                await journal.wait_held()
-                await journal.load()
-                yield journal
-            except unhandled:
-                raise
-            except BaseException as error:  # past the task group, which would wrap it
-                failure = error
-            group.cancel_scope.cancel()
-        # That what has finished is not durable is worse than whatever else has happened.
-        if journal.failure is not None and journal.failure is not failure:
-            raise journal.failure from failure
-        if failure is not None:
-            raise failure
+        return _DurableJournal(self, thread_id, format_ or JournalFormat())
 
-    async def persist(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Do something with the backend, and again while it is unavailable, within the bound."""
-        began = anyio.current_time()
+    async def persist(
+        self,
+        action: Callable[[], Awaitable[T]],
+        pause: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> T:
+        """Do something with the backend, and again while it is unavailable, within the bound.
+
+        Args:
+            pause: waits for so many seconds, or raises what ends all this.
+        """
+        now = _clock()
+        began = now()
         delay = _FIRST_DELAY
         while True:
             try:
                 return await action()
             except StoreUnavailable as error:
-                left = began + self.patience - anyio.current_time()
+                left = began + self.patience - now()
                 if left <= 0:
                     raise _out_of_patience(self.patience, error) from error
                 _log().warning("store unavailable", error=str(error), retry_in=delay)
-                await anyio.sleep(min(delay, left))
+                await pause(min(delay, left))
                 delay = _next_delay(delay)
 
     # -- reading ------------------------------------------------------------------------------
@@ -385,8 +371,17 @@ class _Read(NamedTuple):
     """To which the next event is bound, where rows are sealed."""
 
 
+class _Left(Exception):
+    """Whoever waited for a lease has gone."""
+
+
 class _DurableJournal:
-    """The journal of a thread under a lease."""
+    """The journal of a thread under a lease, which is held for a block: ``async with``.
+
+    A task of its own takes the lease, stores what nobody waits for, and gives the lease back. It is
+    told when to end, and nothing cancels it, whereas a cancellation from outside anyio pierces the
+    shields of the task that has the block.
+    """
 
     def __init__(self, store: DurableStore, thread_id: ThreadId, format_: JournalFormat) -> None:
         self.thread_id: ThreadId = thread_id
@@ -404,35 +399,72 @@ class _DurableJournal:
         self.is_alone: Callable[[], bool] = _never
         """Whether nothing in the run can add an event before the one that waits has gone on."""
         self._store = store
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._holder = f"{_host()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._thread: ThreadRow
         self._format = format_
         self._commit = store.committer
-        self._held = anyio.Event()
-        self._acquiring = False
-        self._acquired: anyio.Event
+        self._crew: Crew = make_crew()
+        self._held = Bell()  # the lease has been taken, or cannot be
+        self._fail_run: Callable[[PlaitError], None] | None = None
+        self._acquiring: Bell | None = None  # rings when it has been taken again
         self._held_until = 0.0  # by time(): when the lease expires, unless it is renewed
         self.time: Callable[[], float] = _clock()
-        self._wake = anyio.Event()
-        self._scope: anyio.CancelScope | None = None
-        self._renewal = anyio.CancelScope(shield=True)
+        self._wake = Bell()  # for the task that keeps it
+        self._leaving = False
+        self._given_back = False
+        self._timer: asyncio.TimerHandle | None = None  # fires when the lease is to be renewed
+        self._renewal: anyio.CancelScope | None = None
         self._take_snapshot: Callable[[], bytes] | None = None
         self._snapshot: Row | None = None  # waits to be saved
         self._later: list[Record] = []  # to be stored at the end
         self._link = b""  # to which the next event is bound
+        self._last = 0  # position that the thread may have
         self._size = 0
+        self._most_bytes = store.limits.max_history_bytes
         self._fresh = 0  # bytes of its own events since the last snapshot
         self._enough = _FIRST_SNAPSHOT  # of which it is worth while to try another
 
-    async def wait_held(self) -> None:
-        """Wait for the lease; raise why it is not given."""
-        await self._held.wait()
-        if self.failure is not None:
-            raise self.failure
+    async def __aenter__(self) -> Self:
+        check_thread_id(self.thread_id)
+        check_id("graph's name", self._format.graph or "unnamed")
+        await self._crew.__aenter__()
+        self._crew.stay(self._keep)
+        try:
+            await self._held.wait()
+            if self.failure is not None:
+                raise self.failure
+            await self._load()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
 
-    async def load(self) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+        if error is None or isinstance(error, Exception):
+            await self._crew.__aexit__(None, None, None)  # a task group would wrap the error
+            # That what has finished is not durable is worse than whatever else has happened.
+            if self.failure is not None and self.failure is not error:
+                raise self.failure from error
+        else:
+            await self._crew.__aexit__(kind, error, traceback)
+
+    def _leave(self) -> None:
+        """Nothing more will be added: what is on its way is stored, and the lease given back."""
+        self._leaving = True
+        self._take_snapshot = self._fail_run = None  # they know the run, which knows its journal
+        self.is_alone = _never
+        self._wake.ring()
+
+    async def _load(self) -> None:
         """Read what is there."""
         thread = self._thread
+        self._last = thread.pruned + self._store.limits.max_history_events
         if thread.position == 0:
             return
         self.past, self._fresh, self._link = await self._store.read(thread, self._format)
@@ -442,9 +474,17 @@ class _DurableJournal:
         if snapshot is not None:
             self._enough = max(_FIRST_SNAPSHOT, 2 * len(snapshot))
 
-    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
+    def watch(
+        self,
+        take_snapshot: Callable[[], bytes],
+        is_alone: Callable[[], bool],
+        fail: Callable[[PlaitError], None],
+    ) -> None:
         self._check_limits(0)  # before a node is called whose result could not be stored
+        if self.failure is not None:
+            raise self.failure
         self._take_snapshot = take_snapshot
+        self._fail_run = fail
         if self._format.durability == "sync":  # else it does not wait for its commits
             self.is_alone = is_alone
 
@@ -452,14 +492,18 @@ class _DurableJournal:
         if self.failure is not None:
             raise self.failure
         assert self._format.codec is not None
-        row, link = self._seal(self._format.codec.encode_event(event))
-        self._check_limits(len(row))
+        row, link = self._format.codec.encode_event(event), b""
+        if self._store.protection.is_on:
+            row, link = self._seal(row)
+        size = len(row)
+        if self.position >= self._last or self._size + size > self._most_bytes:
+            self._check_limits(size)
         if self._fresh >= self._enough:
             self._try_snapshot()
         self.position += 1
         self._link = link
-        self._size += len(row)
-        self._fresh += len(row)
+        self._size += size
+        self._fresh += size
         record = Record(self.thread_id, self.epoch, self.position, row)
         durability = self._format.durability
         if durability == "exit":  # in nobody's way before
@@ -469,7 +513,7 @@ class _DurableJournal:
         if durability == "sync":
             return self._commit.wait_until(self, self.position)
         if durability == "async":
-            self._wake.set()
+            self._wake.ring()
             if self.position - self.durable > _BACKLOG:
                 return self._commit.wait_until(self, self.position - _BACKLOG)
         return None
@@ -574,15 +618,15 @@ class _DurableJournal:
             self._snapshot = Row(self.position, sealed)
             self._fresh = 0
             if self._format.durability != "exit":
-                self._wake.set()
+                self._wake.ring()
         self._enough = max(_FIRST_SNAPSHOT, 2 * len(sealed), 2 * self._fresh)
 
     def fail(self, error: PlaitError) -> None:
-        """Nothing can be added any more; whoever runs is cancelled."""
+        """Nothing can be added any more, and so the run ends."""
         if self.failure is None:
             self.failure = error
-            if self._scope is not None:
-                self._scope.cancel()
+            if self._fail_run is not None:
+                self._fail_run(error)
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
         """The lowest position from which on at most so many events, and bytes, are kept."""
@@ -627,86 +671,87 @@ class _DurableJournal:
 
     # -- the tasks that keep it ---------------------------------------------------------------
 
-    async def keep(self, group: TaskGroup) -> None:
-        """Take the lease and store what is on its way, until cancelled; then close."""
+    async def _keep(self) -> None:
+        """Take the lease and store what is on its way, until left; then close."""
         self._commit.journals += 1
         try:
-            await self._keep(group)
+            await self._serve()
+            if self.epoch:
+                await self._close()
         finally:
             self._commit.journals -= 1
 
-    async def _keep(self, group: TaskGroup) -> None:
+    async def _serve(self) -> None:
         try:
-            await self._acquire()
-        except Exception as error:
-            self.fail(_as_plait_error(error))
-            self._held.set()
-            return
-        group.start_soon(self._renew)
-        try:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            self._scope = group.cancel_scope
-            self._held.set()
-            while True:
+            await self._acquire(self._pause)
+            self._renew_later()
+            self._held.ring()
+            while not self._leaving:
                 await self._wake.wait()
-                self._wake = anyio.Event()
-                await self._store_the_rest()
+                if not self._leaving:
+                    self._wake = Bell()
+                    await self._store_the_rest()
+        except _Left:
+            pass
         except Exception as error:
             self.fail(_as_plait_error(error))
         finally:
-            self._scope = None
-            try:
-                with anyio.CancelScope(shield=True):
-                    await self._close()
-            finally:
-                self._renewal.cancel()
+            self._held.ring()
 
-    async def _acquire(self) -> None:
-        backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
-        holder = self._holder
-        unknown = False
-        began = 0.0
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long. Raises ``_Left`` if nobody wants the lease any more."""
+        with anyio.move_on_after(seconds):
+            await self._wake.wait()
+        if self._leaving:
+            raise _Left
 
-        async def attempt() -> Grant:
-            nonlocal unknown, began
-            began = self.time()
-            with anyio.CancelScope(shield=True):  # else nobody would know to give it back
-                try:
-                    return await backend.acquire(self.thread_id, holder, ttl, graph)
-                except StoreUnavailable:
-                    unknown = True
-                    raise
-            raise AssertionError("a shielded scope is not cancelled by itself")
-
-        self._acquiring, self._acquired = True, anyio.Event()
+    async def _acquire(self, pause: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
+        """Take the lease, or a new epoch if it is held already; ``pause`` as for ``persist``."""
+        acquired = self._acquiring = Bell()
         try:
-            self.epoch, self._thread = await self._store.persist(attempt)
-            self._held_until = began + ttl
-        except anyio.get_cancelled_exc_class():
-            if unknown:  # it may have been given without an answer
-                with anyio.CancelScope(shield=True):
-                    await self._give_back(attempt)
+            self.epoch, self._thread = await self._store.persist(self._ask, pause)
+        except _Left:
+            await self._give_back()
             raise
         finally:
-            self._acquiring = False
-            self._acquired.set()
-        if not self._held.is_set():
+            self._acquiring = None
+            acquired.ring()
+        if not self._held.has_rung:
             # What the row says may be what an earlier attempt left; the journal knows better.
             self.status = self._thread.status if self._thread.position else "running"
 
-    async def _give_back(self, acquire: Callable[[], Awaitable[Grant]]) -> None:
+    async def _ask(self) -> Grant:
+        """Ask for the lease. Raises ``ThreadBusy``."""
+        began, ttl = self.time(), self._store.lease_ttl
+        grant = await self._store.backend.acquire(
+            self.thread_id, self._holder, ttl, self._format.graph
+        )
+        self._held_until = began + ttl
+        return grant
+
+    async def _give_back(self) -> None:
+        """Give back a lease that may have been given without an answer."""
         try:
-            epoch, thread = await acquire()
+            epoch, thread = await self._ask()
             await self._store.backend.release(self.thread_id, epoch, thread.status)
         except Exception as error:  # the lease will expire by itself
             _log().warning("lease not released", thread_id=self.thread_id, error=str(error))
 
-    async def _renew(self) -> None:
+    def _renew_later(self) -> None:
+        """Renew the lease when a third of its time has passed, as few runs live to see."""
+        delay = self._store.lease_ttl / 3
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # another backend
+            self._crew.stay(partial(self._renew, delay))
+        else:
+            self._timer = loop.call_later(delay, self._crew.stay, self._renew)
+
+    async def _renew(self, delay: float = 0.0) -> None:
         """Hold the lease until what is on its way is stored, though the run be cancelled."""
         ttl = self._store.lease_ttl
-        delay = ttl / 3
-        with self._renewal:
-            while self.failure is None:
+        with anyio.CancelScope() as self._renewal:
+            while self.failure is None and not self._given_back:
                 await anyio.sleep(delay)
                 try:
                     await self._hold()
@@ -717,6 +762,13 @@ class _DurableJournal:
                     delay = min(1.0, ttl / 10)
                 except Exception as error:
                     self.fail(_as_plait_error(error))
+
+    def _stop_renewing(self) -> None:
+        self._given_back = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._renewal is not None:
+            self._renewal.cancel()
 
     async def _hold(self) -> None:
         epoch, began = self.epoch, self.time()
@@ -730,7 +782,7 @@ class _DurableJournal:
     def _lose(self, epoch: int) -> None:
         """Somebody has taken this epoch's place: another process, unless it was given back
         meanwhile, or this one is about to have a new one."""
-        if epoch == self.epoch and not self._acquiring and not self._renewal.cancel_called:
+        if epoch == self.epoch and self._acquiring is None and not self._given_back:
             self.fail(lease_lost(self.thread_id))
 
     async def _store_all(self) -> None:
@@ -748,8 +800,8 @@ class _DurableJournal:
         while self.time() >= self._held_until or self.failure is not None:
             if self.failure is not None:
                 raise self.failure
-            if self._acquiring:
-                await self._acquired.wait()
+            if self._acquiring is not None:
+                await self._acquiring.wait()
                 continue
             try:
                 await self._store.persist(self._hold)
@@ -774,12 +826,13 @@ class _DurableJournal:
 
     async def _close(self) -> None:
         """Store what is not stored and give the lease back, each within the bound of patience."""
-        if self.failure is None:
-            try:
+        try:
+            if self.failure is None:
                 await self._store_the_rest()
-            except Exception as error:
-                self.fail(_as_plait_error(error))
-        self._renewal.cancel()
+        except Exception as error:
+            self.fail(_as_plait_error(error))
+        finally:
+            self._stop_renewing()
         if isinstance(self.failure, LeaseLost):
             return
         status = self.status if self.failure is None else "running"
@@ -803,7 +856,7 @@ class _Committer:
         self._store = store
         self._queue: list[_Item] = []
         self._leading = False
-        self._turn: anyio.Event | None = None  # made for the first who waits for the leader
+        self._turn: Bell | None = None  # made for the first who waits for the leader
         self.journals = 0
         """How many are open, any of which may add something at any time."""
 
@@ -823,7 +876,7 @@ class _Committer:
                 await self._lead(journal)
                 continue
             if self._turn is None:
-                self._turn = anyio.Event()
+                self._turn = Bell()
             await self._turn.wait()
 
     async def _lead(self, journal: _DurableJournal) -> None:
@@ -849,7 +902,7 @@ class _Committer:
         finally:
             self._leading = False
             if self._turn is not None:
-                self._turn.set()
+                self._turn.ring()
                 self._turn = None
 
     async def _wait_for_more(self) -> None:
@@ -957,6 +1010,11 @@ def _journals_of(batch: Sequence[_Item]) -> list[_DurableJournal]:
     return list(dict.fromkeys([journal for journal, _ in batch]))
 
 
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
 def _never() -> bool:
     return False
 
@@ -968,9 +1026,11 @@ def _next_delay(delay: float) -> float:
 def _clock() -> Callable[[], float]:
     """The event loop's clock; under asyncio its own, since anyio's takes ten times as long."""
     try:
-        return asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
     except RuntimeError:  # another backend
         return anyio.current_time
+    # The plain loop's time() is monotonic(), with a frame more.
+    return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
 
 
 def _as_plait_error(error: Exception) -> PlaitError:

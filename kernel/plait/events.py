@@ -11,7 +11,7 @@ a frozen dataclass. All times (``at``, ``started``) are seconds since the epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from .errors import PlaitError, format_path
 
@@ -48,7 +48,12 @@ __all__ = [
     "TimerKey",
     "Writes",
     "format_path",
+    "new_record",
 ]
+
+new_record: Final = tuple.__new__
+"""Makes a named tuple from its class and all its fields: in half the time that the class itself
+takes, which calls a function written in Python. For those that are made once for each node."""
 
 BranchPath: TypeAlias = tuple[int, ...]
 """Where a branch was forked: ``(0, 3, 1)`` is child 1 of child 3 of the first branch of run 0."""

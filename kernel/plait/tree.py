@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from .barrier import Barrier
 from .errors import PlaitError
@@ -18,6 +18,7 @@ from .events import (
     Participant,
     Target,
     Writes,
+    new_record,
 )
 from .plan import Vertex
 from .policy import START
@@ -191,6 +192,9 @@ class Generation:
         self.finished: dict[BranchPath, list[NodeWrites]] = {}  # deltas that dependents start from
 
 
+_NOBODY: Final[frozenset[BranchPath]] = frozenset()
+
+
 class Member:
     """A branch that a fork opened, as the sync points of that fork know it.
 
@@ -210,12 +214,12 @@ class Member:
         self.node: NodeName = node
         self.weight: float = weight
         self.branch: Branch = branch
-        self.after: frozenset[BranchPath] = frozenset()
+        self.after: frozenset[BranchPath] = _NOBODY
         self.fate: Literal["late", "cancelled"] | None = None
 
     def participant(self) -> Participant:
         """As an outcome names it."""
-        return Participant(self.path, self.id, self.node)
+        return new_record(Participant, (self.path, self.id, self.node, None))
 
 
 def upwards(branch: Branch) -> Iterator[Branch]:

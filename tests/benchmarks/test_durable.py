@@ -23,6 +23,7 @@ from benchmarks.durable import (
     PlaitKeeper,
     kilobyte,
 )
+from benchmarks.measure import Settings
 from benchmarks.workloads.base import WrongResultError
 from plait_adapters.sqlite import SQLiteStore
 from tests.postgres.server import Server
@@ -112,7 +113,7 @@ def test_a_kilobyte_is_one_that_does_not_compress() -> None:
 
 @pytest.mark.usefixtures("tiny")
 async def test_a_step_of_a_chain_is_one_commit_and_all_is_in_the_tables(url: str) -> None:
-    found = await durable.measure(1, (), url, quick=True)
+    found = await durable.measure(Settings(repeats=1), (), url, quick=True)
     assert [each.reason for each in found] == [None] * len(found)
     commits = {each.contender: each.commits for each in found if each.system == "PostgreSQL"}
     assert commits["bare asyncpg"]["chain"] == [1 + 4]
@@ -124,6 +125,17 @@ async def test_a_step_of_a_chain_is_one_commit_and_all_is_in_the_tables(url: str
     tables = report.durable_tables(found)
     assert tables.count("| Plait, sync ") == 6
     assert tables.count("### W6") == 3
+
+
+@pytest.mark.usefixtures("tiny")
+async def test_what_is_slow_is_run_once_and_said_to_be(url: str) -> None:
+    found = await durable.measure(Settings(repeats=3, slow=0.0), (), url, quick=True)
+    assert all(each.once == [job.key for job in JOBS] for each in found)
+    assert {len(each.cpu[job.key]) for each in found for job in JOBS} == {1}
+    assert report.durable_tables(found).count("¹ of one run only") == 2
+    bare, group = found[0], found[2]
+    bare.cpu["runs"], group.cpu["runs"], group.once = [1.0], [2.0, 4.0, 9.0], []
+    assert bare.ratio(group, "runs") == 0.25
 
 
 async def commits(stack: AsyncExitStack, url: str, durability: str, runs: int, nodes: int) -> int:

@@ -354,3 +354,98 @@ def test_a_task_does_not_begin_within_whoever_starts_it() -> None:
 
     workers.clock.run(main())
     assert [what for what, _ in workers.did] == ["first goes on", "a", "/a"]
+
+
+# -- a crew beside a block of the caller's ----------------------------------------------------
+
+
+@each_crew
+def test_a_block_and_the_tasks_beside_it_wait_for_each_other(make: MakeCrew) -> None:
+    workers = Workers()
+
+    async def main() -> None:
+        async with make() as crew:
+            crew.start(workers.waits("a", 2))
+            await anyio.sleep(1)
+            workers.note("left")
+        workers.note("over")
+
+    workers.clock.run(main())
+    assert workers.did == [("a", 0), ("left", 1), ("/a", 2), ("over", 2)]
+
+
+@each_crew
+def test_a_block_that_is_cancelled_ends_the_tasks_and_waits_until_they_have_tidied_up(
+    make: MakeCrew,
+) -> None:
+    workers = Workers()
+
+    async def main() -> None:
+        with anyio.move_on_after(1):
+            async with make() as crew:
+                crew.start(workers.waits("a", tidy=3))
+                await anyio.sleep(10)
+        workers.note("over")
+
+    workers.clock.run(main())
+    assert workers.did == [("a", 0), ("/a", 4), ("over", 4)]
+
+
+@each_crew
+def test_who_is_cancelled_while_waiting_behind_a_block_goes_on_waiting(make: MakeCrew) -> None:
+    workers = Workers()
+
+    async def block() -> None:
+        async with make() as crew:
+            crew.start(workers.waits("a", tidy=3))
+
+    async def main() -> None:
+        task = asyncio.create_task(block())
+        for _ in range(2):
+            await anyio.sleep(1)
+            task.cancel()
+        await asyncio.wait([task])
+        workers.note("cancelled" if task.cancelled() else "over")
+
+    workers.clock.run(main())
+    assert workers.did == [("a", 0), ("/a", 4), ("cancelled", 4)]
+
+
+@each_crew
+def test_what_a_task_raises_the_block_beside_it_raises(make: MakeCrew) -> None:
+    workers = Workers()
+
+    async def main() -> None:
+        async with make() as crew:
+            crew.start(workers.fails(ValueError("a bug"), after=1))
+
+    with pytest.raises(ValueError, match="a bug"):
+        workers.clock.run(main())
+
+
+@each_crew
+def test_a_block_beside_which_nothing_was_started_is_left_at_once(make: MakeCrew) -> None:
+    async def main() -> str:
+        async with make():
+            return "left"
+
+    assert VirtualClock().run(main()) == "left"
+
+
+@each_crew
+def test_a_task_that_stays_is_waited_for_and_never_cancelled(make: MakeCrew) -> None:
+    workers = Workers()
+
+    async def stay() -> None:
+        await anyio.sleep(3)
+        workers.note("stayed")
+
+    async def main() -> None:
+        with anyio.move_on_after(1):
+            async with make() as crew:
+                crew.stay(stay)
+                await anyio.sleep(10)
+        workers.note("over")
+
+    workers.clock.run(main())
+    assert workers.did == [("stayed", 3), ("over", 3)]

@@ -9,7 +9,6 @@ TABLE = "adapters/plait_adapters/langgraph/SUPPORT.md"
 """Where every public name of LangGraph stands, with what became of it here."""
 
 _REMOTE = "it speaks to a LangGraph server, which is another product"
-_PROTOCOL = "compiled graphs are of one class here, so its methods need no protocol beside it"
 _CALLBACKS = (
     "it is how LangGraph's loop finds its handlers; put a `GraphCallbackHandler` into a run's "
     "callbacks"
@@ -21,16 +20,13 @@ _FORMAT = (
     "the serializer here knows types that were registered"
 )
 _TABLES = (
-    "it is a part of how LangGraph lays out its tables and vector indices; the store here compares "
-    "vectors without an extension of the server"
+    "it is a part of how LangGraph lays out its tables and writes statements; the store here has "
+    "tables of its own"
 )
 
 REASONS: dict[str, str] = {
     "pregel.remote": _REMOTE,
     "pregel.debug": _PRINTING,
-    **dict.fromkeys(
-        ("pregel.protocol.PregelProtocol", "pregel.protocol.StreamProtocol"), _PROTOCOL
-    ),
     **dict.fromkeys(
         (
             "callbacks.GraphCallbacks",
@@ -40,7 +36,6 @@ REASONS: dict[str, str] = {
         _CALLBACKS,
     ),
     "types.ToolOutputMixin": "it is langchain-core's, and imported from there by LangGraph",
-    "cache.redis": "there is no Redis adapter; use cache.sqlite",
     **dict.fromkeys(
         (
             f"checkpoint.serde.jsonplus.{name}"
@@ -63,9 +58,6 @@ REASONS: dict[str, str] = {
         (
             f"store.postgres.base.{name}"
             for name in (
-                "ANNIndexConfig",
-                "HNSWConfig",
-                "IVFFlatConfig",
                 "MIGRATIONS",
                 "Migration",
                 "PLACEHOLDER",

@@ -21,7 +21,7 @@ from .connections import Connections, GivenConnections, Link, Loan, OwnConnectio
 from .faults import as_store_error, translated
 from .statements import Schema
 
-__all__ = ["Database", "Side"]
+__all__ = ["Database", "Side", "lock_number"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Schema)
@@ -121,7 +121,7 @@ class Database(Generic[S]):
     async def _migrate(self, link: Link, timeout: float) -> list[str]:
         execute, applied = partial(link.connection.execute, timeout=timeout), list[str]()
         async with link.transaction():
-            number = _lock_number(self._sql.schema)
+            number = lock_number(self._sql.schema)
             await link.fetch(self._sql.lock_migrations, number, timeout=timeout)
             there = await link.first(self._sql.is_installed, self._sql.schema)
             if not there["schema"]:
@@ -243,8 +243,8 @@ def _place(database: Any) -> str:
     return f"{host}{parts.path}"
 
 
-def _lock_number(schema: str) -> int:
-    """A number for a schema, that nothing else locks."""
+def lock_number(schema: str) -> int:
+    """A number for migrations of a schema, that nothing else locks."""
     digest = hashlib.sha256(f"plait migrations of {schema}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 

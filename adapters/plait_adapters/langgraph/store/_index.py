@@ -128,6 +128,11 @@ class Index:
             (path, _tokens(path)) for path in fields
         ]
 
+    @property
+    def count(self) -> int:
+        """How many texts there are of an item at least that has all that is looked for."""
+        return len(self._paths)
+
     def texts(self, puts: Iterable[PutOp]) -> list[Text]:
         """The texts of items that are to be put."""
         return [

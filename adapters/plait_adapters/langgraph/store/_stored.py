@@ -104,10 +104,6 @@ class StoredStore:
         metric = config.get("distance_type", "cosine")
         if metric not in _METRICS:
             raise ValueError(f"distance_type={metric!r} must be one of {', '.join(_METRICS)}")
-        if (config.get("ann_index_config") or {}).get("kind", "flat") != "flat":
-            raise ValueError(
-                "ann_index_config is not supported: searches are exact and look at every vector"
-            )
         self.ttl_config: TTLConfig | None = ttl
         self._index = Index(index) if index else None
         self.index_config: IndexConfig | None = self._index.config if self._index else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, cast
 
 from plait_adapters.langgraph._support import missing
 from plait_adapters.langgraph.checkpoint._bridge import run
@@ -13,8 +13,17 @@ from plait_adapters.langgraph.store._stored import StoredStore, SweepsInBackgrou
 from plait_adapters.langgraph.store.base import BaseStore, IndexConfig, Op, Result, TTLConfig
 
 from ._items import PostgresItems
+from ._near import NearIndex
 
-__all__ = ["BasePostgresStore", "PoolConfig", "PostgresIndexConfig", "PostgresStore"]
+__all__ = [
+    "ANNIndexConfig",
+    "BasePostgresStore",
+    "HNSWConfig",
+    "IVFFlatConfig",
+    "PoolConfig",
+    "PostgresIndexConfig",
+    "PostgresStore",
+]
 
 
 class PoolConfig(TypedDict, total=False):
@@ -26,10 +35,42 @@ class PoolConfig(TypedDict, total=False):
     """By default 8."""
 
 
-class PostgresIndexConfig(IndexConfig, total=False):
-    """By what searches find items. The search is exact, and looks at every vector; pgvector is not
-    needed, and its approximate indexes are not used."""
+class ANNIndexConfig(TypedDict, total=False):
+    """An index of pgvector's, by which a search need not look at every vector."""
 
+    kind: Literal["hnsw", "ivfflat", "flat"]
+    """Which; by default ``"hnsw"``. With ``"flat"`` there is none."""
+    vector_type: Literal["vector", "halfvec"]
+    """How exact the numbers in the index are: four bytes each, or two. The table has eight."""
+
+
+class HNSWConfig(ANNIndexConfig, total=False):
+    """A graph in layers, each vector linked with some that are near."""
+
+    kind: Literal["hnsw"]  # type: ignore[misc]  # narrower
+    m: int
+    """How many links a vector has in each layer at most; by default pgvector's, 16."""
+    ef_construction: int
+    """How many candidates for them are kept; by default pgvector's, 64. At least twice ``m``."""
+
+
+class IVFFlatConfig(ANNIndexConfig, total=False):
+    """Lists of vectors that are near each other. To be made once there are items to learn from:
+    give this to a store that has some."""
+
+    kind: Literal["ivfflat"]  # type: ignore[misc]  # narrower
+    nlist: int
+    """How many lists; by default pgvector's, 100. A search reads its square root of them."""
+
+
+class PostgresIndexConfig(IndexConfig, total=False):
+    """By what searches find items. A search is exact and looks at every vector, unless
+    ``ann_index_config`` is given."""
+
+    ann_index_config: ANNIndexConfig
+    """Which index of pgvector's to make and use. The server must have the extension, and ``dims``
+    may be 2,000 at most, or 4,000 with ``"halfvec"``. The nearest are found as a rule, not always;
+    where a filter leaves fewer than were asked for, every vector is looked at."""
     distance_type: Literal["l2", "inner_product", "cosine"]
     """What near means; by default the cosine."""
 
@@ -67,6 +108,7 @@ class BasePostgresStore(StoredStore):
         statement_cache_size: int | None,
     ) -> None:
         metric = self._set_up(index, ttl)
+        near = NearIndex.of(cast("dict[str, Any]", index or {}), metric)
         self.conn: Any = conn
         self._items = self._tables = PostgresItems(
             database_of(conn),
@@ -76,6 +118,8 @@ class BasePostgresStore(StoredStore):
             pool_size=pool_size,
             statement_cache_size=statement_cache_size,
             metric=metric,
+            near=near,
+            texts=self._index.count if self._index is not None else 1,
             omit_expired=bool((ttl or {}).get("omit_expired")),
         )
 

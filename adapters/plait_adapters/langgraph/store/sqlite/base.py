@@ -64,6 +64,13 @@ class BaseSqliteStore(StoredStore):
         if index is not None and "fields" not in index:
             fields: Any = index.get("text_fields")
             index = cast("IndexConfig", {**index, "fields": fields})
+        if (cast("dict[str, Any]", index or {}).get("ann_index_config") or {}).get("kind") not in {
+            None,
+            "flat",
+        }:
+            raise ValueError(
+                "ann_index_config is not supported: searches are exact and look at every vector"
+            )
         options: dict[str, Any] = {
             "metric": self._set_up(index, ttl),
             "omit_expired": bool((ttl or {}).get("omit_expired")),
