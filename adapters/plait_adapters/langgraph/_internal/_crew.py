@@ -123,6 +123,9 @@ class Crew:
             await self._open_group()
         try:
             self._note(task, await self._attempt(task))
+            if self._ends():  # nobody is left who wants what it has called
+                for worker in self._workers:
+                    worker.cancel()
         finally:
             if self._group is not None or ready:
                 await self._work_with_workers()

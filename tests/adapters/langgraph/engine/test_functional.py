@@ -98,6 +98,27 @@ def test_what_the_thread_gave_before_is_shown_with_what_it_asks_now() -> None:
     assert (result["heard"], [each.value for each in result["__interrupt__"]]) == ("yes", ["?"])
 
 
+async def test_what_an_entrypoint_has_called_is_cancelled_when_it_fails() -> None:
+    ends = []
+
+    @task
+    async def waits() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ends.append("cancelled")
+
+    @entrypoint()
+    async def work(number: int) -> None:
+        waits()
+        await anyio.lowlevel.checkpoint()
+        raise ValueError("no")
+
+    with anyio.fail_after(5), pytest.raises(ValueError, match="no"):
+        await work.ainvoke(1)
+    assert ends == ["cancelled"]
+
+
 def test_a_task_is_tried_again_and_its_failure_reaches_the_caller() -> None:
     calls: list[int] = []
 
