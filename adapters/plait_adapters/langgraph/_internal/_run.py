@@ -1241,7 +1241,8 @@ class Run:
         end."""
         by_task: dict[str, list[tuple[str, Any]]] = {}
         for tid, name, value in self.pending:
-            if tid in self._written:
+            # That a failing sibling has cancelled it is stored at once, or not at all.
+            if tid in self._written and not isinstance(value, asyncio.CancelledError):
                 by_task.setdefault(tid, []).append((name, value))
         tasks = {task.id: task for task in self.tasks}
         for tid, writes in by_task.items():

@@ -88,8 +88,8 @@ def pile(below: list[str], above: list[list[str]]) -> list[str]:
     return [*below, *(each for one in above for each in one)]
 
 
-def schema_of(library: Any, kind: Schema, *, counted: bool = False) -> Any:
-    """The state, as a class of that kind."""
+def schema_of(library: Any, kind: Schema, *, counted: bool = False, untracked: bool = True) -> Any:
+    """The state, as a class of that kind, with the number of steps left and an untracked value."""
     channels = library.channels
     log, ticks = Annotated[list[str], operator.add], Annotated[int, operator.add]
     peak, merged = Annotated[int, most], Annotated[dict[str, int], operator.or_]
@@ -103,6 +103,8 @@ def schema_of(library: Any, kind: Schema, *, counted: bool = False) -> Any:
     types["piled"] = Annotated[list[str], channels.DeltaChannel(pile, list, snapshot_frequency=2)]
     types["said"] = Annotated[list[str], channels.Topic(str)]
     types["heap"] = Annotated[list[str], channels.Topic(str, accumulate=True)]
+    if not untracked:
+        del types["free"]
     if counted:
         types["left"] = library.managed.RemainingSteps
     if kind == "typeddict":

@@ -114,6 +114,44 @@ class Shape(_Brief):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Call(_Brief):
+    """A call of a task."""
+
+    task: str
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Job(_Brief):
+    """A task of an entrypoint: what it does as a node would, and the tasks that it calls."""
+
+    node: Node
+    calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Stage(_Brief):
+    """What an entrypoint does before it goes on."""
+
+    calls: tuple[Call, ...] = ()
+    """Tasks, side by side."""
+    asks: bool = False
+    """It asks by itself."""
+    copes: bool = False
+    """It goes on if a task fails."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Script(_Brief):
+    """An entrypoint."""
+
+    jobs: tuple[Job, ...]
+    stages: tuple[Stage, ...]
+    saves: bool = False
+    """What the next run sees as the previous result is not what it gives."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Act(_Brief):
     """One call from outside."""
 
@@ -146,9 +184,9 @@ class Act(_Brief):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Program(_Brief):
-    """A graph and a session with it."""
+    """A graph or an entrypoint, and a session with it."""
 
-    shape: Shape
+    shape: Shape | Script
     acts: tuple[Act, ...]
     kept: bool = True
     """It has a checkpointer."""
@@ -215,8 +253,7 @@ def shapes(
     """A graph of up to six nodes, with up to ``depth`` levels of graphs within."""
     size = draw(st.integers(1, 6 if not prefix else 3))
     names = [f"{prefix}{'abcdef'[i]}" for i in range(size)]
-    # An object writes to all channels.
-    forms = ["dict", "dict", "command", "list", "none", *(["object"] if "free" in channels else [])]
+    forms = ["dict", "dict", "command", "list", "object", "none"]
     nodes = []
     for name in names:
         written = draw(st.lists(st.tuples(st.sampled_from(channels), _numbers), max_size=2))
@@ -320,7 +357,7 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
     depth = 2 if _rarely(draw, 6) else 1
     shape = draw(shapes(depth=depth, sync=plain, kept=kept, channels=channels, savers=savers))
     names = [node.name for node in shape.nodes]
-    stream = {
+    stream: dict[str, Any] = {
         "modes": _modes,
         "subgraphs": st.booleans(),
         "keys": st.sampled_from([(), (), (), ("log",), ("log", "any", "piled")]),
@@ -359,3 +396,47 @@ def _further_acts(names: list[str], stream: dict[str, Any]) -> Any:
 def _as_nodes(names: list[str]) -> Any:
     """Whom an update may name as its writer."""
     return st.none() | st.sampled_from([*names, *names, END, "__input__", "__copy__"])
+
+
+# -- entrypoints ------------------------------------------------------------------------------
+
+
+@st.composite
+def scripts(draw: Any, *, sync: bool, kept: bool) -> Script:
+    """An entrypoint of up to three stages, with up to three tasks."""
+    names = "xyz"[: draw(st.integers(1, 3))]
+    jobs = []
+    for index, name in enumerate(names):
+        fails = draw(st.integers(1, 2)) if _rarely(draw, 5) else 0
+        later = st.builds(Call, st.sampled_from(names[index + 1 :] or "x"), _numbers)
+        node = Node(
+            name,
+            asks=draw(st.integers(1, 2)) if kept and _rarely(draw, 4) else 0,
+            fails=fails,
+            tries=draw(st.integers(1, 3)) if fails else 1,
+            # Whether the second of two calls finds what the first gave is up to the threads.
+            cached=not sync and _rarely(draw, 6),
+            slow=not sync,
+            emits=1 if _rarely(draw, 6) else 0,
+        )
+        inner = draw(st.lists(later, max_size=2)) if index + 1 < len(names) else []
+        jobs.append(Job(node, tuple(inner) if _rarely(draw, 3) else ()))
+    calls = st.lists(st.builds(Call, st.sampled_from(names), _numbers), max_size=3).map(tuple)
+    asks = st.booleans() if kept else st.just(False)
+    stages = st.lists(st.builds(Stage, calls, asks, st.booleans()), min_size=1, max_size=3)
+    return Script(tuple(jobs), tuple(draw(stages)), draw(st.booleans()))
+
+
+@st.composite
+def functions(draw: Any, *, sync: bool | None = None) -> Program:
+    """A program of the functional kind."""
+    plain = draw(st.booleans()) if sync is None else sync
+    kept = not _rarely(draw, 5)
+    stream: dict[str, Any] = {"modes": _modes, "subgraphs": st.booleans()}
+    acts = [draw(st.builds(Act, st.just("run"), _numbers, **stream))]
+    if kept:
+        kinds = st.sampled_from(["go_on", "answer", "answer_all", "answer_all", "run", "replay"])
+        acts += draw(st.lists(st.builds(Act, kinds, _numbers, **stream), max_size=5))
+    durability = draw(st.sampled_from([None, "sync", "async", "exit"])) if kept else None
+    script = draw(scripts(sync=plain, kept=kept))
+    return Program(script, tuple(acts), kept, plain, durability=durability)

@@ -15,9 +15,10 @@ import sys
 import time
 
 from hypothesis import given, seed, settings
+from hypothesis import strategies as st
 
 from tests.adapters.langgraph.differential.compare import check
-from tests.adapters.langgraph.differential.programs import EVERY_CHECK, Program, programs
+from tests.adapters.langgraph.differential.programs import EVERY_CHECK, Program, functions, programs
 
 AT_ONCE = 250
 """Programs from one seed: Hypothesis explores near what it has found, so fresh starts see more."""
@@ -47,7 +48,7 @@ def main() -> int:
 def _run(start: int, size: int) -> None:
     @seed(start)
     @settings(max_examples=size, deadline=None, database=None, suppress_health_check=EVERY_CHECK)
-    @given(programs())
+    @given(st.one_of(programs(), programs(), programs(), functions()))
     def law(program: Program) -> None:
         check(program)
 

@@ -21,7 +21,8 @@ import pydantic
 
 from plait.testing import VirtualClock
 from tests.adapters.langgraph.differential.build import LANGGRAPH, Library, World, build, schema_of
-from tests.adapters.langgraph.differential.programs import END, Act, Program
+from tests.adapters.langgraph.differential.functions import build_entrypoint
+from tests.adapters.langgraph.differential.programs import END, Act, Program, Script
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{32}\b")
 OPEN = "from here on, anybody's guess"
@@ -236,13 +237,21 @@ def _stored_as_it_is(library: Library) -> Iterator[None]:
 
 def compiled(library: Any, world: World, program: Program) -> Any:
     """The graph of a program."""
-    compiling: dict[str, Any] = {}
+    shape, compiling = program.shape, dict[str, Any]()
     if program.kept:
         compiling["checkpointer"] = library.checkpoint__memory.InMemorySaver()
-    if any(node.cached for node in program.shape.nodes):
+    nodes = [job.node for job in shape.jobs] if isinstance(shape, Script) else shape.nodes
+    if any(node.cached for node in nodes):
         compiling["cache"] = library.cache__memory.InMemoryCache()
-    schema = schema_of(library, program.schema, counted=program.counted)
-    return build(library, world, program.shape, schema, sync=program.sync, **compiling)
+    if isinstance(shape, Script):
+        return build_entrypoint(library, world, shape, sync=program.sync, **compiling)
+    schema = schema_of(
+        library,
+        program.schema,
+        counted=program.counted,
+        untracked=program.durability != "exit",  # it is stored there, where a run fails
+    )
+    return build(library, world, shape, schema, sync=program.sync, **compiling)
 
 
 def config_of(program: Program) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.adapters.langgraph.differential.programs import (
     Node,
     Program,
     Shape,
+    functions,
     programs,
 )
 
@@ -51,6 +52,13 @@ def test_a_program_that_suspends_does_the_same_on_both(program: Program) -> None
 @FEW
 @given(programs(sync=True))
 def test_a_program_of_plain_functions_does_the_same_on_both(program: Program) -> None:
+    check(program)
+
+
+@here
+@settings(FEW, max_examples=PROGRAMS // 6)
+@given(functions())
+def test_an_entrypoint_does_the_same_on_both(program: Program) -> None:
     check(program)
 
 

@@ -23,6 +23,7 @@ from tests.adapters.langgraph.differential.programs import (
     EVERY_CHECK,
     Program,
     Schema,
+    Shape,
     programs,
 )
 
@@ -34,6 +35,7 @@ FEW = settings(
 
 def graph_of(root: str, program: Program) -> Any:
     library = Library(root)
+    assert isinstance(program.shape, Shape)
     return build(library, World(), program.shape, schema_of(library, program.schema))
 
 

@@ -245,7 +245,7 @@ def test_a_question_is_told_though_what_its_siblings_wrote_cannot_be_applied() -
     assert [each.value for each in told] == ["?"]
 
 
-def fails_beside_who_waits() -> Any:
+def fails_beside_who_waits(**options: Any) -> Any:
     """A graph of two nodes of which one fails while the other waits."""
     waiting = anyio.Event()
 
@@ -260,7 +260,7 @@ def fails_beside_who_waits() -> Any:
     builder: StateGraph[Any, Any, Any, Any] = StateGraph(State)
     for node in (fails, waits):
         builder.add_node(node).add_edge(START, node.__name__)
-    return builder.compile()
+    return builder.compile(**options)
 
 
 async def errors_told(app: Any) -> list[str]:
@@ -277,3 +277,15 @@ async def test_whom_a_failing_sibling_cancels_is_told_by_a_nested_graph_alone() 
     app = fails_beside_who_waits()
     assert await errors_told(app) == ["fails"]
     assert await errors_told(chain(fails_beside_who_waits())) == ["fails", "waits", "n0"]
+
+
+@pytest.mark.parametrize(("durability", "noted"), [("async", True), ("exit", False)])
+async def test_that_a_sibling_was_cancelled_is_stored_at_once_or_not_at_all(
+    durability: Any, noted: bool
+) -> None:
+    app = fails_beside_who_waits(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    with pytest.raises(ValueError, match="no"):
+        await app.ainvoke({"log": []}, config, durability=durability)
+    errors = {task.name: task.error for task in (await app.aget_state(config)).tasks}
+    assert (bool(errors["fails"]), bool(errors["waits"])) == (True, noted)
