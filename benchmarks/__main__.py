@@ -123,7 +123,8 @@ def _measure_on(
     if DURABLE in names:
         peers = [each.name for each in results.contenders if each.kind == "peer"]
         with _taken(options, results, DURABLE):
-            results.durable = asyncio.run(durable.measure(settings, peers, url, quick=quick))
+            found = durable.measure(settings.repeats, peers, url, quick=quick)
+            results.durable = asyncio.run(found)
         print(f"\n{report.durable_tables(results.durable)}")
     if MOVED in names and "langgraph" not in results.missing:
         with _taken(options, results, MOVED):
