@@ -26,7 +26,7 @@ from .results import Results
 from .workloads import CROWDED, DURABLE, FOOTPRINT, MODULES, MOVED, cases
 
 ROOT = Path(__file__).parent.parent
-QUICK = Settings(repeats=5, sample=0.005, slow=1.0, longest=0.6, longest_traced=0.05)
+QUICK = Settings(repeats=5, sample=0.005, slow=0.4, longest=0.6, longest_traced=0.05)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def _run(
 
     async def timed() -> None:
         for name in names:
-            with _clock(results, name):
+            with _taken(options, results, name):
                 chosen = cases([name], quick=options.quick)
                 results.timed += await measure(chosen, contenders, settings, progress)
 
@@ -83,17 +83,17 @@ def _run(
         print(f"\n{report.summary_table(results.timed, contenders)}")
     if CROWDED in names:
         of_now = contenders[:-1] if options.compare else contenders
-        with _clock(results, CROWDED):
+        with _taken(options, results, CROWDED):
             results.crowds = crowd.measure(of_now, quick=options.quick)
         print(f"\n{report.crowd_table(results.crowds)}")
     if FOOTPRINT in names:
         repeats = min(3, settings.repeats) if options.quick else settings.repeats
-        with _clock(results, FOOTPRINT):
+        with _taken(options, results, FOOTPRINT):
             results.footprints = footprint.measure(contenders, repeats)
         print(f"\n{report.footprint_table(results.footprints)}")
     if not {DURABLE, MOVED}.isdisjoint(names):
         with postgres.server() as url:
-            _measure_on(url, results, names, progress)
+            _measure_on(url, options, results, names, progress)
     if options.compare:
         print(f"\n{report.comparison(results.timed, contenders[-1].name)}")
     if reached := goals.table(results):
@@ -112,38 +112,49 @@ def _run(
 
 
 def _measure_on(
-    url: str, results: Results, names: list[str], progress: Callable[[Result], None]
+    url: str,
+    options: argparse.Namespace,
+    results: Results,
+    names: list[str],
+    progress: Callable[[Result], None],
 ) -> None:
     """The workloads that take a PostgreSQL server."""
     settings, quick = results.settings, results.quick
     if DURABLE in names:
         peers = [each.name for each in results.contenders if each.kind == "peer"]
-        with _clock(results, DURABLE):
+        with _taken(options, results, DURABLE):
             results.durable = asyncio.run(durable.measure(settings, peers, url, quick=quick))
         print(f"\n{report.durable_tables(results.durable)}")
     if MOVED in names and "langgraph" not in results.missing:
-        with _clock(results, MOVED):
+        with _taken(options, results, MOVED):
             results.moved = asyncio.run(moved.measure(settings, url, progress, quick=quick))
         print(f"\n{moved.table(results.moved)}")
 
 
 @contextmanager
-def _clock(results: Results, workload: str) -> Iterator[None]:
-    """Add the seconds of the block to what the workload took."""
+def _taken(options: argparse.Namespace, results: Results, workload: str) -> Iterator[None]:
+    """Add the seconds of the block to what the workload took, and keep what it has shown.
+
+    So that what comes later and fails, or is interrupted, takes nothing with it.
+    """
     begun = time.monotonic()
-    try:
-        yield
-    finally:
-        results.took[workload] = results.took.get(workload, 0.0) + time.monotonic() - begun
+    yield
+    results.took[workload] = results.took.get(workload, 0.0) + time.monotonic() - begun
+    _keep(options, results)
+
+
+def _keep(options: argparse.Namespace, results: Results) -> Path:
+    """Write the file of the results."""
+    file = Path(options.output) / "results.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
+    return file
 
 
 def _publish(options: argparse.Namespace, results: Results) -> list[Path]:
     """Write the results, the plots, and the section of a page, if that is asked for."""
-    target = Path(options.output)
-    target.mkdir(parents=True, exist_ok=True)
-    written = [target / "results.json"]
-    written[0].write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
-    written += plots.draw(results.timed, results.contenders, target)
+    file = _keep(options, results)
+    written = [file, *plots.draw(results.timed, results.contenders, file.parent)]
     if options.into:
         page.write_into(Path(options.into), results, Path(options.plots))
         written.append(Path(options.into))

@@ -24,7 +24,7 @@ from .contenders.base import CannotExpressError, Contender, Run
 from .workloads.base import expect
 
 BRANCHES, LIMIT = 100_000, 100
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds, after which a contender is left blank."""
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,8 +71,9 @@ def measure(contenders: Sequence[Contender], repeats: int) -> list[Footprint]:
             roots[contender.name] = [contender.distribution or contender.import_name]
     found = {name: Footprint(name) for name in imports}
     with tempfile.TemporaryDirectory() as bytecode:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # compiles them, and reads the disk
+            list(pool.map(_probe, imports.values(), itertools.repeat(bytecode)))
         for name, footprint in found.items():
-            _probe(imports[name], bytecode)  # compiles it, and fills the disk's cache
             footprint.packages, footprint.size = _weigh(roots[name])
         for _ in range(repeats):
             for name, footprint in found.items():

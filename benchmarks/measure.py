@@ -13,6 +13,7 @@ Before each sample garbage is collected, so that nobody pays for the contender b
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import random
 import time
@@ -23,8 +24,8 @@ from dataclasses import dataclass, field
 from .contenders.base import CannotExpressError, Contender, Run
 from .workloads.base import Case, WrongResultError
 
-_LONG = 1.0
-"""Processor seconds: after a run that takes longer, a contender counts as warm."""
+_LONG = 0.1
+"""Processor seconds: of a longer run, what fills caches is too little to matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,10 @@ class Settings:
     repeats: int = 7
     sample: float = 0.030
     """Processor seconds that a sample takes at least, unless one run takes longer."""
-    slow: float = 10.0
+    slow: float = 5.0
     """Processor seconds (in W6, where all wait for the disk, by the clock); of a contender whose
     one run takes longer, that run is all there is."""
-    longest: float = 60.0
+    longest: float = 30.0
     """Processor seconds; one whose run would take longer, by what a smaller one took, is left
     blank without being tried."""
     longest_traced: float = 2.0
@@ -109,58 +110,81 @@ async def measure(
     settings: Settings,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Measure every contender in every case, case by case."""
+    """Measure every contender in every case: case by case, but together those that belong so."""
     results: list[Result] = []
-    for case in cases:
-        result = await measure_case(case, contenders, settings, results)
-        progress(result)
-        results.append(result)
+    for _, group in itertools.groupby(cases, lambda case: case.beside or case.key):
+        for result in await _measure_together([*group], contenders, settings, results):
+            progress(result)
+            results.append(result)
     return results
 
 
-async def measure_case(
-    case: Case, contenders: Sequence[Contender], settings: Settings, before: Sequence[Result] = ()
-) -> Result:
-    """Measure all contenders in one case, but those who would take too long by the cases before."""
-    series = {each.name: Series(each.name) for each in contenders}
-    runs: dict[str, Run] = {}
-    longest: dict[str, float] = {}
-    for contender in contenders:
-        mine = series[contender.name]
-        expected = _expected(case, contender.name, before)
-        if expected > settings.longest:
-            mine.reason = f"one run takes {expected:.1f} s or more, by what a smaller one took"
-            continue
-        try:
-            run = case.build(contender)
-            longest[contender.name] = elapsed = await _warm_up(case, run, mine, settings)
-        except CannotExpressError as reason:
-            mine.reason = str(reason)
-            continue
-        except WrongResultError as fault:
-            mine.reason = f"wrong result: {fault}"
-            continue
-        except Exception as error:
-            mine.reason = f"fails: {type(error).__name__}: {error}"
-            continue
-        if mine.once:
-            continue
-        mine.runs = max(1, math.ceil(settings.sample / elapsed)) if case.ideal is None else 1
-        runs[contender.name] = run
-    chance = random.Random(case.key)
+async def measure_case(case: Case, contenders: Sequence[Contender], settings: Settings) -> Result:
+    """Measure all contenders in one case."""
+    (result,) = await _measure_together([case], contenders, settings, ())
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A contender that is warm for a case."""
+
+    case: Case
+    run: Run
+    series: Series
+    elapsed: float
+    """Processor seconds of one run."""
+
+
+async def _measure_together(
+    cases: Sequence[Case],
+    contenders: Sequence[Contender],
+    settings: Settings,
+    before: Sequence[Result],
+) -> list[Result]:
+    """Measure all contenders in some cases, each in every repeat.
+
+    Left out are those who would take too long by the cases before.
+    """
+    results: list[Result] = []
+    ready: list[_Ready] = []
+    for case in cases:
+        results.append(
+            result := Result(case, {each.name: Series(each.name) for each in contenders})
+        )
+        for contender in contenders:
+            series = result.series[contender.name]
+            expected = _expected(case, contender.name, before)
+            if expected > settings.longest:
+                series.reason = (
+                    f"one run takes {expected:.1f} s or more, by what a smaller one took"
+                )
+                continue
+            try:
+                run = case.build(contender)
+                elapsed = await _warm_up(case, run, series, settings)
+            except CannotExpressError as reason:
+                series.reason = str(reason)
+            except WrongResultError as fault:
+                series.reason = f"wrong result: {fault}"
+            except Exception as error:
+                series.reason = f"fails: {type(error).__name__}: {error}"
+            else:
+                if not series.once:
+                    ready.append(_Ready(case, run, series, elapsed))
+    chance = random.Random(cases[0].key)
     gc.collect()
     gc.freeze()
     try:
         for _ in range(settings.repeats):
-            for name in chance.sample(list(runs), len(runs)):
-                await _take_sample(case, runs[name], series[name])
+            for each in chance.sample(ready, len(ready)):
+                await _take_sample(each.case, each.run, each.series)
     finally:
         gc.unfreeze()
-    if case.memory:
-        for name, run in runs.items():
-            if longest[name] <= settings.longest_traced:
-                series[name].peak = await _peak(run) / case.units
-    return Result(case, series)
+    for each in ready:
+        if each.case.memory and each.elapsed <= settings.longest_traced:
+            each.series.peak = await _peak(each.run) / each.case.units
+    return results
 
 
 def _expected(case: Case, name: str, before: Sequence[Result]) -> float:
@@ -183,11 +207,11 @@ async def _warm_up(case: Case, run: Run, series: Series, settings: Settings) -> 
     """
     wall, cpu = await _time(case, run, 1)
     if cpu * case.units < _LONG and case.ideal is None:
-        wall, cpu = await _time(case, run, 1)  # without what fills caches
+        wall, cpu = await _time(case, run, 1)
     elapsed = max(cpu * case.units, 1e-6)
+    series.runs = max(1, math.ceil(settings.sample / elapsed)) if case.ideal is None else 1
     if elapsed > settings.slow:
         series.once = True
-        series.runs = 1
         series.wall.append(wall)
         series.cpu.append(cpu)
     return elapsed

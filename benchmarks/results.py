@@ -62,11 +62,16 @@ class Results:
             return None
         return median(result.ratios(of, to, figure))
 
-    def cpu(self, key: str, name: str) -> float | None:
-        """Median processor seconds for one unit of a case, if that was measured."""
+    def series(self, key: str, name: str) -> Series | None:
+        """What a contender showed in a case, if it was measured in it."""
         result = self.case(key)
         series = None if result is None else result.series.get(name)
-        return median(series.cpu) if series is not None and series.cpu else None
+        return series if series is not None and series.cpu else None
+
+    def cpu(self, key: str, name: str) -> float | None:
+        """Median processor seconds for one unit of a case, if that was measured."""
+        series = self.series(key, name)
+        return None if series is None else median(series.cpu)
 
     def once(self, key: str, *names: str) -> bool:
         """Whether of one of these contenders there is one run only in that case."""
@@ -115,7 +120,7 @@ class Results:
         )
 
 
-_CASE = ("workload", "key", "title", "units", "unit", "ideal", "memory", "size")
+_CASE = ("workload", "key", "title", "units", "unit", "ideal", "memory", "size", "beside")
 """What of a case is kept: all but how it is run."""
 
 

@@ -37,6 +37,9 @@ class Case:
     """Whether the peak of allocated memory is measured, too."""
     size: int | None = None
     """The n of a series over which growth is fitted."""
+    beside: str = ""
+    """Cases side by side that have the same are measured in the same repeats, since what counts is
+    one's figures over another's; empty: by itself."""
 
 
 def expect(name: str, value: object) -> Callable[[State], None]:

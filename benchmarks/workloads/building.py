@@ -33,6 +33,7 @@ def _turn(nodes: int, turns: int) -> Case:
         "turn",
         lambda contender: contender.loop(turns, others=nodes - 1),
         expect("n", turns),
+        beside="turns",
     )
 
 
@@ -59,4 +60,5 @@ def _case(nodes: int) -> Case:
         build,
         check,
         size=nodes,
+        beside="building",
     )

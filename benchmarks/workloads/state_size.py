@@ -33,4 +33,5 @@ def _case(nodes: int, size: int) -> Case:
         "node",
         lambda contender: contender.chain(nodes, ADD_ONE, {"n": 0, "data": data}),
         check,
+        beside="elements",
     )

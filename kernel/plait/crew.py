@@ -44,8 +44,12 @@ class Crew(Protocol):
         """
         ...
 
+    def stay(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task that the crew waits for, and that it never cancels."""
+        ...
+
     def end(self) -> None:
-        """Cancel all tasks."""
+        """Cancel all tasks but those that stay."""
         ...
 
     async def run(self, first: Work) -> BaseException | None:
@@ -89,7 +93,7 @@ class TaskCrew:
             TaskCrew._scope_type = type(anyio.CancelScope())
         self.ending: bool = False
         self._loop = loop
-        self._scopes: dict[asyncio.Task[None], anyio.CancelScope] = {}
+        self._scopes: dict[asyncio.Task[None], anyio.CancelScope | None] = {}
         self._errors: tuple[BaseException, ...] = ()
         self._over: asyncio.Future[None]
 
@@ -104,13 +108,19 @@ class TaskCrew:
         task.add_done_callback(self._has_ended)
         return scope
 
+    def stay(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.Task(work(), loop=self._loop, name="plait")
+        self._scopes[task] = None
+        task.add_done_callback(self._has_ended)
+
     def end(self) -> None:
         # Scopes can be cancelled in a running loop only. Where asyncio.run ends, or the caller is
         # thrown away, there may be none; then all tasks are cancelled, and the caller comes back.
         if not self.ending and self._loop.is_running():
             self.ending = True
             for scope in self._scopes.values():
-                scope.cancel()
+                if scope is not None:
+                    scope.cancel()
 
     async def run(self, first: Work | None) -> BaseException | None:
         """As for any crew; ``None`` if all have been started."""
@@ -208,6 +218,13 @@ class GroupCrew:
             scope.cancel()
         self._group.start_soon(self._carry_out, work, scope)
         return scope
+
+    def stay(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._group.start_soon(self._carry_through, work)
+
+    async def _carry_through(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with anyio.CancelScope(shield=True):
+            await work()
 
     async def _carry_out(self, work: Work, scope: anyio.CancelScope) -> None:
         # A task that was cancelled before its first step hears of it at its first await only.

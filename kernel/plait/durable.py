@@ -14,11 +14,11 @@ import asyncio
 import os
 import random
 import socket
-import uuid
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -153,51 +153,34 @@ class DurableStore:
 
     # -- writing ------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def lease(
+    def lease(
         self, thread_id: ThreadId, format_: JournalFormat | None = None
-    ) -> AsyncIterator[LeasedJournal]:
+    ) -> AbstractAsyncContextManager[LeasedJournal]:
         """Hold a thread for writing; see :class:`plait.store.Store`."""
-        format_ = format_ or JournalFormat()
-        check_thread_id(thread_id)
-        check_id("graph's name", format_.graph or "unnamed")
-        journal = _DurableJournal(self, thread_id, format_)
-        failure: BaseException | None = None
-        unhandled = (anyio.get_cancelled_exc_class(), GeneratorExit)
-        async with journal.crew as crew:
-            # A task of its own takes the lease and gives it back, since a cancellation from
-            # outside anyio pierces the shields of the task in which the caller waits.
-            crew.start(journal.keep)
-            try:
-                with journal.scope:
-                    await journal.held.wait()
-                    if journal.failure is None:
-                        await journal.load()
-                        yield journal
-            except unhandled:
-                raise
-            except BaseException as error:  # past a task group, which would wrap it
-                failure = error
-            journal.leave()
-        # That what has finished is not durable is worse than whatever else has happened.
-        if journal.failure is not None and journal.failure is not failure:
-            raise journal.failure from failure
-        if failure is not None:
-            raise failure
+        return _DurableJournal(self, thread_id, format_ or JournalFormat())
 
-    async def persist(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Do something with the backend, and again while it is unavailable, within the bound."""
-        began = anyio.current_time()
+    async def persist(
+        self,
+        action: Callable[[], Awaitable[T]],
+        pause: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> T:
+        """Do something with the backend, and again while it is unavailable, within the bound.
+
+        Args:
+            pause: waits for so many seconds, or raises what ends all this.
+        """
+        now = _clock()
+        began = now()
         delay = _FIRST_DELAY
         while True:
             try:
                 return await action()
             except StoreUnavailable as error:
-                left = began + self.patience - anyio.current_time()
+                left = began + self.patience - now()
                 if left <= 0:
                     raise _out_of_patience(self.patience, error) from error
                 _log().warning("store unavailable", error=str(error), retry_in=delay)
-                await anyio.sleep(min(delay, left))
+                await pause(min(delay, left))
                 delay = _next_delay(delay)
 
     # -- reading ------------------------------------------------------------------------------
@@ -388,8 +371,17 @@ class _Read(NamedTuple):
     """To which the next event is bound, where rows are sealed."""
 
 
+class _Left(Exception):
+    """Whoever waited for a lease has gone."""
+
+
 class _DurableJournal:
-    """The journal of a thread under a lease."""
+    """The journal of a thread under a lease, which is held for a block: ``async with``.
+
+    A task of its own takes the lease, stores what nobody waits for, and gives the lease back. It is
+    told when to end, and nothing cancels it, whereas a cancellation from outside anyio pierces the
+    shields of the task that has the block.
+    """
 
     def __init__(self, store: DurableStore, thread_id: ThreadId, format_: JournalFormat) -> None:
         self.thread_id: ThreadId = thread_id
@@ -407,15 +399,13 @@ class _DurableJournal:
         self.is_alone: Callable[[], bool] = _never
         """Whether nothing in the run can add an event before the one that waits has gone on."""
         self._store = store
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._holder = f"{_host()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._thread: ThreadRow
         self._format = format_
         self._commit = store.committer
-        self.crew: Crew = make_crew()
-        self.scope: anyio.CancelScope = anyio.CancelScope()
-        """What is done with the journal; cancelled when that fails."""
-        self.held: Bell = Bell()
-        """Rings when the lease has been taken, or cannot be."""
+        self._crew: Crew = make_crew()
+        self._held = Bell()  # the lease has been taken, or cannot be
+        self._fail_run: Callable[[PlaitError], None] | None = None
         self._acquiring: Bell | None = None  # rings when it has been taken again
         self._held_until = 0.0  # by time(): when the lease expires, unless it is renewed
         self.time: Callable[[], float] = _clock()
@@ -428,13 +418,53 @@ class _DurableJournal:
         self._snapshot: Row | None = None  # waits to be saved
         self._later: list[Record] = []  # to be stored at the end
         self._link = b""  # to which the next event is bound
+        self._last = 0  # position that the thread may have
         self._size = 0
+        self._most_bytes = store.limits.max_history_bytes
         self._fresh = 0  # bytes of its own events since the last snapshot
         self._enough = _FIRST_SNAPSHOT  # of which it is worth while to try another
 
-    async def load(self) -> None:
+    async def __aenter__(self) -> Self:
+        check_thread_id(self.thread_id)
+        check_id("graph's name", self._format.graph or "unnamed")
+        await self._crew.__aenter__()
+        self._crew.stay(self._keep)
+        try:
+            await self._held.wait()
+            if self.failure is not None:
+                raise self.failure
+            await self._load()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+        if error is None or isinstance(error, Exception):
+            await self._crew.__aexit__(None, None, None)  # a task group would wrap the error
+            # That what has finished is not durable is worse than whatever else has happened.
+            if self.failure is not None and self.failure is not error:
+                raise self.failure from error
+        else:
+            await self._crew.__aexit__(kind, error, traceback)
+
+    def _leave(self) -> None:
+        """Nothing more will be added: what is on its way is stored, and the lease given back."""
+        self._leaving = True
+        self._take_snapshot = self._fail_run = None  # they know the run, which knows its journal
+        self.is_alone = _never
+        self._wake.ring()
+
+    async def _load(self) -> None:
         """Read what is there."""
         thread = self._thread
+        self._last = thread.pruned + self._store.limits.max_history_events
         if thread.position == 0:
             return
         self.past, self._fresh, self._link = await self._store.read(thread, self._format)
@@ -444,9 +474,17 @@ class _DurableJournal:
         if snapshot is not None:
             self._enough = max(_FIRST_SNAPSHOT, 2 * len(snapshot))
 
-    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
+    def watch(
+        self,
+        take_snapshot: Callable[[], bytes],
+        is_alone: Callable[[], bool],
+        fail: Callable[[PlaitError], None],
+    ) -> None:
         self._check_limits(0)  # before a node is called whose result could not be stored
+        if self.failure is not None:
+            raise self.failure
         self._take_snapshot = take_snapshot
+        self._fail_run = fail
         if self._format.durability == "sync":  # else it does not wait for its commits
             self.is_alone = is_alone
 
@@ -454,14 +492,18 @@ class _DurableJournal:
         if self.failure is not None:
             raise self.failure
         assert self._format.codec is not None
-        row, link = self._seal(self._format.codec.encode_event(event))
-        self._check_limits(len(row))
+        row, link = self._format.codec.encode_event(event), b""
+        if self._store.protection.is_on:
+            row, link = self._seal(row)
+        size = len(row)
+        if self.position >= self._last or self._size + size > self._most_bytes:
+            self._check_limits(size)
         if self._fresh >= self._enough:
             self._try_snapshot()
         self.position += 1
         self._link = link
-        self._size += len(row)
-        self._fresh += len(row)
+        self._size += size
+        self._fresh += size
         record = Record(self.thread_id, self.epoch, self.position, row)
         durability = self._format.durability
         if durability == "exit":  # in nobody's way before
@@ -580,11 +622,11 @@ class _DurableJournal:
         self._enough = max(_FIRST_SNAPSHOT, 2 * len(sealed), 2 * self._fresh)
 
     def fail(self, error: PlaitError) -> None:
-        """Nothing can be added any more; whoever runs is cancelled."""
+        """Nothing can be added any more, and so the run ends."""
         if self.failure is None:
             self.failure = error
-            if not self._leaving:
-                self.scope.cancel()
+            if self._fail_run is not None:
+                self._fail_run(error)
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
         """The lowest position from which on at most so many events, and bytes, are kept."""
@@ -629,17 +671,11 @@ class _DurableJournal:
 
     # -- the tasks that keep it ---------------------------------------------------------------
 
-    def leave(self) -> None:
-        """Nothing more will be added: what is on its way is stored, and the lease given back."""
-        self._leaving = True
-        self._wake.ring()
-
-    async def keep(self, scope: anyio.CancelScope) -> None:
-        """Take the lease and store what is on its way, until left or cancelled; then close."""
+    async def _keep(self) -> None:
+        """Take the lease and store what is on its way, until left; then close."""
         self._commit.journals += 1
         try:
-            with scope:
-                await self._serve()
+            await self._serve()
             if self.epoch:
                 await self._close()
         finally:
@@ -647,55 +683,56 @@ class _DurableJournal:
 
     async def _serve(self) -> None:
         try:
-            await self._acquire()
+            await self._acquire(self._pause)
             self._renew_later()
-            self.held.ring()
+            self._held.ring()
             while not self._leaving:
                 await self._wake.wait()
                 if not self._leaving:
                     self._wake = Bell()
                     await self._store_the_rest()
+        except _Left:
+            pass
         except Exception as error:
             self.fail(_as_plait_error(error))
         finally:
-            self.held.ring()
+            self._held.ring()
 
-    async def _acquire(self) -> None:
-        backend, ttl, graph = self._store.backend, self._store.lease_ttl, self._format.graph
-        holder = self._holder
-        unknown = False
-        began = 0.0
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long. Raises ``_Left`` if nobody wants the lease any more."""
+        with anyio.move_on_after(seconds):
+            await self._wake.wait()
+        if self._leaving:
+            raise _Left
 
-        async def attempt() -> Grant:
-            nonlocal unknown, began
-            began = self.time()
-            with anyio.CancelScope(shield=True):  # else nobody would know to give it back
-                try:
-                    return await backend.acquire(self.thread_id, holder, ttl, graph)
-                except StoreUnavailable:
-                    unknown = True
-                    raise
-            raise AssertionError("a shielded scope is not cancelled by itself")
-
+    async def _acquire(self, pause: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
+        """Take the lease, or a new epoch if it is held already; ``pause`` as for ``persist``."""
         acquired = self._acquiring = Bell()
         try:
-            self.epoch, self._thread = await self._store.persist(attempt)
-            self._held_until = began + ttl
-        except anyio.get_cancelled_exc_class():
-            if unknown:  # it may have been given without an answer
-                with anyio.CancelScope(shield=True):
-                    await self._give_back(attempt)
+            self.epoch, self._thread = await self._store.persist(self._ask, pause)
+        except _Left:
+            await self._give_back()
             raise
         finally:
             self._acquiring = None
             acquired.ring()
-        if not self.held.has_rung:
+        if not self._held.has_rung:
             # What the row says may be what an earlier attempt left; the journal knows better.
             self.status = self._thread.status if self._thread.position else "running"
 
-    async def _give_back(self, acquire: Callable[[], Awaitable[Grant]]) -> None:
+    async def _ask(self) -> Grant:
+        """Ask for the lease. Raises ``ThreadBusy``."""
+        began, ttl = self.time(), self._store.lease_ttl
+        grant = await self._store.backend.acquire(
+            self.thread_id, self._holder, ttl, self._format.graph
+        )
+        self._held_until = began + ttl
+        return grant
+
+    async def _give_back(self) -> None:
+        """Give back a lease that may have been given without an answer."""
         try:
-            epoch, thread = await acquire()
+            epoch, thread = await self._ask()
             await self._store.backend.release(self.thread_id, epoch, thread.status)
         except Exception as error:  # the lease will expire by itself
             _log().warning("lease not released", thread_id=self.thread_id, error=str(error))
@@ -706,15 +743,14 @@ class _DurableJournal:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # another backend
-            self.crew.start(partial(self._renew, delay=delay))
+            self._crew.stay(partial(self._renew, delay))
         else:
-            self._timer = loop.call_later(delay, self.crew.start, self._renew)
+            self._timer = loop.call_later(delay, self._crew.stay, self._renew)
 
-    async def _renew(self, scope: anyio.CancelScope, delay: float = 0.0) -> None:
+    async def _renew(self, delay: float = 0.0) -> None:
         """Hold the lease until what is on its way is stored, though the run be cancelled."""
         ttl = self._store.lease_ttl
-        self._renewal = anyio.CancelScope(shield=True)
-        with scope, self._renewal:
+        with anyio.CancelScope() as self._renewal:
             while self.failure is None and not self._given_back:
                 await anyio.sleep(delay)
                 try:
@@ -974,6 +1010,11 @@ def _journals_of(batch: Sequence[_Item]) -> list[_DurableJournal]:
     return list(dict.fromkeys([journal for journal, _ in batch]))
 
 
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
 def _never() -> bool:
     return False
 
@@ -985,9 +1026,11 @@ def _next_delay(delay: float) -> float:
 def _clock() -> Callable[[], float]:
     """The event loop's clock; under asyncio its own, since anyio's takes ten times as long."""
     try:
-        return asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
     except RuntimeError:  # another backend
         return anyio.current_time
+    # The plain loop's time() is monotonic(), with a frame more.
+    return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
 
 
 def _as_plait_error(error: Exception) -> PlaitError:

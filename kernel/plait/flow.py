@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -20,6 +20,7 @@ from .errors import (
     InterruptError,
     StoreError,
     ThreadError,
+    ThreadExists,
     ThreadNotFound,
     ThreadUnfinished,
     format_path,
@@ -210,6 +211,8 @@ class Flow(Generic[S]):
         input: Any = None,  # noqa: A002 - the word that the field uses
         thread_id: ThreadId | None = None,
         context: Any = None,
+        *,
+        new: bool = False,
     ) -> RunResult[S]:
         """Run the graph to its end.
 
@@ -221,8 +224,11 @@ class Flow(Generic[S]):
                 itself keeps the last thousand of these; any other keeps them until they are
                 deleted, so that a run nobody named can be looked at and resumed as well.
             context: for the nodes, as ``ctx.context``; not part of the state.
+            new: only if there is no such thread yet. Of several who begin one at the same time, or
+                after an outcome that they do not know, one does; the others go on with ``resume``.
 
         Raises:
+            ThreadExists: there is such a thread, and it was to be ``new``. Nothing has run.
             InputError: the input does not fit the schema. Nothing has run.
             NodeError: a node failed; its own exception is the ``__cause__``.
             ConflictError, ReducerError: branches that met cannot be merged.
@@ -232,7 +238,7 @@ class Flow(Generic[S]):
                 ``resume`` it.
             LimitError: more would wait for an answer than may (``compile(max_interrupts=...)``).
         """
-        return await self._run(input, thread_id, context, None)
+        return await self._run(input, thread_id, context, None, new=new)
 
     async def resume(
         self,
@@ -271,6 +277,7 @@ class Flow(Generic[S]):
         thread_id: ThreadId | None = None,
         context: Any = None,
         *,
+        new: bool = False,
         buffer: int = 100,
     ) -> RunStream[S]:
         """Run the graph and read its events while it runs.
@@ -280,9 +287,12 @@ class Flow(Generic[S]):
         when the stream is closed or forgotten.
 
         Args:
+            new: only if there is no such thread yet, as for ``run``.
             buffer: how many events the run may be ahead of the reader before it waits.
         """
-        return RunStream(lambda listener: self._run(input, thread_id, context, listener), buffer)
+        return RunStream(
+            lambda listener: self._run(input, thread_id, context, listener, new=new), buffer
+        )
 
     def resume_stream(
         self,
@@ -304,15 +314,25 @@ class Flow(Generic[S]):
         )
 
     async def _run(
-        self, given: Any, thread_id: ThreadId | None, context: Any, listener: Listener | None
+        self,
+        given: Any,
+        thread_id: ThreadId | None,
+        context: Any,
+        listener: Listener | None,
+        *,
+        new: bool,
     ) -> RunResult[S]:
         if thread_id is None:
-            thread_id = UNNAMED + uuid.uuid4().hex
+            thread_id = UNNAMED + os.urandom(16).hex()
         fingerprint = await self._past.fingerprint() if self._shares else ""
         async with self.store.lease(thread_id, self._past.format) as journal:
             past = journal.past
             machine = Machine(self.plan)
             if past.snapshot is not None or past.events:
+                if new:
+                    raise ThreadExists(
+                        thread_id, "exists: `resume` it, or give the new one another id"
+                    )
                 machine, _ = await self._past.replay(past)
             if machine.running:
                 journal.status = _status(machine)
@@ -320,11 +340,15 @@ class Flow(Generic[S]):
             journal.status = "completed"
             machine.plan = self.plan
             writes = self.plan.schema.check_input(machine.values, given)
-            # A reducer that cannot take it says so before it is recorded.
-            self.plan.schema.fold(machine.values, (NodeWrites(INPUT, writes),))
+            if writes:  # a reducer that cannot take them says so before they are recorded
+                self.plan.schema.fold(machine.values, (NodeWrites(INPUT, writes),))
             executor = self._executor(machine, journal, thread_id, context, listener)
             started = RunStarted(executor.now(), (machine.runs,), writes, fingerprint)
-            return await self._finish(executor, journal, started)
+            if self._past.format.codec is not None:
+                self._watch(executor, journal)
+            journal.status = "running"
+            await executor.run(started)
+            return self._result(executor, journal, listener)
 
     async def _resume(
         self,
@@ -357,8 +381,12 @@ class Flow(Generic[S]):
             if answers:
                 await self._answer(executor, answers, past.events)
             if not machine.running:
-                return self._result(executor)
-            return await self._finish(executor, journal, None)
+                return self._result(executor, journal, None)
+            if self._past.format.codec is not None:
+                self._watch(executor, journal)
+            journal.status = "running"
+            await executor.run(None)
+            return self._result(executor, journal, listener)
 
     def _executor(
         self,
@@ -406,30 +434,29 @@ class Flow(Generic[S]):
         if machine.failure is not None:
             raise machine.failure
 
-    async def _finish(
-        self, executor: Executor, journal: LeasedJournal, event: RunStarted | None
-    ) -> RunResult[S]:
-        if self._past.format.codec is not None:
-            journal.watch(lambda: self._past.snapshot(executor.machine), executor.is_alone)
-        journal.status = "running"
-        await executor.run(event)
-        result = self._result(executor)
-        journal.status = result.status
-        if executor.listener is not None:
-            executor.listener.put(
-                RunCompleted(executor.now(), executor.thread_id, result.status, result.state)
-            )
-        return result
+    def _watch(self, executor: Executor, journal: LeasedJournal) -> None:
+        journal.watch(
+            lambda: self._past.snapshot(executor.machine), executor.is_alone, executor.fail
+        )
 
-    def _result(self, executor: Executor) -> RunResult[S]:
+    def _result(
+        self, executor: Executor, journal: LeasedJournal, listener: Listener | None
+    ) -> RunResult[S]:
+        """What the run came to, for the caller, the list of threads, and the reader of a stream."""
         machine = executor.machine
-        return RunResult(
+        result: RunResult[S] = RunResult(
             state=self.plan.schema.instance(machine.current_values()),
             status="suspended" if machine.running else "completed",
             outcomes=dict(machine.outcomes),
             thread_id=executor.thread_id,
             interrupts=machine.interrupts if machine.running else (),
         )
+        journal.status = result.status
+        if listener is not None:
+            listener.put(
+                RunCompleted(executor.now(), executor.thread_id, result.status, result.state)
+            )
+        return result
 
     # -- changing a thread from outside -------------------------------------------------------
 

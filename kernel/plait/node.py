@@ -19,7 +19,7 @@ from collections.abc import (
     Sequence,
 )
 from contextvars import Context, ContextVar
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
@@ -37,7 +37,7 @@ from .events import (
     new_record,
 )
 from .plan import NodeSpec, Plan, Router, Vertex
-from .policy import END, START, Command, Send
+from .policy import END, START, WEIGHT, Command, Send
 from .state import Schema
 
 __all__ = [
@@ -117,7 +117,22 @@ class Host(Protocol):
         ...
 
 
-class NodeContext:
+class _Facts(NamedTuple):
+    """What is known of a call before it begins."""
+
+    thread_id: ThreadId
+    branch: BranchPath
+    node: NodeName
+    id: str | None
+    attempt: int
+    step: int
+    context: Any
+    outcome: Outcome | None
+    error: PlaitError | None
+    host: Host
+
+
+class NodeContext(_Facts):
     """What a node learns about its call, as its second argument.
 
     Attributes:
@@ -132,50 +147,25 @@ class NodeContext:
         outcome: what the sync point reported, for the node after it; else ``None``.
         error: why the node before failed, for the node that ``on_error`` names; else ``None``.
         step: how many places the branch has passed before: with its path, it names the call.
+        host: what carries out the call.
         asking: how often the call has asked (``interrupt``).
         asked: what it has asked and had no answer to.
     """
 
-    __slots__ = (
-        "_host",
-        "asked",
-        "asking",
-        "attempt",
-        "branch",
-        "context",
-        "error",
-        "id",
-        "node",
-        "outcome",
-        "step",
-        "thread_id",
-    )
+    # Most calls do not ask, and so have no attributes beside the facts.
+    asking: int = 0
+    asked: tuple[Interrupt, ...] = ()
 
-    def __init__(
-        self,
-        thread_id: ThreadId,
-        branch: BranchPath,
-        node: NodeName,
-        id_: str | None,
-        attempt: int,
-        step: int,
-        context: Any,
-        outcome: Outcome | None,
-        error: PlaitError | None,
-        host: Host,
-    ) -> None:
-        self.thread_id: ThreadId = thread_id
-        self.branch: BranchPath = branch
-        self.node: NodeName = node
-        self.id: str | None = id_
-        self.attempt: int = attempt
-        self.context: Any = context
-        self.outcome: Outcome | None = outcome
-        self.error: PlaitError | None = error
-        self.step: int = step
-        self.asking: int = 0
-        self.asked: tuple[Interrupt, ...] = ()
-        self._host = host
+    __hash__ = object.__hash__  # no two calls are the same
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __repr__(self) -> str:
+        return f"<NodeContext {self.idempotency_key} at {self.node!r}, attempt {self.attempt}>"
 
     @property
     def idempotency_key(self) -> str:
@@ -200,11 +190,11 @@ class NodeContext:
         It is there as soon as the call returns; await the result to be held back while the
         stream's reader is slow. Also works from a ``def`` node, where the call itself waits.
         """
-        return self._host.emit(self, value)
+        return self.host.emit(self, value)
 
     def interrupt(self, value: Any = None) -> Any:
         """Ask somebody outside the run, and return the answer; see :func:`plait.interrupt`."""
-        return self._host.ask(self, value)
+        return self.host.ask(self, value)
 
     async def transaction(self) -> Any:
         """Open the transaction in which the completion of this call will be recorded.
@@ -221,7 +211,7 @@ class NodeContext:
             StoreError: the store has no transactions, or the node belongs to a subgraph, whose
                 nodes have no place of their own in the journal.
         """
-        return await self._host.begin(self)
+        return await self.host.begin(self)
 
 
 class NodeRunner(Protocol):
@@ -336,14 +326,15 @@ def check_output(schema: Schema, spec: NodeSpec, output: Any) -> tuple[Writes, A
     if output is None:
         return (), ()
     goto: Any = ()
-    if type(output) is dict:  # nearly always
-        pass
-    elif isinstance(output, Command):
-        output, goto = output.update, output.goto
-    elif isinstance(output, (str, Send, list)):
-        raise WriteError(
-            spec.name, None, "a mapping of writes (the way on is Command(goto=...))", output
-        )
+    if type(output) is not dict:  # nearly always it is
+        if spec.kind == "flow":  # what it wrote was checked where it was written
+            return output, ()
+        if isinstance(output, Command):
+            output, goto = output.update, output.goto
+        elif isinstance(output, (str, Send, list)):
+            raise WriteError(
+                spec.name, None, "a mapping of writes (the way on is Command(goto=...))", output
+            )
     writes = schema.check_writes(spec.name, output)
     if spec.writes is not None:
         check_declared(spec, writes)
@@ -382,6 +373,10 @@ async def find_targets(
             chosen = way.fn(state())
             if type(chosen) is str and chosen in vertex.answers and (goto is None or goto == ()):
                 return vertex.answers[chosen]
+            if type(chosen) is list and vertex.takers and (goto is None or goto == ()):
+                plain = _plainly_sent(chosen, vertex.takers)
+                if plain is not None:
+                    return plain
             if inspect.isawaitable(chosen):
                 chosen = await chosen
             targets += _chosen(plan, vertex, way, chosen)
@@ -395,6 +390,25 @@ async def find_targets(
             )
         targets.append(target)
     _check_siblings(vertex, targets)
+    return tuple(targets)
+
+
+def _plainly_sent(chosen: list[Any], takers: frozenset[NodeName]) -> tuple[Target, ...] | None:
+    """The targets of a list of Sends that say where to and what, and nothing else.
+
+    ``None`` if there is anything else in it, which needs a closer look.
+    """
+    targets: list[Target] = []
+    for item in chosen:
+        if (
+            type(item) is not Send
+            or item.node not in takers
+            or item.id is not None
+            or item.after
+            or item.weight is not WEIGHT
+        ):
+            return None
+        targets.append(new_record(Target, (item.node, item.arg, None, (), WEIGHT)))
     return tuple(targets)
 
 

@@ -1,11 +1,13 @@
 """The benchmarks measure work that is done: every workload at a tiny size, on all that is here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import contenders, measure, moved, plots, report
-from benchmarks.contenders.base import CannotExpressError, Contender
+from benchmarks.bodies import State
+from benchmarks.contenders.base import CannotExpressError, Contender, Run
 from benchmarks.workloads import (
     building,
     chain,
@@ -58,6 +60,31 @@ async def test_ratios_are_taken_within_a_repeat_and_show_in_the_table() -> None:
     assert [len(series.wall) for series in result.series.values()] == [3] * len(HERE)
     assert result.ratios("Plait", "Plait") == [1.0, 1.0, 1.0]
     assert "| bare anyio" in report.table(result, HERE)
+
+
+async def test_cases_whose_figures_are_compared_are_measured_in_the_same_repeats() -> None:
+    (plait,) = (each for each in HERE if each.name == "Plait")
+    order: list[str] = []
+
+    def watched(case: Case) -> Case:
+        def build(contender: Contender) -> Run:
+            run = case.build(contender)
+
+            async def watch() -> State:
+                order.append(case.key)
+                state: State = await run()
+                return state
+
+            return watch
+
+        return replace(case, build=build)
+
+    cases = [watched(case) for case in state_size.cases(nodes=2, sizes=(0, 10))]
+    settings = measure.Settings(repeats=3, sample=0.0)
+    results = await measure.measure(cases, [plait], settings)
+    assert [result.case.key for result in results] == ["state-0", "state-10"]
+    of_the_repeats = [order[at : at + 2] for at in range(4, 10, 2)]
+    assert all(set(each) == {"state-0", "state-10"} for each in of_the_repeats)
 
 
 async def test_growth_is_fitted_and_drawn(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from tests.faults.processes.chaos import SCHEMA, Supervisor
-from tests.faults.processes.shapes import KINDS, SHAPES
+from tests.faults.processes.shapes import KINDS, SHAPES, Around, compiled, kind_of
 from tests.postgres.server import Server
 
 pytestmark = pytest.mark.slow
@@ -91,6 +91,11 @@ class Forger(Supervisor):
             "where thread_id = 'run-3' limit 1",
             (time.time() + 1,),
         )
+        async with self.open() as store:
+            plain = {"chain", "fork", "rounds"}
+            task = next(each for each in self.register.all()[3:] if kind_of(each.shape) in plain)
+            around = Around(self.effects, SCHEMA, task.seed)
+            await compiled(task.shape, store).run({"seed": task.seed}, task.thread_id, around)
         await super().look_at_all()
 
 
@@ -101,4 +106,6 @@ async def test_what_is_forged_is_found(tmp_path: Path) -> None:
     assert found.gaps == 1
     assert found.again_although_saved == 1
     assert found.payments_wrong == 1
+    assert (found.twice, found.wrong) == (1, 1)
+    assert any("was begun 2 times" in each for each in found.details)
     assert not found.stuck

@@ -12,6 +12,14 @@ def test_of_several_processes_that_want_a_thread_one_has_it_at_a_time() -> None:
     assert figures.wrong == []
     assert figures.overlapping > 50  # a thread was taken over while a node was running
     assert min(figures.refused[name] for name in ("LeaseLost", "ThreadBusy", "StoreError")) > 5
+    assert figures.refused["ThreadExists"]  # somebody had found no thread, and came too late
+
+
+def test_whoever_begins_a_thread_that_is_no_longer_new_is_found_out() -> None:
+    figures = Figures()
+    for seed in range(60):
+        two_owners(seed, figures, new=False)
+    assert any("begun 2 times" in each for each in figures.wrong)
 
 
 def test_clocks_that_are_wrong_change_nothing_but_the_times_of_events() -> None:

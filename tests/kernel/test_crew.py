@@ -430,3 +430,22 @@ def test_a_block_beside_which_nothing_was_started_is_left_at_once(make: MakeCrew
             return "left"
 
     assert VirtualClock().run(main()) == "left"
+
+
+@each_crew
+def test_a_task_that_stays_is_waited_for_and_never_cancelled(make: MakeCrew) -> None:
+    workers = Workers()
+
+    async def stay() -> None:
+        await anyio.sleep(3)
+        workers.note("stayed")
+
+    async def main() -> None:
+        with anyio.move_on_after(1):
+            async with make() as crew:
+                crew.stay(stay)
+                await anyio.sleep(10)
+        workers.note("over")
+
+    workers.clock.run(main())
+    assert workers.did == [("stayed", 3), ("over", 3)]

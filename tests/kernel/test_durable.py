@@ -24,6 +24,7 @@ from plait import (
     RunResult,
     StoreError,
     ThreadBusy,
+    ThreadExists,
     ThreadUnfinished,
 )
 from plait.backend import Row, ThreadRow
@@ -570,6 +571,8 @@ def test_a_refused_run_leaves_the_status_of_the_thread_as_it_was(sim: Simulation
     sim.run(flow.run({}, thread_id="t"))
     with pytest.raises(plait.InputError):
         sim.run(flow.run({"nonsense": 1}, thread_id="t"))
+    with pytest.raises(ThreadExists):
+        sim.run(flow.run({}, thread_id="t", new=True))
     row = sim.run(sim.thread())
     assert row is not None
     assert row.status == "completed"
@@ -632,6 +635,56 @@ def test_a_run_is_finished_though_its_lease_cannot_be_given_back(sim: Simulation
     row = sim.run(sim.thread())
     assert row is not None
     assert (row.position, row.holder is not None) == (2, True)
+
+
+# -- a run that is begun once ------------------------------------------------------------------
+
+
+async def begin_or_resume(flow: Flow[Any], **options: Any) -> RunResult[Any]:
+    try:
+        return await flow.resume("t")
+    except ThreadNotFound:
+        return await flow.run({}, "t", **options)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_thread_that_somebody_else_has_begun_and_finished_meanwhile_is_no_longer_new(
+    sim: Simulation, new: bool
+) -> None:
+    """One finds no thread, and does not hear that it has given the lease back."""
+    outage = Outage(sim.clock, 0, 5, "release", when="after")
+    first, second = (chain(1).compile(sim.store(fault)) for fault in (outage, None))
+
+    async def finish() -> None:
+        await anyio.sleep(1)
+        await begin_or_resume(second, new=new)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(finish)
+            if new:
+                with pytest.raises(ThreadExists):
+                    await begin_or_resume(first, new=new)
+            await begin_or_resume(first, new=new)
+
+    sim.run(main())
+    assert outage.struck
+    begun = [event for event in sim.run(sim.events(first)) if isinstance(event, RunStarted)]
+    assert len(begun) == (1 if new else 2)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("method", ["save_plan", "acquire", "thread", "read", "append", "release"])
+def test_a_run_is_begun_once_though_an_answer_to_its_beginning_is_lost(
+    sim: Simulation, method: str, when: Any
+) -> None:
+    outage = Outage(sim.clock, 0, 0.1, method, when=when)
+    flow = chain(0).compile(sim.store(outage))
+    assert sim.run(begin_or_resume(flow, new=True)).state["items"] == ["a"]
+    assert sim.run(begin_or_resume(flow, new=True)).state["items"] == ["a"]
+    events = sim.run(sim.events(flow))
+    assert [type(event) for event in events] == [RunStarted, NodeCompleted]
+    assert outage.struck or method in {"thread", "read"}  # of a new thread there is nothing to read
 
 
 # -- a store that is away ---------------------------------------------------------------------

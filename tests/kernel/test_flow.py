@@ -1,5 +1,7 @@
 """Running a compiled graph: threads, snapshots, results, and both backends."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -15,6 +17,7 @@ from plait import (
     RunResult,
     Snapshot,
     ThreadBusy,
+    ThreadExists,
     ThreadNotFound,
 )
 from plait.events import NodeCompleted, RunStarted
@@ -55,6 +58,24 @@ def test_two_runs_on_one_thread_append_to_one_history() -> None:
 
     assert VirtualClock().run(twice()).state["items"] == ["one", "a", "two", "a"]
     assert paths == [((0,), ["one"]), ((1,), ["one", "a", "two"])]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["finished", "unfinished"])
+def test_a_run_that_wants_a_new_thread_is_refused_where_there_is_one(fails: bool) -> None:
+    async def twice() -> Any:
+        node = does(raises=BOOM) if fails else does(items=["a"])
+        flow = build("START a END", a=node).compile()
+        with suppress(NodeError):
+            await flow.run({"items": ["one"]}, "t", new=True)
+        before = await flow.state("t")
+        with pytest.raises(ThreadExists, match=r"exists.*resume"):
+            await flow.run({"items": ["two"]}, "t", new=True)
+        with pytest.raises(ThreadExists):
+            await flow.stream({"items": ["two"]}, "t", new=True).__anext__()
+        assert await flow.state("t") == before
+        return before.status
+
+    assert VirtualClock().run(twice()) == ("running" if fails else "completed")
 
 
 def test_outcomes_are_those_of_the_last_run() -> None:
@@ -297,6 +318,31 @@ def test_the_journal_of_a_thread_is_its_events_up_to_a_position() -> None:
     assert len(clock.run(flow.journal("t")).events) == 3
     with pytest.raises(ValueError, match="has positions 0 to 3, not 9"):
         clock.run(flow.journal("t", at=9))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_events_have_the_right_time_though_the_process_is_held_up_as_it_looks_at_the_clock(
+    when: str,
+) -> None:
+    clock = VirtualClock(start=1e9)
+    store = MemoryStore()
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        right, held_up = loop.wall_time, iter([0.5, 0.2, 0.0])
+
+        def wall_time() -> float:
+            clock.now += next(held_up) if when == "before" else 0
+            told: float = right()
+            clock.now += next(held_up) if when == "after" else 0
+            return told
+
+        loop.wall_time = wall_time
+        await build("START a END", a=does(takes=1)).compile(store).run({}, thread_id="t")
+
+    clock.run(main())
+    times = [event.at - clock.start for event in clock.run(store.read("t"))]
+    assert times == pytest.approx([clock.now - 1, clock.now], abs=1e-3)
 
 
 def test_a_flow_on_another_store_is_the_same_graph_with_the_same_options() -> None:

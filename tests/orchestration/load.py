@@ -2,8 +2,9 @@
 
     python -m tests.orchestration.load --tasks 1000 --pool 20
 
-Every task is a real one: a question that is searched for in a file of its own. It prints the peaks,
-the time, and the memory of the process from quarter to quarter.
+Every task is a real one: a question that is searched for in a file of its own. The first ones
+begin when all have come who are let in, so that the peaks say what the pools do, and not how fast
+the machine is. It prints the peaks, the time, and the memory of the process quarter by quarter.
 """
 
 from __future__ import annotations
@@ -67,11 +68,16 @@ async def carry_load(count: int, pool: int, folder: Path) -> Load:
     """Carry out a brief of so many tasks, each branch with so many places."""
     brief = brief_of(count, folder)
     ended, memory = 0, list[int]()
+    first, full = True, anyio.Event()
 
     async def noted(work: Work) -> BranchResult:
-        nonlocal ended
+        nonlocal ended, first
+        if first:
+            first = False
+            await anyio.wait_all_tasks_blocked()  # all have come who are let in
+            full.set()
+        await full.wait()
         result = await work_on(work)
-        await anyio.sleep(0.001)  # so that the places are wanted by more than worker threads
         ended += 1
         if ended % max(1, count // 4) == 0:
             gc.collect()

@@ -140,6 +140,22 @@ async def test_a_thread_is_begun_once(store: Store, folder: Path) -> None:
         await whole(parse_brief(BRIEF), folder, store)
 
 
+async def test_a_thread_that_another_process_begins_meanwhile_is_not_begun_again(
+    folder: Path,
+) -> None:
+    class Early(DurableStore):
+        """Was asked just before the other one began."""
+
+        async def thread(self, thread_id: str) -> None:
+            return None
+
+    store = Early(MemoryBackend())
+    report = await whole(parse_brief(BRIEF), folder, store)
+    with pytest.raises(ThreadExists, match="resume"):
+        await whole(parse_brief(BRIEF), folder, store)
+    assert await resume("whole", await recall("whole", store), store=store) == report
+
+
 async def test_a_thread_that_is_not_there_cannot_be_resumed(store: Store) -> None:
     with pytest.raises(ThreadNotFound):
         await recall("t", store)

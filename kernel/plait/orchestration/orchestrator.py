@@ -263,7 +263,8 @@ class ParallelOrchestrator:
         flow = self.flow(brief)
         if thread_id is not None and await flow.store.thread(thread_id) is not None:
             raise ThreadExists(thread_id, "exists: resume it, or give the new one another id")
-        stream = flow.stream(await self._with_history(flow, self.given(brief, folder)), thread_id)
+        given = await self._with_history(flow, self.given(brief, folder))
+        stream = flow.stream(given, thread_id, new=True)
         async with self._remembering_agents(flow.store):
             return await self._follow(flow, thread_id, stream, progress or Progress(brief), told)
 

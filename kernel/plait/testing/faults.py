@@ -14,6 +14,7 @@ import typing_extensions
 
 from plait.backend import ThreadRow, Transaction
 from plait.codec import Codec, TypeRegistry
+from plait.errors import PlaitError
 from plait.events import JournalEvent, ThreadId
 from plait.store import Journal, JournalFormat, LeasedJournal, Past, Store
 
@@ -307,9 +308,14 @@ class WrappedJournal:
         """As the journal's."""
         return await self.inner.append_within(transaction, event)
 
-    def watch(self, take_snapshot: Callable[[], bytes], is_alone: Callable[[], bool]) -> None:
+    def watch(
+        self,
+        take_snapshot: Callable[[], bytes],
+        is_alone: Callable[[], bool],
+        fail: Callable[[PlaitError], None],
+    ) -> None:
         """As the journal's."""
-        self.inner.watch(take_snapshot, is_alone)
+        self.inner.watch(take_snapshot, is_alone, fail)
 
     async def find_cut(self, keep: int | None, keep_bytes: int | None) -> int:
         """As the journal's."""

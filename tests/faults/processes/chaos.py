@@ -198,8 +198,8 @@ async def _go_on(flow: Flow[Any], task: Task, around: Around) -> RunResult[Any]:
         return await flow.resume(task.thread_id, task.answers or None, context=around)
     except InterruptError:  # it has had these answers
         return await flow.resume(task.thread_id, context=around)
-    except ThreadNotFound:
-        return await flow.run({"seed": task.seed}, task.thread_id, context=around)
+    except ThreadNotFound:  # but another worker may begin it, and even finish it, before this one
+        return await flow.run({"seed": task.seed}, task.thread_id, context=around, new=True)
 
 
 # -- the supervisor ----------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class Chaos:
     """The errors that the workers met, and lived with."""
     unexpected: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
-    """Where events are twice."""
+    """Of the runs in which something is wrong, what."""
     memory: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Of the worker that lived longest: its age in seconds, and its MB when a quarter of its life
     was over, and at its end."""
@@ -454,13 +454,21 @@ class Supervisor:
         if begun != 1:
             found.twice += 1
             found.details.append(f"{task.thread_id} was begun {begun} times")
-        found.again_although_saved += sum(
-            effect.key in ends and effect.at > ends[effect.key] + _CLOCKS for effect in effects
-        )
-        found.payments_wrong += paid.keys() != pays or any(count != 1 for count in paid.values())
+        for effect in effects:
+            if effect.key in ends and effect.at > ends[effect.key] + _CLOCKS:
+                found.again_although_saved += 1
+                found.details.append(
+                    f"{task.thread_id}: {effect} although it had ended at {ends[effect.key]}"
+                )
+        if paid.keys() != pays or any(count != 1 for count in paid.values()):
+            found.payments_wrong += 1
+            found.details.append(f"{task.thread_id}: {sorted(pays)} have paid, and there is {paid}")
         if machine.running:
             return  # it counts as stuck
-        found.wrong += not _is_right(machine.current_values(), expected, set(ends))
+        state = machine.current_values()
+        if not _is_right(state, expected, set(ends)):
+            found.wrong += 1
+            found.details.append(f"{task.thread_id} came to {state}, not to {expected}")
 
 
 def _is_end(event: object) -> bool:

@@ -20,7 +20,7 @@ from plait.store import Store
 from tests.faults.processes import program
 from tests.faults.processes.program import Effects, key_of
 
-__all__ = ["KINDS", "SHAPES", "Around", "compiled", "is_timed"]
+__all__ = ["KINDS", "SHAPES", "Around", "compiled", "is_timed", "kind_of"]
 
 KINDS: Final = ("chain", "fork", "nested", "timeout", "quorum", "rounds", "payments", "questions")
 SHAPES: Final = 3 * len(KINDS)

@@ -10,6 +10,7 @@ from plait_adapters.langgraph.channels.base import BaseChannel
 from plait_adapters.langgraph.channels.binop import BinaryOperatorAggregate
 from plait_adapters.langgraph.channels.delta import DeltaChannel
 from plait_adapters.langgraph.channels.untracked_value import UntrackedValue
+from plait_adapters.langgraph.checkpoint._steps import FORMAT
 from plait_adapters.langgraph.types import Send
 
 from ._config import DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT
@@ -29,9 +30,6 @@ Checkpoint = dict[str, Any]
 Specs = Mapping[str, BaseChannel[Any, Any, Any]]
 Versions = dict[str, Any]
 
-LATEST_VERSION = 4
-"""The format of the checkpoints that are made here; LangGraph's of that number is the same."""
-
 
 def now() -> str:
     """The time, as checkpoints have it."""
@@ -41,7 +39,7 @@ def now() -> str:
 def empty_checkpoint() -> Checkpoint:
     """The checkpoint before the first."""
     return {
-        "v": LATEST_VERSION,
+        "v": FORMAT,
         "id": checkpoint_id(-2),
         "ts": now(),
         "channel_values": {},
@@ -138,17 +136,33 @@ def make_checkpoint(
                 values[name] = value
             elif kept is not None:
                 values.pop(name, None)
-    if values.get(TASKS) and any(isinstance(spec, UntrackedValue) for spec in specs.values()):
-        values[TASKS] = [without_untracked(specs, each) for each in values[TASKS]]
     return {
-        "v": LATEST_VERSION,
+        "v": FORMAT,
         "ts": now(),
         "id": id,
-        "channel_values": values,
+        "channel_values": _with_tracked(specs, values),
         "channel_versions": versions,
         "versions_seen": _mark(seen, bumped, triggers or {}),
         "updated_channels": None if changed is None else sorted(changed),
     }
+
+
+def moved_values(
+    specs: Specs, channels: Mapping[str, BaseChannel[Any, Any, Any]], moved: Iterable[str]
+) -> dict[str, Any]:
+    """What those of the channels store that have got a new version."""
+    values: dict[str, Any] = {}
+    for name in moved:
+        value = channels[name].checkpoint()
+        if value is not MISSING:
+            values[name] = value
+    return _with_tracked(specs, values)
+
+
+def _with_tracked(specs: Specs, values: dict[str, Any]) -> dict[str, Any]:
+    if values.get(TASKS) and any(isinstance(spec, UntrackedValue) for spec in specs.values()):
+        values[TASKS] = [without_untracked(specs, each) for each in values[TASKS]]
+    return values
 
 
 def without_untracked(specs: Specs, packet: Any) -> Any:

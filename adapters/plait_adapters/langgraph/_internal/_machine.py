@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from plait_adapters.langgraph.channels.base import BaseChannel
@@ -21,6 +22,8 @@ from ._ids import path_key
 
 logger = logging.getLogger(__name__)
 
+_key = attrgetter("key")
+
 Write: TypeAlias = tuple[str, Any]
 NextVersion: TypeAlias = Callable[[Any, None], Any]
 """Makes a version that is larger than the one it is given; a saver's ``get_next_version``."""
@@ -31,7 +34,12 @@ class Written(Protocol):
 
     @property
     def path(self) -> tuple[Any, ...]:
-        """Where it stands in the order of its step."""
+        """Where it stands in its step."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Its path as text that sorts as the writes of a step are applied."""
         ...
 
     @property
@@ -57,6 +65,11 @@ class Given(NamedTuple):
     name: str
     writes: Sequence[Write]
     triggers: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        """Its path as text that sorts as the writes of a step are applied."""
+        return path_key(self.path)
 
 
 def input_of(writes: Sequence[Write]) -> Given:
@@ -138,7 +151,8 @@ class Machine:
     Attributes:
         channels: the living channels.
         changed: what the last step changed and made available; ``None`` where that is not known.
-        moved: the channels that got a new version since somebody emptied this.
+        moved: the channels that got a new version since somebody emptied this, in order.
+        ran: the nodes that have seen something since then, in order.
     """
 
     __slots__ = (
@@ -149,6 +163,7 @@ class Machine:
         "layout",
         "moved",
         "next_version",
+        "ran",
         "seen",
         "versions",
     )
@@ -167,7 +182,8 @@ class Machine:
         self.seen: dict[str, dict[str, Any]] = {} if seen is None else seen
         self.next_version: NextVersion | None = next_version
         self.changed: set[str] | None = None
-        self.moved: set[str] = set()
+        self.moved: dict[str, None] = {}
+        self.ran: dict[str, None] = {}
         self._latest: Any = max(versions.values()) if versions else None
         self._passing: set[str] = set()
 
@@ -196,12 +212,13 @@ class Machine:
         """
         tasks = list(tasks)
         if len(tasks) > 1:
-            tasks.sort(key=lambda task: path_key(task.path))
+            tasks.sort(key=_key)
         is_step = False
         layout, channels, versions = self.layout, self.channels, self.versions
         version: Any = None
         if versions is not None:
             for task in tasks:
+                self.ran[task.name] = None
                 seen = self.seen.setdefault(task.name, {})
                 for trigger in task.triggers:
                     if trigger in versions:
@@ -282,7 +299,7 @@ class Machine:
 
     def _set_version(self, name: str, version: Any) -> None:
         self.versions[name] = self._latest = version  # type: ignore[index]
-        self.moved.add(name)
+        self.moved[name] = None
 
     # -- what runs next -----------------------------------------------------------------------
 

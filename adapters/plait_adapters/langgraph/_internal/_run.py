@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid5
 
 from plait_adapters.langgraph.channels.delta import DeltaChannel
+from plait_adapters.langgraph.checkpoint._steps import Step
 from plait_adapters.langgraph.errors import (
     EmptyInputError,
     ErrorCode,
@@ -39,6 +41,7 @@ from ._checkpoints import (
     empty_checkpoint,
     is_superseded,
     make_checkpoint,
+    moved_values,
     new_versions,
     overwritten_deltas,
     restore,
@@ -75,13 +78,13 @@ from ._constants import (
 )
 from ._crew import Crew
 from ._deltas import DeltaWrites
-from ._ids import Ids, checkpoint_id, is_interrupt_id, known_ids, path_key
+from ._ids import Ids, checkpoint_id, is_interrupt_id, known_ids
 from ._inputs import command_writes, input_writes
 from ._machine import Machine, input_of
 from ._messages import give_ids
 from ._outlet import Outlet
 from ._pending import PendingWrite, open_interrupt_ids, statuses
-from ._saves import Saves
+from ._saves import Line, Saves
 from ._task import Task
 
 if TYPE_CHECKING:
@@ -216,7 +219,7 @@ class Run:
         self.inherited_saver: Any = (
             saver if saver is not None else conf.get(CONFIG_KEY_CHECKPOINTER)
         )
-        layout = graph.layout
+        layout = self.layout = graph.layout
         self.machine: Machine = Machine(layout)
         self.pending: list[PendingWrite] = []
         self.answers_by_id: dict[str, Any] = {} if outer is None else outer.answers_by_id
@@ -233,6 +236,10 @@ class Run:
         """Those of the last checkpoint of a run without ``DeltaChannel``s."""
         self._writes_place: tuple[Any, str, Any] = (None, "", None)
         """The configuration that names a checkpoint to put writes with; and what it was made of."""
+        self._line: Line | None = None
+        """What takes what a step has moved, where the saver needs no whole checkpoint."""
+        self._place: tuple[dict[str, Any], str | None] = (config, None)
+        """The checkpoint that was stored last: a configuration, and what to put into it."""
         self.metadata: dict[str, Any] = {"step": -2}
         self._checkpoint_id: str | None = None
         self._ids: Ids | None = None
@@ -283,11 +290,12 @@ class Run:
                         looked = False
                 self._finish_step()
                 looked = True
-                await self._tell_lifecycle()
+                if self.lifecycle:
+                    await self._tell_lifecycle()
                 if self.saves is not None:
                     if self.durability == "sync":
                         await self.saves.settle()
-                    else:
+                    elif self.saves.is_busy:
                         await self.saves.let_go_on()
         except GraphInterrupt as signal:
             interrupted = await self._leave(signal)
@@ -341,6 +349,23 @@ class Run:
         if self._crew is None:
             raise RuntimeError("no step of this run is under way")
         return self._crew
+
+    @property
+    def checkpoint_config(self) -> dict[str, Any]:
+        """The configuration that names the checkpoint that was stored last."""
+        return self._config_of(self._place)
+
+    @property
+    def parent_config(self) -> dict[str, Any] | None:
+        """The configuration that names the one before; ``None`` if there is none."""
+        return None if self._parent_place is None else self._config_of(self._parent_place)
+
+    def _config_of(self, place: tuple[dict[str, Any], str | None]) -> dict[str, Any]:
+        config, at = place
+        if at is None:
+            return config
+        names = {CONFIG_KEY_CHECKPOINT_NS: self.namespace, CONFIG_KEY_CHECKPOINT_ID: at}
+        return patch_configurable(config, names)
 
     @property
     def checkpoint_id(self) -> str:
@@ -406,7 +431,7 @@ class Run:
             saved = await saves.find(own)
             self._loaded_latest = True
         self._has_parent = saved is not None
-        self.parent_config: Any = None
+        self._parent_place: tuple[dict[str, Any], str | None] | None = None
         if saved is None:
             checkpoint = empty_checkpoint()
         else:
@@ -418,26 +443,25 @@ class Run:
                 CONF: {CONFIG_KEY_CHECKPOINT_NS: "", **own[CONF], **saved.config.get(CONF, {})},
             }
             self.metadata = dict(saved.metadata)
-            self.parent_config = saved.parent_config
+            if saved.parent_config:
+                self._parent_place = (saved.parent_config, None)
             self.pending = [
                 (str(tid), name, value) for tid, name, value in saved.pending_writes or ()
             ]
             self._pending_ids = {tid for tid, _, _ in self.pending}
         if saved is None:
             own = {**own, CONF: {CONFIG_KEY_CHECKPOINT_NS: "", **own[CONF]}}
-        self.checkpoint_config: dict[str, Any] = own
+        self._place = (own, None)
         self._checkpoint_id = self._stored_id = checkpoint["id"]
         self._stored_versions: dict[str, Any] = dict(checkpoint["channel_versions"])
         machine = self.machine = Machine(
-            self.graph.layout,
+            self.layout,
             versions=checkpoint["channel_versions"],
             seen=checkpoint["versions_seen"],
             next_version=saves.saver.get_next_version,
         )
         machine.restore(
-            await restore(
-                self.graph.layout.specs, checkpoint, saves, None if saved is None else own
-            )
+            await restore(self.layout.specs, checkpoint, saves, None if saved is None else own)
         )
         self.previous = checkpoint["channel_values"].get(PREVIOUS)
         changed = checkpoint.get("updated_channels")
@@ -449,8 +473,9 @@ class Run:
         self._loaded: Sequence[PendingWrite] = ()
         self._snapshots_due: set[str] = set()
         self._deltas = [
-            name for name, spec in self.graph.layout.specs.items() if isinstance(spec, DeltaChannel)
+            name for name, spec in self.layout.specs.items() if isinstance(spec, DeltaChannel)
         ]
+        self._line = None if self._deltas else saves.line(own, self.namespace)
         self._withheld: DeltaWrites | None = None
         """What goes with the first checkpoint once the last one is there."""
         if self._deltas and self.durability == "exit":
@@ -472,7 +497,7 @@ class Run:
             self.machine.apply([input_of(writes)])
         writes = input_writes(self.graph.input_channels, given)
         if writes:
-            give_ids(self.graph.layout.specs, writes)
+            give_ids(self.layout.specs, writes)
             self.machine.changed = self.machine.apply([input_of(writes)])
             self._advance()
         elif self.resuming is None:
@@ -483,7 +508,7 @@ class Run:
     def _begin(self) -> None:
         """Take the input, or go on: with what a caller outside gave, or as the graph around it
         does."""
-        machine, specs = self.machine, self.graph.layout.specs
+        machine, specs = self.machine, self.layout.specs
         given, nested = self.input, self.caller is not None
         command = given if isinstance(given, Command) else None
         if self.resuming is not None:
@@ -563,7 +588,7 @@ class Run:
         carried: list[PendingWrite] = []
         for tid, each in writes.items():
             if forks:
-                give_ids(self.graph.layout.specs, each)
+                give_ids(self.layout.specs, each)
                 carried.extend((tid, name, value) for name, value in each)
             else:
                 self._put_writes(tid, each)
@@ -615,7 +640,7 @@ class Run:
 
     def _take_input(self, writes: list[tuple[str, Any]]) -> None:
         """Apply an input, over whatever was still to run."""
-        machine, specs = self.machine, self.graph.layout.specs
+        machine, specs = self.machine, self.layout.specs
         give_ids(specs, writes)
         unfinished = self._next_tasks()
         self._snapshots_due |= overwritten_deltas(specs, writes)
@@ -741,7 +766,7 @@ class Run:
                 return MISSING
         else:
             value = {}
-            channels, managed = machine.channels, self.graph.layout.managed
+            channels, managed = machine.channels, self.layout.managed
             for name in select:
                 if name in managed:
                     value[name] = managed[name].get(task)
@@ -769,9 +794,9 @@ class Run:
         tasks, machine = self.tasks, self.machine
         saving = self.saves is not None
         if saving:
-            writes = [write for task in tasks for write in task.writes]
-            specs = self.graph.layout.specs
+            specs = self.layout.specs
             if self._deltas:
+                writes = [write for task in tasks for write in task.writes]
                 self._snapshots_due |= overwritten_deltas(specs, writes)
                 if self._loaded:
                     self._snapshots_due |= delta_names(
@@ -802,7 +827,7 @@ class Run:
     def _tell_values(self, tasks: Sequence[Any] = (), *, always: bool = False) -> None:
         """Tell the output, if a task wrote to it."""
         keys = self.output_key_set
-        if always or any(name in keys for task in tasks for name, _ in task.writes):
+        if always or any(not keys.isdisjoint([each[0] for each in task.writes]) for task in tasks):
             self.told = True
             if "values" in self.modes:
                 self.outlet.put((self.path, "values", self.output()))
@@ -822,7 +847,9 @@ class Run:
         if error is None:
             if self._node_finished is not None and not task.is_hidden:
                 self._node_finished(task.name)
-            if not writes or all(name in CONTROL_WRITES for name, _ in writes):
+            if not writes or (
+                writes[0][0] in CONTROL_WRITES and all(name in CONTROL_WRITES for name, _ in writes)
+            ):
                 writes.append((NO_WRITES, None))
         elif isinstance(error, GraphInterrupt):
             asked = error.args[0] if error.args else ()
@@ -878,12 +905,13 @@ class Run:
         """Keep the writes of a task until its step is over, store them, and tell the stream."""
         if not writes:
             return
-        specs = self.graph.layout.specs
+        specs = self.layout.specs
         if self.saves is not None:
             self._written.add(tid)
-            if all(name in FIXED_WRITES for name, _ in writes):
+            if writes[0][0] in FIXED_WRITES and all(name in FIXED_WRITES for name, _ in writes):
                 writes = list({write[0]: write for write in writes}.values())
-            give_ids(specs, writes)
+            if self._deltas:
+                give_ids(specs, writes)
             if tid == NULL_TASK_ID:
                 self.pending = [
                     write
@@ -899,7 +927,7 @@ class Run:
                     self.pending = [write for write in self.pending if write[0] != tid]
                 stored = writes
             self._pending_ids.add(tid)
-            self.pending.extend((tid, name, value) for name, value in writes)
+            self.pending.extend([(tid, name, value) for name, value in writes])
             if self.durability != "exit":
                 self._store_writes(tid, stored, task)
         if task is None:
@@ -918,20 +946,23 @@ class Run:
 
     def _store_writes(self, tid: str, writes: Sequence[tuple[str, Any]], task: Task | None) -> None:
         assert self.saves is not None
-        layout = self.graph.layout
+        layout = self.layout
         if layout.untracked:
             writes = [
                 (name, without_untracked(layout.specs, value) if name == TASKS else value)
                 for name, value in writes
                 if name not in layout.untracked
             ]
-        base, at = self.checkpoint_config, self.checkpoint_id
-        known_base, known_at, config = self._writes_place
-        if known_base is not base or known_at != at:
-            place = {CONFIG_KEY_CHECKPOINT_NS: self.namespace, CONFIG_KEY_CHECKPOINT_ID: at}
-            config = patch_configurable(base, place)
-            self._writes_place = (base, at, config)
-        self.saves.put_writes(config, writes, tid, "" if task is None else path_key(task.path))
+        at, key = self.checkpoint_id, "" if task is None else task.key
+        if self._line is not None:
+            self._line.put_writes(at, writes, tid, key)
+            return
+        place = self._place
+        known_place, known_at, config = self._writes_place
+        if known_place is not place or known_at != at:
+            config = self._config_of((place[0], at))
+            self._writes_place = (place, at, config)
+        self.saves.put_writes(config, writes, tid, key)
 
     def _reapply(self, tasks: Sequence[Task]) -> None:
         """Give tasks that had finished before the run was cut off what they wrote."""
@@ -1021,18 +1052,27 @@ class Run:
 
     def _put_checkpoint(self, metadata: dict[str, Any], *, leaving: bool = False) -> None:
         """Make a checkpoint of the channels as they are."""
-        machine, saves, specs = self.machine, self.saves, self.graph.layout.specs
+        machine, saves, specs = self.machine, self.saves, self.layout.specs
         assert saves is not None
         assert machine.versions is not None
         if leaving and self._checkpoint_id == self._stored_id:
             return
-        counters: Counters = dict(self.metadata.get(COUNTERS) or {})
+        counters: Counters = {}
+        if self._deltas:
+            counters = dict(self.metadata.get(COUNTERS) or {})
         if not leaving:
-            counters = count_step(self._deltas, counters, machine.changed or ())
+            if self._deltas:
+                counters = count_step(self._deltas, counters, machine.changed or ())
             metadata["step"] = self.step
             metadata["parents"] = self.config[CONF].get(CONFIG_KEY_CHECKPOINT_MAP) or {}
             self.metadata = metadata
             self._checkpoint_id = checkpoint_id(self.step)
+        if self._line is not None:
+            if leaving or self.durability != "exit":
+                self._put_step(self._line)
+            if not leaving:
+                self.step += 1
+            return
         checkpoint: dict[str, Any] | None = None
         if leaving or self.durability != "exit":
             due = due_snapshots(specs, machine.channels, counters, machine.versions)
@@ -1047,7 +1087,7 @@ class Run:
                 snapshots=due,
                 stored=self._stored_versions,
                 next_version=machine.next_version,
-                triggers=self.graph.layout.triggers,
+                triggers=self.layout.triggers,
                 kept=self._values,
                 moved=machine.moved,
             )
@@ -1062,32 +1102,61 @@ class Run:
             self.metadata.pop(COUNTERS, None)
         if checkpoint is not None:
             self._store(checkpoint)
-            machine.moved.clear()
             if not self._deltas:
                 self._values = checkpoint["channel_values"]
         if not leaving:
             self.step += 1
 
+    def _put_step(self, line: Line) -> None:
+        """Hand over the channels as they are, as what has moved."""
+        machine, specs = self.machine, self.layout.specs
+        assert machine.versions is not None
+        config, at = self._place
+        line.put(
+            Step(
+                self.checkpoint_id,
+                at or config[CONF].get(CONFIG_KEY_CHECKPOINT_ID),
+                time.time(),
+                self.metadata,
+                None if machine.changed is None else sorted(machine.changed),
+                machine.versions,
+                machine.seen,
+                machine.moved,
+                machine.ran,
+                moved_values(specs, machine.channels, machine.moved),
+            )
+        )
+        self._has_stored(self.checkpoint_id)
+
     def _store(self, checkpoint: dict[str, Any]) -> None:
         assert self.saves is not None
-        config = self.checkpoint_config
-        self.parent_config = config if config[CONF].get(CONFIG_KEY_CHECKPOINT_ID) else None
-        config = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: self.namespace})
+        config = patch_configurable(
+            self.checkpoint_config, {CONFIG_KEY_CHECKPOINT_NS: self.namespace}
+        )
         versions = checkpoint["channel_versions"]
         if self._values is None:
             changed = new_versions(self._stored_versions, versions)
         else:
             changed = {name: versions[name] for name in self.machine.moved}
         self._stored_versions = versions
-        self._stored_id = checkpoint["id"]
+        self._has_stored(checkpoint["id"])
         if not self.saves.is_prompt:
             # It is stored while the run goes on, and what it has seen changes.
             checkpoint = copied(checkpoint)
         metadata = stored_metadata(self.metadata) if self._deltas else self.metadata
         self.saves.put(config, checkpoint, metadata, changed)
-        self.checkpoint_config = patch_configurable(
-            config, {CONFIG_KEY_CHECKPOINT_ID: checkpoint["id"]}
-        )
+
+    def _has_stored(self, checkpoint_id: str) -> None:
+        """Go on from a checkpoint that has been handed over."""
+        config, at = self._place
+        if at is not None or config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):
+            self._parent_place = self._place
+        else:
+            self._parent_place = None
+        self._place = (config, checkpoint_id)
+        self._stored_id = checkpoint_id
+        self.machine.moved.clear()
+        self.machine.ran.clear()
 
     # -- ending -------------------------------------------------------------------------------
 
@@ -1142,7 +1211,7 @@ class Run:
         if self._has_parent and not self._loaded_latest:
             self._snapshots_due |= withheld.channels
         counters = self.metadata.get(COUNTERS) or {}
-        due = due_snapshots(self.graph.layout.specs, machine.channels, counters, machine.versions)
+        due = due_snapshots(self.layout.specs, machine.channels, counters, machine.versions)
         entries = withheld.without(due | self._snapshots_due)
         if not entries:
             return
@@ -1155,7 +1224,7 @@ class Run:
             before = patch_configurable(first, {CONFIG_KEY_CHECKPOINT_ID: None})
             empty = {**empty_checkpoint(), "id": self._first_id}
             saves.put(before, empty, {"step": -2}, {})
-            self.checkpoint_config = first
+            self._place = (first, None)
         for tid, path, writes in entries:
             saves.put_writes(first, writes, tid, path)
 

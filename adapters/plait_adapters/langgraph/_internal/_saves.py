@@ -7,7 +7,12 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NoReturn
+from functools import cache
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from plait_adapters.langgraph.checkpoint._steps import Step
 
 _IN_MEMORY = frozenset(
     ("plait_adapters.langgraph.checkpoint.memory", "langgraph.checkpoint.memory")
@@ -23,8 +28,30 @@ def keeps_in_memory(saver: Any) -> bool:
     return cls.__module__ in _IN_MEMORY and cls.__name__ in ("InMemorySaver", "MemorySaver")
 
 
+class Line(Protocol):
+    """A namespace of a thread, as one run puts into it; soon."""
+
+    def put(self, step: Step, /) -> None:
+        """Store a checkpoint."""
+        ...
+
+    def put_writes(
+        self, checkpoint_id: str, writes: Sequence[tuple[str, Any]], task_id: str, path: str, /
+    ) -> None:
+        """Store writes of a task with a checkpoint."""
+        ...
+
+
 _MOST_AT_ONCE = 1_000
 """Records that are stored together, so that what takes long is seen to go on."""
+
+
+_GATHERED_FOR = 5e-3
+"""Seconds for which records are gathered at most before the first of them is stored: what a commit
+takes that waits for a disk."""
+_QUIET = 4
+"""Turns of the event loop without a new record after which a run waits for something: tasks of a
+step that do not wait take fewer to begin and to end."""
 
 
 class Saves:
@@ -51,12 +78,13 @@ class Saves:
         """Whether what is put may be changed afterwards."""
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._error: BaseException | None = None
+        self._settling = False
         self._worker: asyncio.Task[None] | Future[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._pool: ThreadPoolExecutor | None = None
         put_writes = saver.put_writes if blocking or self.is_direct else saver.aput_writes
         self._put_writes: Callable[..., Any] = put_writes
-        self._takes_path = "task_path" in inspect.signature(put_writes).parameters
+        self._takes_path = _takes_path(getattr(put_writes, "__func__", put_writes))
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -106,6 +134,17 @@ class Saves:
         result = self._put_writes(config, writes, task_id, *more)
         if not (self.blocking or self.is_direct):
             await result
+
+    # -- writing step by step -----------------------------------------------------------------
+
+    def line(self, config: Any, namespace: str) -> Line | None:
+        """What takes the steps of a run as what they have moved; ``None`` if the saver does not."""
+        open_line = getattr(self.saver, "_line", None) if self.is_prompt else None
+        thread_id = config["configurable"].get("thread_id")
+        if open_line is None or thread_id is None:
+            return None
+        line = open_line(config, str(thread_id), namespace)
+        return line if line is None or self.is_direct else _LineOfRecords(self, line)
 
     # -- writing in the background ------------------------------------------------------------
 
@@ -175,6 +214,8 @@ class Saves:
                 self._error = error
 
     async def _work(self) -> None:
+        if self._makes_records:
+            await self._wait_for_more()
         while self._waiting and self._error is None:
             function, *args = self._next()
             try:
@@ -182,6 +223,17 @@ class Saves:
                 await result
             except Exception as error:
                 self._error = error
+
+    async def _wait_for_more(self) -> None:
+        """Let a run that waits for nothing put more of its steps, which are then stored at once."""
+        count = quiet = 0
+        until = perf_counter() + _GATHERED_FOR
+        while not self._settling and quiet < _QUIET and perf_counter() < until:
+            await asyncio.sleep(0)
+            before, count = count, len(self._waiting)
+            quiet = quiet + 1 if count == before else 0
+            if count >= _MOST_AT_ONCE:
+                break
 
     async def settle(self) -> None:
         """Wait until all that was put is stored.
@@ -198,15 +250,22 @@ class Saves:
                     assert self._pool is not None
                     self._worker = self._pool.submit(self._work_here)
             else:
+                self._settling = True
                 await asyncio.wait([self._worker])
+                self._settling = False
         if self._error is not None:
             error, self._error = self._error, None
             self._waiting.clear()
             raise error
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is stored in the background, on the event loop."""
+        return self._worker is not None and not self.blocking
+
     async def let_go_on(self) -> None:
         """Let what is stored in the background go on, since nodes may never wait for anything."""
-        if self._worker is not None and not self.blocking:
+        if self.is_busy:
             await asyncio.sleep(0)
 
     async def open(self) -> None:
@@ -233,7 +292,29 @@ class Saves:
                 await group.__aexit__(None, None, None)
 
 
+class _LineOfRecords:
+    """Has what is put made into records at once."""
+
+    def __init__(self, saves: Saves, line: Any) -> None:
+        self._record = saves._record
+        self._line = line
+
+    def put(self, step: Step) -> None:
+        """Store a checkpoint, soon."""
+        self._record(self._line.record_of_step, step)
+
+    def put_writes(self, *writes: Any) -> None:
+        """Store writes of a task with a checkpoint, soon."""
+        self._record(self._line.record_of_writes, *writes)
+
+
 _RECORD: Any = object()
+
+
+@cache
+def _takes_path(put_writes: Callable[..., Any]) -> bool:
+    """Whether it takes the path of a task; savers that are older than paths do not."""
+    return "task_path" in inspect.signature(put_writes).parameters
 
 
 def _raise(error: Exception) -> NoReturn:

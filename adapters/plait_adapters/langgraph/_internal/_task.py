@@ -33,6 +33,7 @@ from ._constants import (
     RESUME,
     TAG_HIDDEN,
 )
+from ._ids import path_key
 
 if TYPE_CHECKING:
     from plait_adapters.langgraph.pregel._read import PregelNode
@@ -72,6 +73,7 @@ class Task:
         "_called",
         "_config",
         "_id",
+        "_key",
         "_names",
         "_runtime",
         "_subgraphs",
@@ -131,6 +133,7 @@ class Task:
         self.first_attempt_time: float | None = None
         self._names = names
         self._id: str | None = None
+        self._key: str | None = None
         self._config: dict[str, Any] | None = None
         self._runtime: Runtime[Any] | None = None
         self._answers: list[Any] | None = None
@@ -150,6 +153,13 @@ class Task:
                 self.run.checkpoint_id, namespace, str(self.step), self.name, *self._names
             )
         return self._id
+
+    @property
+    def key(self) -> str:
+        """Its path as text that sorts as the writes of a step are applied."""
+        if self._key is None:
+            self._key = path_key(self.path)
+        return self._key
 
     @property
     def outer_namespace(self) -> str:
