@@ -27,10 +27,8 @@ from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    nullcontext,
 )
 from contextvars import copy_context
-from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import anyio
@@ -197,6 +195,7 @@ class Executor:
         "_crew",
         "_earlier_timer",
         "_error",
+        "_first",
         "_judgements",
         "_max_workers",
         "_may_cancel",
@@ -274,6 +273,7 @@ class Executor:
         self._thread = threading.get_ident()
         self._max_workers = max_concurrency or float("inf")
         self._workers = 0
+        self._first: tuple[RunStarted | None, ...] = ()  # what the first of them begins with
         self._steps = 0
         self._standby = False
         self._ready: deque[RunNode | RouteBranch] | None = None  # a chain needs none
@@ -294,7 +294,8 @@ class Executor:
             PlaitError: why the run failed. Everything that has finished is in the journal.
         """
         self._workers, self._standby = 1, True  # the first, which is about to start
-        error = await self._crew.run(partial(self._work, begin=(event,)))
+        self._first = (event,)
+        error = await self._crew.run(self._work)
         # Workers report what nodes raise as events, so what they raise themselves is ours.
         self._error = self._error or error
         if self._error is not None:
@@ -322,15 +323,13 @@ class Executor:
 
     # -- workers ------------------------------------------------------------------------------
 
-    async def _work(
-        self, scope: anyio.CancelScope, begin: tuple[RunStarted | None, ...] = ()
-    ) -> None:
+    async def _work(self, scope: anyio.CancelScope) -> None:
         """Carry branches that are ready as far as they go, one after another.
 
         Args:
             scope: what cancels this worker, and so the branch it is at.
-            begin: for the first worker, what ``run`` was given.
         """
+        begin, self._first = self._first, ()
         command: RunNode | RouteBranch | None = None
         machine, crew, may_cancel = self.machine, self._crew, self._may_cancel
         try:
@@ -386,10 +385,10 @@ class Executor:
         """Carry out what the run begins with; the command with which its first branch goes on."""
         if event is not None:
             return await self._dispatch(event, event.branch)
-        mine = self._carry_out(self.machine.outstanding(), None)
+        self._carry_out(self.machine.outstanding(), None)  # all of it goes to the workers
         if self._judgements:
             await self._judge(None)
-        return mine
+        return None
 
     def _call_standby(self) -> None:
         """Have one worker start as soon as all others are suspended."""
@@ -782,7 +781,10 @@ class Executor:
             if durable is not None:
                 # What is in the journal is carried out, even if this branch is cancelled. Where no
                 # branch can be, a cancellation ends the run, and what resumes it carries it out.
-                with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SHIELD:
+                if self._may_cancel:
+                    with anyio.CancelScope(shield=True):
+                        await durable
+                else:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
@@ -942,9 +944,6 @@ async def _place(pool: anyio.CapacityLimiter | Places) -> AsyncIterator[None]:
         finally:
             # A place has no say in what becomes of the node, and so is not told how it ended.
             await place.__aexit__(None, None, None)
-
-
-_NO_SHIELD: Final = nullcontext()
 
 
 class _Held(NamedTuple):
