@@ -197,8 +197,12 @@ class Machine:
 
     def view(self, branch: Branch) -> Values:
         """The state that a branch sees."""
-        if branch.unfolded:
-            branch.values = self.schema.fold(branch.values, branch.unfolded)
+        unfolded = branch.unfolded
+        if unfolded:
+            if len(unfolded) == 1:
+                branch.values = self.schema.fold_one(branch.values, unfolded[0])
+            else:
+                branch.values = self.schema.fold(branch.values, unfolded)
             branch.unfolded = []
         if self.live_values:
             return {**branch.values, **self.live_values}
@@ -953,8 +957,8 @@ class Machine:
         slow = set(stragglers)
         detach = barrier.spec.join.stragglers == "detach"
         for member in barrier.members:
-            top = member.branch
             participant = new_record(Participant, (member.path, member.id, member.node, None))
+            top = member.branch
             if top in there:
                 arrived.append(participant)
             elif top in slow:
@@ -984,10 +988,17 @@ class Machine:
         spec, owner = barrier.spec, generation.owner
         reach = self.plan.vertices[spec.name].reach & ~spec.bit
         tops = sorted(barrier.arrived, key=by_path)
-        arrived = [(top, _waiting_at(top, spec)) for top in tops]
-        hopeful = [leaf for _, leaves in arrived for leaf in leaves if leaf.hopes]
+        arrived: list[tuple[Branch, Sequence[Branch]]] = []
+        # Nearly always it is a whole generation, of which no branch has forked.
+        whole = spec.last and len(tops) == len(generation.children) and not any(map(_forked, tops))
+        if whole:
+            hopeful = [top for top in tops if top.hopes]
+            contributions = [(top, top.delta) for top in tops]
+        else:
+            arrived = [(top, _waiting_at(top, spec)) for top in tops]
+            hopeful = [leaf for _, leaves in arrived for leaf in leaves if leaf.hopes]
+            contributions = [(top, self._take(top, leaves)) for top, leaves in arrived]
         hoping = Counter([bit for leaf in hopeful for bit in leaf.bits])
-        contributions = [(top, self._take(top, leaves)) for top, leaves in arrived]
         delta, contested = self._merger.concatenate(contributions)
         if spec.last:
             merged = owner
@@ -1017,11 +1028,10 @@ class Machine:
                 if top.leaves is not None:  # it has forked, and may have others on the way
                     self._recount(generation, top, leaves, merged)
         self._alive += 1
-        if spec.last and len(tops) == len(generation.children) and not any(map(_forked, tops)):
+        if whole:
             self._consume_all(generation, tops, merged)
-        else:
-            for top, leaves in arrived:
-                self._consume(top, leaves, merged)
+        for top, leaves in arrived:
+            self._consume(top, leaves, merged)
         merged.status = "running"
         barrier.heir = merged
         # For every sync point further out it counts in place of those it came from.

@@ -197,7 +197,7 @@ FAULTS: tuple[Fault, ...] = (
         "executor.py",
         "writes, goto = check_output(self.plan.schema, spec, output)",
         "writes, goto = check_output(self.plan.schema, spec, output)\n"
-        "                    writes = writes if attempt == 1 else ()",
+        "                writes = writes if attempt == 1 else ()",
     ),
     # -- sync points --
     _fault(
@@ -426,8 +426,11 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "an idempotency key is used again in a loop",
         "machine.py",
-        "branch.step += 1",
-        "pass",
+        "branch.step += 1\n            branch.q",
+        "branch.q",
+        "machine.py",
+        "branch.step += 1\n        branch.q",
+        "branch.q",
     ),
     _fault(
         "a router is asked again when the journal is replayed",
