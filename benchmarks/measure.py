@@ -35,7 +35,7 @@ class Settings:
     repeats: int = 7
     sample: float = 0.030
     """Processor seconds that a sample takes at least, unless one run takes longer."""
-    slow: float = 10.0
+    slow: float = 5.0
     """Processor seconds (in W6, where all wait for the disk, by the clock); of a contender whose
     one run takes longer, that run is all there is."""
     longest: float = 30.0

@@ -215,6 +215,8 @@ class Schema:
 
         Raises ``ReducerError`` where a reducer does.
         """
+        if len(delta) == 1:
+            return self.fold_one(values, delta[0])
         result = values.copy()
         pending: dict[ChannelName, list[Any]] = {}
         reducers = self._reducers
@@ -236,6 +238,22 @@ class Schema:
                 result[channel] = reducer.fold(result.get(channel, MISSING), batch)
             except Exception as error:
                 raise self._blame(values, delta, channel, error) from error
+        return result
+
+    def fold_one(self, values: Values, entry: NodeWrites) -> Values:
+        """The same for what one node wrote: nothing is gathered first."""
+        result = values.copy()
+        for channel, value in entry.writes:
+            reducer = self._reducers[channel]
+            if type(value) is Overwrite:
+                result[channel] = value.value
+            elif reducer is None:
+                result[channel] = value
+            else:
+                try:
+                    result[channel] = reducer.fold(result.get(channel, MISSING), (value,))
+                except Exception as error:
+                    raise self._blame(values, [entry], channel, error) from error
         return result
 
     def _blame(

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ _MOST_AT_ONCE = 1_000
 """Records that are stored together, so that what takes long is seen to go on."""
 
 
+_GATHERED_FOR = 5e-3
+"""Seconds for which records are gathered at most before the first of them is stored: what a commit
+takes that waits for a disk."""
+_QUIET = 4
+"""Turns of the event loop without a new record after which a run waits for something: tasks of a
+step that do not wait take fewer to begin and to end."""
+
+
 class Saves:
     """A saver as a run uses it.
 
@@ -69,6 +78,7 @@ class Saves:
         """Whether what is put may be changed afterwards."""
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._error: BaseException | None = None
+        self._settling = False
         self._worker: asyncio.Task[None] | Future[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -204,6 +214,8 @@ class Saves:
                 self._error = error
 
     async def _work(self) -> None:
+        if self._makes_records:
+            await self._wait_for_more()
         while self._waiting and self._error is None:
             function, *args = self._next()
             try:
@@ -211,6 +223,17 @@ class Saves:
                 await result
             except Exception as error:
                 self._error = error
+
+    async def _wait_for_more(self) -> None:
+        """Let a run that waits for nothing put more of its steps, which are then stored at once."""
+        count = quiet = 0
+        until = perf_counter() + _GATHERED_FOR
+        while not self._settling and quiet < _QUIET and perf_counter() < until:
+            await asyncio.sleep(0)
+            before, count = count, len(self._waiting)
+            quiet = quiet + 1 if count == before else 0
+            if count >= _MOST_AT_ONCE:
+                break
 
     async def settle(self) -> None:
         """Wait until all that was put is stored.
@@ -227,7 +250,9 @@ class Saves:
                     assert self._pool is not None
                     self._worker = self._pool.submit(self._work_here)
             else:
+                self._settling = True
                 await asyncio.wait([self._worker])
+                self._settling = False
         if self._error is not None:
             error, self._error = self._error, None
             self._waiting.clear()

@@ -57,7 +57,7 @@ async def call_within(
             outer(value)
 
     twin.writer = writer
-    begun = time.monotonic()
+    begun = watch.last = time.monotonic()
     attempt = asyncio.ensure_future(call(twin))
     try:
         while True:

@@ -21,6 +21,7 @@ from plait_adapters.langgraph.checkpoint._configs import (
     without_values,
 )
 from plait_adapters.langgraph.checkpoint._pruning import check_pruning
+from plait_adapters.langgraph.checkpoint._steps import Step
 from plait_adapters.langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
     BaseCheckpointSaver,
@@ -43,6 +44,7 @@ __all__ = [
     "NewWrites",
     "Query",
     "Record",
+    "RecordLine",
     "Rows",
     "StoredCheckpoint",
     "StoredSaver",
@@ -497,6 +499,10 @@ class StoredSaver(BaseCheckpointSaver[str]):
             ],
         )
 
+    def _line(self, config: Config, thread_id: str, namespace: str) -> RecordLine | None:
+        """What makes records of the steps of a run; ``None`` where somebody wants to see each."""
+        return RecordLine(self, config, thread_id, namespace) if self.takes_records else None
+
     def _known_of(self, config: Config, metadata: CheckpointMetadata) -> CheckpointMetadata:
         """What is stored about a checkpoint."""
         return get_checkpoint_metadata(config, metadata)
@@ -512,15 +518,8 @@ class StoredSaver(BaseCheckpointSaver[str]):
         thread_id, namespace, checkpoint_id = place_of(config)
         if checkpoint_id is None:
             raise ValueError("the config names no checkpoint to which the writes would belong")
-        # Of several of one special kind the last one counts.
-        encoded = {
-            index: NewWrite(index, channel, *self.serde.dumps_typed(value))
-            for number, (channel, value) in enumerate(writes)
-            for index in (WRITES_IDX_MAP.get(channel, number),)
-        }
-        return NewWrites(
-            thread_id, namespace, checkpoint_id, task_id, task_path, [*encoded.values()]
-        )
+        encoded = _encoded(self.serde.dumps_typed, writes)
+        return NewWrites(thread_id, namespace, checkpoint_id, task_id, task_path, encoded)
 
     async def asave(self, records: Sequence[Record]) -> None:
         """Store records, in this order."""
@@ -580,10 +579,68 @@ class StoredSaver(BaseCheckpointSaver[str]):
         return next_version(current)
 
 
-def _texts(versions: ChannelVersions) -> dict[str, str]:
+class RecordLine:
+    """A namespace of a thread, as one run puts into it: what it puts, in bytes.
+
+    Args:
+        saver: where the records will go.
+        config: of the run.
+        thread_id, namespace: the place.
+    """
+
+    def __init__(self, saver: StoredSaver, config: Config, thread_id: str, namespace: str) -> None:
+        self._place = (thread_id, namespace)
+        self._serde = saver.serde
+        self._dumps_own = dumps_own(saver.serde)
+        self._known = dict(saver._known_of(config, {}))
+        run_id = self._known.get("run_id")
+        self._run_id = None if run_id is None else str(run_id)
+
+    def record_of_step(self, step: Step) -> NewCheckpoint:
+        """What is stored of a checkpoint. Raises ``EncodingError``."""
+        thread_id, namespace = self._place
+        known = {**self._known, **step.metadata}
+        dumps = self._serde.dumps_typed
+        encoding, data = self._dumps_own([step.bare(), *dumps_metadata(self._serde, known)])
+        versions = _texts(step.versions)
+        return NewCheckpoint(
+            thread_id,
+            namespace,
+            step.id,
+            step.parent_id,
+            self._run_id,
+            versions,
+            [],
+            known,
+            encoding,
+            data,
+            [(name, versions[name], *dumps(value)) for name, value in step.values.items()],
+        )
+
+    def record_of_writes(
+        self, checkpoint_id: str, writes: Sequence[tuple[str, Any]], task_id: str, path: str
+    ) -> NewWrites:
+        """What is stored of a task's writes. Raises ``EncodingError``."""
+        thread_id, namespace = self._place
+        encoded = _encoded(self._serde.dumps_typed, writes)
+        return NewWrites(thread_id, namespace, checkpoint_id, task_id, path, encoded)
+
+
+def _encoded(
+    dumps: Callable[[Any], tuple[str, bytes]], writes: Sequence[tuple[str, Any]]
+) -> list[NewWrite]:
+    """Writes in bytes; of several of one special kind the last one counts."""
+    encoded = {}
+    for number, (channel, value) in enumerate(writes):
+        place = WRITES_IDX_MAP.get(channel, number)
+        encoded[place] = NewWrite(place, channel, *dumps(value))
+    return [*encoded.values()]
+
+
+def _texts(versions: Mapping[str, Any]) -> dict[str, str]:
     """Versions as texts, which those of ours are."""
     if _TEXT.issuperset(map(type, versions.values())):
-        return cast("dict[str, str]", versions).copy()
+        return dict(versions)
     return {name: str(version) for name, version in versions.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import operator
@@ -79,6 +80,34 @@ async def test_a_step_that_waits_for_nothing_is_stored_in_one_transaction(
     await chain(saver, said, said, said).ainvoke({"log": []}, CONFIG, durability="sync")
     # First the input, too; then of each step what it wrote, and its checkpoint.
     assert saver.sizes == [3, 2, 2, 2]
+
+
+async def test_a_run_that_waits_for_nothing_is_stored_in_one_transaction(
+    connection: sqlite3.Connection,
+) -> None:
+    saver = Counting(connection)
+    await chain(saver, said, said, said).ainvoke({"log": []}, CONFIG)
+    assert saver.sizes == [9]
+
+
+async def test_what_a_run_has_put_is_stored_while_a_node_waits(
+    connection: sqlite3.Connection,
+) -> None:
+    class Telling(Counting):
+        async def _save(self, rows: Any, records: Any) -> None:
+            await super()._save(rows, records)
+            stored.set()
+
+    stored = asyncio.Event()
+
+    async def wait(state: State) -> State:
+        await stored.wait()
+        return {"log": ["it is stored"]}
+
+    saver = Telling(connection)
+    final = await chain(saver, said, wait).ainvoke({"log": []}, CONFIG)
+    assert final == {"log": ["said", "it is stored"]}
+    assert saver.sizes == [5, 2]
 
 
 async def test_many_branches_are_stored_in_few_transactions(
