@@ -20,7 +20,7 @@ _METRICS: Final = {
 """For each metric, what its class of operators is called, its operator and the score."""
 
 _LEAST_LOOKED_AT: Final = 200
-"""By default it is 40, which finds about half of the ten nearest among vectors without any pattern."""
+"""pgvector's own 40 find about half of the ten nearest among vectors without any pattern."""
 
 _MOST_LOOKED_AT: Final = 1000
 """What ``hnsw.ef_search`` may be at most."""
