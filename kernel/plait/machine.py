@@ -576,6 +576,10 @@ class Machine:
         # Its branches and their members name each other. Without this they would be left to the
         # garbage collector, which takes longer over a fork than all the rest here.
         for barrier in generation.barriers.values():
+            for top in barrier.arrived:
+                top.members = ()
+                if top.arrivals:
+                    top.arrivals = {}
             barrier.members = []
             barrier.arrived = []
         if not owner.forks and owner.generation is None and not self._keep_delta:
@@ -836,6 +840,8 @@ class Machine:
         """A participant has come, as a whole, to a sync point that has opened without it."""
         bit, late = barrier.spec.bit, barrier.spec.join.late
         leaves = _waiting_at(top, barrier.spec)
+        known = as_participant(top)
+        weight = top.members[0].weight if top.members else 1.0
         for leaf in leaves:
             self._lose(leaf, leaf.hopes)
             self._alive -= 1
@@ -853,8 +859,6 @@ class Machine:
             self._merge_late(barrier.heir, delta)
         elif late == "next_round":
             owner = last_heir(generation.owner)
-            known = as_participant(top)
-            weight = top.members[0].weight if top.members else 1.0
             member = Member(known.branch, known.id, known.node, weight, top)
             for later in owner.forks:
                 waiting = later.barriers.get(bit)
@@ -1099,7 +1103,6 @@ class Machine:
             top.status = "gone"
             top.hopes = 0
             top.heir = merged
-            top.members = ()
             self.branches.pop(top.path, None)
         generation.children = {}
         self._release(generation)
