@@ -899,7 +899,7 @@ class Run:
                 each for name, value in writes if name == INTERRUPT for each in value
             )
             self.told = True
-            self.latest = {} if isinstance(self.output_keys, str) else MISSING
+            self.latest = MISSING if isinstance(self.output(), dict) else {}
 
     def _put_writes(
         self,

@@ -87,6 +87,17 @@ def test_a_question_within_a_task_stops_the_entrypoint() -> None:
     assert work.invoke(Command(resume="!"), CONFIG) == "!"
 
 
+def test_what_the_thread_gave_before_is_shown_with_what_it_asks_now() -> None:
+    @entrypoint(checkpointer=InMemorySaver())
+    def work(number: int) -> dict[str, Any]:
+        return {"heard": interrupt("?")}
+
+    work.invoke(1, CONFIG)
+    work.invoke(Command(resume="yes"), CONFIG)
+    result = work.invoke(2, CONFIG)
+    assert (result["heard"], [each.value for each in result["__interrupt__"]]) == ("yes", ["?"])
+
+
 def test_a_task_is_tried_again_and_its_failure_reaches_the_caller() -> None:
     calls: list[int] = []
 
