@@ -272,27 +272,32 @@ def _unit(goal: Goal) -> str:
 
 
 def table(results: Results, goals: Sequence[Goal] = GOALS) -> str:
-    """The goals of which there are figures, as a Markdown table; empty if there is none."""
+    """The goals of the workloads that were measured, as a Markdown table; empty if there is none.
+
+    A goal of which these sizes and contenders give no figure is in it, without one.
+    """
     rows = []
     for goal in goals:
         figure = goal.reached(results)
-        if figure is None:
+        if figure is None and goal.workload not in results.took:
             continue
-        shown = f"{_shown(figure.value)}{_unit(goal)}{', one run' if figure.once else ''}"
         rows.append(
             [
                 f"{goal.workload}: {goal.text}",
                 f"{goal.side} {goal.limit:g}{_unit(goal)}",
-                shown,
-                "yes" if goal.met(figure.value) else "**no**",
+                "" if figure is None else _reached(goal, figure),
+                "" if figure is None else "yes" if goal.met(figure.value) else "**no**",
                 f"`make bench ONLY={goal.workload}`",
             ]
         )
     if not rows:
         return ""
-    missed = sum(row[3] != "yes" for row in rows)
+    met, missed, blank = (sum(row[3] == sign for row in rows) for sign in ("yes", "**no**", ""))
+    counts = f"{met} met, {missed} missed"
+    counts += f", {blank} without a figure in this run" if blank else ""
     heads = ["CPU time, unless it says otherwise", "goal", "reached", "met", "by"]
-    counts = f"{len(rows) - missed} of {len(rows)} met, {missed} missed"
-    blank = len(goals) - len(rows)
-    counts += f"; {blank} without a figure here" if blank else ""
     return f"### Goals\n\n{markdown(heads, rows)}\n\n{counts}.\n"
+
+
+def _reached(goal: Goal, figure: Figure) -> str:
+    return f"{_shown(figure.value)}{_unit(goal)}{', one run' if figure.once else ''}"

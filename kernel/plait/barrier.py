@@ -80,10 +80,12 @@ class Barrier:
     def arrive(self, branch: Branch, members: Sequence[Member]) -> None:
         """Count the arrival of a branch for the members that it carries."""
         self.arrived.append(branch)
-        self.give_up(branch, members)
-        self.arrived_count += len(members)
+        if self.guests:
+            self.guests.discard(branch)
         weights = self.spec.weights
         for member in members:
+            self.on_the_way.discard(member)
+            self.arrived_count += 1
             if weights is None:
                 self.arrived_weight += member.weight
             else:
@@ -121,11 +123,6 @@ class Barrier:
         if isinstance(quorum, Mapping):
             return self.arrived_weight >= 1 - ROUNDING
         return self.met
-
-    @property
-    def may_open(self) -> bool:
-        """Whether it is worth asking for a verdict after an arrival."""
-        return not self.on_the_way or self.spec.join.quorum is not ALL
 
     def wants_judgement(self) -> bool:
         """Whether a predicate should be asked about arrivals that it has not seen."""

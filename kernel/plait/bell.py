@@ -7,6 +7,7 @@ ever waits for it; a run has several, and hundreds of tasks may wait for one com
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Generator
 
 import anyio
 
@@ -36,18 +37,28 @@ class Bell:
             elif not each.done():  # whoever waited may have been cancelled
                 each.set_result(None)
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         """Wait until it rings; not at all if it has."""
         if self.has_rung:
-            return
+            return _NOTHING
         if self._waiting is None:
             self._waiting = []
         try:
-            turn = asyncio.get_running_loop().create_future()
+            turn: asyncio.Future[None] = asyncio.Future(loop=asyncio.get_running_loop())
         except RuntimeError:  # another backend
             event = anyio.Event()
             self._waiting.append(event)
-            await event.wait()
-        else:
-            self._waiting.append(turn)
-            await turn
+            return event.wait()
+        self._waiting.append(turn)
+        return turn
+
+
+class _Nothing:
+    """Nothing to wait for."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+_NOTHING = _Nothing()

@@ -14,6 +14,7 @@ import asyncio
 import os
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
@@ -374,7 +375,7 @@ class _Left(Exception):
     """Whoever waited for a lease has gone."""
 
 
-class _DurableJournal(AbstractAsyncContextManager["_DurableJournal"]):
+class _DurableJournal:
     """The journal of a thread under a lease, which is held for a block: ``async with``.
 
     A task of its own takes the lease, stores what nobody waits for, and gives the lease back. It is
@@ -417,7 +418,9 @@ class _DurableJournal(AbstractAsyncContextManager["_DurableJournal"]):
         self._snapshot: Row | None = None  # waits to be saved
         self._later: list[Record] = []  # to be stored at the end
         self._link = b""  # to which the next event is bound
+        self._last = 0  # position that the thread may have
         self._size = 0
+        self._most_bytes = store.limits.max_history_bytes
         self._fresh = 0  # bytes of its own events since the last snapshot
         self._enough = _FIRST_SNAPSHOT  # of which it is worth while to try another
 
@@ -461,6 +464,7 @@ class _DurableJournal(AbstractAsyncContextManager["_DurableJournal"]):
     async def _load(self) -> None:
         """Read what is there."""
         thread = self._thread
+        self._last = thread.pruned + self._store.limits.max_history_events
         if thread.position == 0:
             return
         self.past, self._fresh, self._link = await self._store.read(thread, self._format)
@@ -488,14 +492,18 @@ class _DurableJournal(AbstractAsyncContextManager["_DurableJournal"]):
         if self.failure is not None:
             raise self.failure
         assert self._format.codec is not None
-        row, link = self._seal(self._format.codec.encode_event(event))
-        self._check_limits(len(row))
+        row, link = self._format.codec.encode_event(event), b""
+        if self._store.protection.is_on:
+            row, link = self._seal(row)
+        size = len(row)
+        if self.position >= self._last or self._size + size > self._most_bytes:
+            self._check_limits(size)
         if self._fresh >= self._enough:
             self._try_snapshot()
         self.position += 1
         self._link = link
-        self._size += len(row)
-        self._fresh += len(row)
+        self._size += size
+        self._fresh += size
         record = Record(self.thread_id, self.epoch, self.position, row)
         durability = self._format.durability
         if durability == "exit":  # in nobody's way before
@@ -670,7 +678,11 @@ class _DurableJournal(AbstractAsyncContextManager["_DurableJournal"]):
             await self._serve()
             if self.epoch:
                 await self._close()
+        except BaseException as error:  # the event loop is ending, and the run with it
+            self.fail(_as_plait_error(error))
+            raise
         finally:
+            self._held.ring()
             self._commit.journals -= 1
 
     async def _serve(self) -> None:
@@ -687,8 +699,6 @@ class _DurableJournal(AbstractAsyncContextManager["_DurableJournal"]):
             pass
         except Exception as error:
             self.fail(_as_plait_error(error))
-        finally:
-            self._held.ring()
 
     async def _pause(self, seconds: float) -> None:
         """Wait for so long. Raises ``_Left`` if nobody wants the lease any more."""
@@ -754,6 +764,10 @@ class _DurableJournal(AbstractAsyncContextManager["_DurableJournal"]):
                     delay = min(1.0, ttl / 10)
                 except Exception as error:
                     self.fail(_as_plait_error(error))
+                except BaseException as error:
+                    if not self._given_back:  # the event loop is ending, and the run with it
+                        self.fail(_as_plait_error(error))
+                    raise
 
     def _stop_renewing(self) -> None:
         self._given_back = True
@@ -1018,12 +1032,14 @@ def _next_delay(delay: float) -> float:
 def _clock() -> Callable[[], float]:
     """The event loop's clock; under asyncio its own, since anyio's takes ten times as long."""
     try:
-        return asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
     except RuntimeError:  # another backend
         return anyio.current_time
+    # The plain loop's time() is monotonic(), with a frame more.
+    return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
 
 
-def _as_plait_error(error: Exception) -> PlaitError:
+def _as_plait_error(error: BaseException) -> PlaitError:
     """What a backend raised; anything but a ``PlaitError`` is a fault of the backend itself."""
     if isinstance(error, PlaitError):
         return error

@@ -27,10 +27,8 @@ from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    nullcontext,
 )
 from contextvars import copy_context
-from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import anyio
@@ -197,6 +195,7 @@ class Executor:
         "_crew",
         "_earlier_timer",
         "_error",
+        "_first",
         "_judgements",
         "_max_workers",
         "_may_cancel",
@@ -274,6 +273,7 @@ class Executor:
         self._thread = threading.get_ident()
         self._max_workers = max_concurrency or float("inf")
         self._workers = 0
+        self._first: tuple[RunStarted | None, ...] = ()  # what the first of them begins with
         self._steps = 0
         self._standby = False
         self._ready: deque[RunNode | RouteBranch] | None = None  # a chain needs none
@@ -294,7 +294,8 @@ class Executor:
             PlaitError: why the run failed. Everything that has finished is in the journal.
         """
         self._workers, self._standby = 1, True  # the first, which is about to start
-        error = await self._crew.run(partial(self._work, begin=(event,)))
+        self._first = (event,)
+        error = await self._crew.run(self._work)
         # Workers report what nodes raise as events, so what they raise themselves is ours.
         self._error = self._error or error
         if self._error is not None:
@@ -322,29 +323,50 @@ class Executor:
 
     # -- workers ------------------------------------------------------------------------------
 
-    async def _work(
-        self, scope: anyio.CancelScope, begin: tuple[RunStarted | None, ...] = ()
-    ) -> None:
-        """Take branches that are ready, one after another, until there is none.
+    async def _work(self, scope: anyio.CancelScope) -> None:
+        """Carry branches that are ready as far as they go, one after another.
 
         Args:
             scope: what cancels this worker, and so the branch it is at.
-            begin: for the first worker, what ``run`` was given.
         """
+        begin, self._first = self._first, ()
+        command: RunNode | RouteBranch | None = None
+        machine, crew, may_cancel = self.machine, self._crew, self._may_cancel
         try:
             with scope:
-                command = await self._begin(*begin) if begin and not self._crew.ending else None
+                if begin and not crew.ending:
+                    command = await self._begin(*begin)
                 self._standby = False
-                while (command is not None or self._ready) and not self._crew.ending:
+                # In a run that is ending, what runs may finish, but nothing new begins.
+                while not crew.ending:
                     if command is None:
-                        assert self._ready is not None
+                        if not self._ready:
+                            break
                         command = self._ready.popleft()
+                        if machine.failure is not None:
+                            command = None
+                            continue
                     if self._ready and not self._standby:
                         self._call_standby()
-                    await self._follow(command, scope)
-                    if self._may_cancel and scope.cancel_called:
+                    if may_cancel and not self._may_begin(command, scope):
+                        command = None
+                        continue
+                    path = command.branch
+                    try:
+                        if type(command) is RunNode:
+                            command = await self._run_node(command)
+                        elif type(command) is RouteBranch:
+                            command = await self._route(command)
+                    finally:
+                        if may_cancel:
+                            del self._scopes[path]
+                        if self._transactions:
+                            await self._roll_back(path)
+                    self._steps += 1
+                    if self._steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
+                        await anyio.lowlevel.checkpoint()
+                    if may_cancel and scope.cancel_called:  # the branch is gone
                         break
-                    command = None
         finally:
             self._workers -= 1
             if self._ready:  # the scope was used up by the last branch
@@ -352,39 +374,21 @@ class Executor:
             if self._timers and self._is_suspended():
                 self._wake_timers()  # they need not wait any more
 
+    def _may_begin(self, command: RunNode | RouteBranch, scope: anyio.CancelScope) -> bool:
+        """Whether a command is still wanted; if so, cancelling its branch cancels ``scope``."""
+        if not self.machine.expects(command):
+            return False
+        self._scopes[command.branch] = scope
+        return True
+
     async def _begin(self, event: RunStarted | None) -> RunNode | RouteBranch | None:
         """Carry out what the run begins with; the command with which its first branch goes on."""
         if event is not None:
             return await self._dispatch(event, event.branch)
-        mine = self._carry_out(self.machine.outstanding(), None)
+        self._carry_out(self.machine.outstanding(), None)  # all of it goes to the workers
         if self._judgements:
             await self._judge(None)
-        return mine
-
-    async def _follow(self, command: RunNode | RouteBranch, scope: anyio.CancelScope) -> None:
-        """Carry a branch as far as it goes; ``scope`` is what cancels it."""
-        if not self.machine.expects(command):
-            return
-        path = command.branch
-        if self._may_cancel:
-            self._scopes[path] = scope
-        next_: RunNode | RouteBranch | None = command
-        try:
-            while next_ is not None and not self._crew.ending:
-                if type(next_) is RunNode:
-                    next_ = await self._run_node(next_)
-                elif type(next_) is RouteBranch:
-                    next_ = await self._route(next_)
-                self._steps += 1
-                if self._steps % _STEPS_BETWEEN_CHECKPOINTS == 0:
-                    await anyio.lowlevel.checkpoint()
-                if self._may_cancel and scope.cancel_called:  # the branch is gone
-                    return
-        finally:
-            if self._may_cancel and self._scopes.get(path) is scope:
-                del self._scopes[path]
-            if self._transactions:
-                await self._roll_back(path)
+        return None
 
     def _call_standby(self) -> None:
         """Have one worker start as soon as all others are suspended."""
@@ -445,17 +449,14 @@ class Executor:
                     output = ended.value
                 else:
                     output = await go_on(call, waiting, variables)
-                    if not machine.expects(command):
+                    if self._is_unwanted(command):
                         return None
                 if context.asked:
                     raise ParkedInVain(
                         "the node caught the signal by which interrupt() parks its branch, and "
                         "went on: catch Exception, not BaseException"
                     )
-                if spec.kind == "flow":  # what it wrote was checked where it was written
-                    writes = output
-                else:
-                    writes, goto = check_output(self.plan.schema, spec, output)
+                writes, goto = check_output(self.plan.schema, spec, output)
                 break
             except BaseException as raised:
                 if self._transactions:
@@ -473,7 +474,7 @@ class Executor:
                 targets = await self._choose(branch, vertex, writes, goto)
             except Exception as error:
                 return await self._failed(command, spec, attempt, error)
-            if not machine.expects(command):  # a router may have waited
+            if self._is_unwanted(command):  # a router may have waited
                 return None
         completed = new_record(
             NodeCompleted, (self.now(), path, name, attempt, writes, targets, started, ())
@@ -492,6 +493,12 @@ class Executor:
             return await self._dispatch(completed, path)
         except CodecError as error:  # what it wrote cannot be stored, and is not in the journal
             return await self._failed(command, spec, attempt, error)
+
+    def _is_unwanted(self, command: RunNode) -> bool:
+        """Whether a branch has been cancelled meanwhile, or the run has failed."""
+        return (self._may_cancel or self.machine.failure is not None) and not self.machine.expects(
+            command
+        )
 
     # -- transactions -------------------------------------------------------------------------
 
@@ -620,20 +627,22 @@ class Executor:
         self, branch: Branch, spec: NodeSpec, context: NodeContext
     ) -> Coroutine[Any, Any, Any]:
         """The coroutine that carries out one attempt at a node, not begun yet."""
-        values = self.machine.view(branch)
         if spec.kind == "flow":
-            return self._run_flow(branch, spec, values)
-        argument = branch.argument
-        state = self.plan.schema.instance(values) if argument is NO_ARGUMENT else argument
+            return self._run_flow(branch, spec, self.machine.view(branch))
+        state = branch.argument
+        if state is NO_ARGUMENT:
+            state = self.plan.schema.instance(self.machine.view(branch))
         if spec.pool is None and not self.debug:
             return self.runner(spec, state, context)
-        shown = values if argument is NO_ARGUMENT else {"the argument of its Send": argument}
-        return self._call_with_care(spec, state, context, shown)
+        return self._call_with_care(branch, spec, state, context)
 
     async def _call_with_care(
-        self, spec: NodeSpec, state: Any, context: NodeContext, shown: Values
+        self, branch: Branch, spec: NodeSpec, state: Any, context: NodeContext
     ) -> Any:
         """A call that takes a place in a pool, or that ``debug`` looks after."""
+        shown: Values = {"the argument of its Send": state}
+        if branch.argument is NO_ARGUMENT:
+            shown = self.machine.view(branch)
         before = deep_copy(shown) if self.debug else {}
         if spec.pool is None:
             output = await self.runner(spec, state, context)
@@ -772,11 +781,18 @@ class Executor:
             if durable is not None:
                 # What is in the journal is carried out, even if this branch is cancelled. Where no
                 # branch can be, a cancellation ends the run, and what resumes it carries it out.
-                with anyio.CancelScope(shield=True) if self._may_cancel else _NO_SHIELD:
+                if self._may_cancel:
+                    with anyio.CancelScope(shield=True):
+                        await durable
+                else:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
-        mine = self._carry_out(commands, own) if commands else None
+        mine: RunNode | RouteBranch | None = None
+        if len(commands) == 1 and type(only := commands[0]) is RunNode and only.branch is own:
+            mine = only  # nearly always: the branch goes on
+        elif commands:
+            mine = self._carry_out(commands, own)
         if self._judgements:
             mine = await self._judge(own) or mine
         if self.listener is not None:
@@ -786,10 +802,6 @@ class Executor:
     def _carry_out(
         self, commands: list[Command], own: BranchPath | None
     ) -> RunNode | RouteBranch | None:
-        if len(commands) == 1:  # nearly always: the branch goes on
-            only = commands[0]
-            if type(only) is RunNode and only.branch is own:
-                return only
         mine: RunNode | RouteBranch | None = None
         for command in commands:
             if type(command) is RunNode or type(command) is RouteBranch:
@@ -932,9 +944,6 @@ async def _place(pool: anyio.CapacityLimiter | Places) -> AsyncIterator[None]:
         finally:
             # A place has no say in what becomes of the node, and so is not told how it ended.
             await place.__aexit__(None, None, None)
-
-
-_NO_SHIELD: Final = nullcontext()
 
 
 class _Held(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -323,7 +323,7 @@ class Flow(Generic[S]):
         new: bool,
     ) -> RunResult[S]:
         if thread_id is None:
-            thread_id = UNNAMED + uuid.uuid4().hex
+            thread_id = UNNAMED + os.urandom(16).hex()
         fingerprint = await self._past.fingerprint() if self._shares else ""
         async with self.store.lease(thread_id, self._past.format) as journal:
             past = journal.past
@@ -340,11 +340,15 @@ class Flow(Generic[S]):
             journal.status = "completed"
             machine.plan = self.plan
             writes = self.plan.schema.check_input(machine.values, given)
-            # A reducer that cannot take it says so before it is recorded.
-            self.plan.schema.fold(machine.values, (NodeWrites(INPUT, writes),))
+            if writes:  # a reducer that cannot take them says so before they are recorded
+                self.plan.schema.fold(machine.values, (NodeWrites(INPUT, writes),))
             executor = self._executor(machine, journal, thread_id, context, listener)
             started = RunStarted(executor.now(), (machine.runs,), writes, fingerprint)
-            return await self._finish(executor, journal, started)
+            if self._past.format.codec is not None:
+                self._watch(executor, journal)
+            journal.status = "running"
+            await executor.run(started)
+            return self._result(executor, journal, listener)
 
     async def _resume(
         self,
@@ -377,8 +381,12 @@ class Flow(Generic[S]):
             if answers:
                 await self._answer(executor, answers, past.events)
             if not machine.running:
-                return self._result(executor)
-            return await self._finish(executor, journal, None)
+                return self._result(executor, journal, None)
+            if self._past.format.codec is not None:
+                self._watch(executor, journal)
+            journal.status = "running"
+            await executor.run(None)
+            return self._result(executor, journal, listener)
 
     def _executor(
         self,
@@ -426,32 +434,29 @@ class Flow(Generic[S]):
         if machine.failure is not None:
             raise machine.failure
 
-    async def _finish(
-        self, executor: Executor, journal: LeasedJournal, event: RunStarted | None
-    ) -> RunResult[S]:
-        if self._past.format.codec is not None:
-            journal.watch(
-                lambda: self._past.snapshot(executor.machine), executor.is_alone, executor.fail
-            )
-        journal.status = "running"
-        await executor.run(event)
-        result = self._result(executor)
-        journal.status = result.status
-        if executor.listener is not None:
-            executor.listener.put(
-                RunCompleted(executor.now(), executor.thread_id, result.status, result.state)
-            )
-        return result
+    def _watch(self, executor: Executor, journal: LeasedJournal) -> None:
+        journal.watch(
+            lambda: self._past.snapshot(executor.machine), executor.is_alone, executor.fail
+        )
 
-    def _result(self, executor: Executor) -> RunResult[S]:
+    def _result(
+        self, executor: Executor, journal: LeasedJournal, listener: Listener | None
+    ) -> RunResult[S]:
+        """What the run came to, for the caller, the list of threads, and the reader of a stream."""
         machine = executor.machine
-        return RunResult(
+        result: RunResult[S] = RunResult(
             state=self.plan.schema.instance(machine.current_values()),
             status="suspended" if machine.running else "completed",
             outcomes=dict(machine.outcomes),
             thread_id=executor.thread_id,
             interrupts=machine.interrupts if machine.running else (),
         )
+        journal.status = result.status
+        if listener is not None:
+            listener.put(
+                RunCompleted(executor.now(), executor.thread_id, result.status, result.state)
+            )
+        return result
 
     # -- changing a thread from outside -------------------------------------------------------
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 from .barrier import Barrier
@@ -64,7 +65,7 @@ from .events import (
 )
 from .merging import Merger, in_order
 from .plan import Plan, SyncPointSpec, Vertex
-from .policy import END, START, Arrival
+from .policy import ALL, END, START, Arrival
 from .reducers import MISSING
 from .state import NodeWrites, Overwrite, Schema, Values
 from .tree import (
@@ -196,8 +197,12 @@ class Machine:
 
     def view(self, branch: Branch) -> Values:
         """The state that a branch sees."""
-        if branch.unfolded:
-            branch.values = self.schema.fold(branch.values, branch.unfolded)
+        unfolded = branch.unfolded
+        if unfolded:
+            if len(unfolded) == 1:
+                branch.values = self.schema.fold_one(branch.values, unfolded[0])
+            else:
+                branch.values = self.schema.fold(branch.values, unfolded)
             branch.unfolded = []
         if self.live_values:
             return {**branch.values, **self.live_values}
@@ -207,7 +212,8 @@ class Machine:
         """The state that a branch will see once its node has written: what a router gets."""
         if not writes:
             return self.view(branch)
-        seen = self.schema.fold(self.view(branch), [NodeWrites(branch.place, writes)])
+        entry = new_record(NodeWrites, (branch.place, writes, (), 0, ()))
+        seen = self.schema.fold_one(self.view(branch), entry)
         if not self.live_values and not self.schema.live:
             branch.preview = (writes, seen)  # so that it is not folded a second time
         return seen
@@ -317,8 +323,14 @@ class Machine:
         if event.interrupts:
             branch.argument = NO_ARGUMENT
             self._park(branch, event.interrupts).targets = event.targets
+            return
+        vertex, targets = self.plan.vertices[event.node], event.targets
+        if len(targets) == 1 and not vertex.owns:  # nearly always; as ``_go`` does it
+            branch.step += 1
+            branch.questions = None
+            self._enter(branch, targets[0])
         else:
-            self._go(branch, self.plan.vertices[event.node], event.targets)
+            self._go(branch, vertex, targets)
 
     def _write(self, branch: Branch, node: NodeName, writes: Writes) -> None:
         if self.schema.live:
@@ -561,6 +573,15 @@ class Machine:
         if generation not in owner.forks:
             return False
         owner.forks.remove(generation)
+        # Its branches and their members name each other. Without this they would be left to the
+        # garbage collector, which takes longer over a fork than all the rest here.
+        for barrier in generation.barriers.values():
+            for top in barrier.arrived:
+                top.members = ()
+                if top.arrivals:
+                    top.arrivals = {}
+            barrier.members = []
+            barrier.arrived = []
         if not owner.forks and owner.generation is None and not self._keep_delta:
             owner.delta = []  # nothing is concurrent with the first branch any more
         return True
@@ -583,9 +604,15 @@ class Machine:
         for spec in vertex.owns:
             members = [child.members[0] for child in children if child.hopes & spec.bit]
             self._add_barrier(generation, spec, members, empty=not targets)
-        for child in [child for child in children if child.status == "running"]:
-            assert child.target is not None
-            self._enter(child, child.target)
+        vertices, commands = self.plan.vertices, self._commands
+        for child, target in zip(children, targets, strict=True):
+            if child.status != "running":
+                continue
+            if vertices[child.place].node is not None:  # it stands there already
+                child.argument = target.argument
+                commands.append(new_record(RunNode, (child.path, child.place, 0)))
+            else:
+                self._enter(child, target)
         if not targets:
             self._release(generation)
 
@@ -599,34 +626,43 @@ class Machine:
         # The first node of each child is the node after the sync point, or after the failure.
         outcome, owner.outcome = owner.outcome, None
         error, owner.error = owner.error, None
-        by_id: dict[str, Branch] = {}
         children: list[Branch] = []
-        vertices = self.plan.vertices
+        vertices, branches, values = self.plan.vertices, self.branches, owner.values
+        number, held = owner.next_child, False
         for target in targets:
-            path = (*owner.path, owner.next_child)
-            owner.next_child += 1
-            child = Branch(path, generation, owner.values, target.node)
-            child.members = (Member(path, target.id, target.node, target.weight, child),)
-            child.hopes = vertices[target.node].reach & scope
+            node = target.node
+            path = (*owner.path, number)
+            number += 1
+            child = Branch(path, generation, values, node)
+            child.members = (Member(path, target.id, node, target.weight, child),)
+            child.hopes = vertices[node].reach & scope
+            child.target = target
             child.outcome = outcome
             child.error = error
-            child.target = target
-            if target.id is not None:
-                by_id[target.id] = child
-            self.branches[path] = child
-            generation.children[path] = child
+            held = held or bool(target.after)
+            branches[path] = child
             children.append(child)
-        for child in children:
-            if child.target is not None and child.target.after:
-                self._any_dependents = True
-                child.status = "held"
-                child.held_for = {by_id[name].path for name in child.target.after}
-                generation.waits[child.path] = tuple(child.held_for)
-                after = child.members[0].after = _all_before(child, by_id)
-                self._merger.after[child.path] = after
-                for path in child.held_for:
-                    generation.dependents.setdefault(path, []).append(child)
+        owner.next_child = number
+        generation.children = {child.path: child for child in children}
+        if held:
+            self._hold(generation, children)
         return children
+
+    def _hold(self, generation: Generation, children: Sequence[Branch]) -> None:
+        """Keep those of the children that have ``after=`` until their siblings are done."""
+        self._any_dependents = True
+        targets = [(child.target, child) for child in children if child.target is not None]
+        by_id = {target.id: child for target, child in targets if target.id is not None}
+        for target, child in targets:
+            if not target.after:
+                continue
+            child.status = "held"
+            child.held_for = {by_id[name].path for name in target.after}
+            generation.waits[child.path] = tuple(child.held_for)
+            after = child.members[0].after = _all_before(child, by_id)
+            self._merger.after[child.path] = after
+            for path in child.held_for:
+                generation.dependents.setdefault(path, []).append(child)
 
     def _count_children(self, owner: Branch, children: Sequence[Branch]) -> None:
         """Count the children in place of their owner, for every sync point further out."""
@@ -729,7 +765,7 @@ class Machine:
         assert top.leaves is not None
         if top.leaves[bit] > 0 or top in barrier.arrived:
             return
-        here = self._waiting_at(top, bit)
+        here = _waiting_at(top, barrier.spec)
         if barrier.opened:
             if here:
                 self._late(generation, barrier, top)
@@ -774,10 +810,12 @@ class Machine:
                 f"branch {format_path(branch.path)} arrived, but not from its fork {spec.fork!r}: "
                 f"lead it through {spec.fork!r}",
             )
-        generation, top = self._locate(branch, bit)
+        generation, top = branch.generation, branch
+        if generation is None or bit not in generation.barriers:
+            generation, top = self._locate(branch, bit)
         barrier = generation.barriers[bit]
         branch.status = "waiting"
-        branch.hopes &= ~bit
+        branch.hopes ^= bit
         if top.leaves is not None:
             assert top.arrivals is not None
             top.arrivals.setdefault(bit, []).append(branch)
@@ -790,21 +828,20 @@ class Machine:
             self._done(branch)
 
     def _arrived(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
-        barrier.arrive(top, _taking_part(top, barrier))
-        join = barrier.spec.join
-        if (
-            join.timeout is not None
-            and join.timeout_from == "first_arrival"
-            and len(barrier.arrived) == 1
-        ):
-            self._start_timer(generation, barrier, "deadline", join.timeout)
-        if barrier.may_open:
+        barrier.arrive(top, top.members if len(top.members) < 2 else _taking_part(top, barrier))
+        if len(barrier.arrived) == 1:
+            join = barrier.spec.join
+            if join.timeout is not None and join.timeout_from == "first_arrival":
+                self._start_timer(generation, barrier, "deadline", join.timeout)
+        if not barrier.on_the_way or barrier.spec.join.quorum is not ALL:
             self._touch(generation, barrier)
 
     def _late(self, generation: Generation, barrier: Barrier, top: Branch) -> None:
         """A participant has come, as a whole, to a sync point that has opened without it."""
         bit, late = barrier.spec.bit, barrier.spec.join.late
-        leaves = self._waiting_at(top, bit)
+        leaves = _waiting_at(top, barrier.spec)
+        known = as_participant(top)
+        weight = top.members[0].weight if top.members else 1.0
         for leaf in leaves:
             self._lose(leaf, leaf.hopes)
             self._alive -= 1
@@ -822,8 +859,6 @@ class Machine:
             self._merge_late(barrier.heir, delta)
         elif late == "next_round":
             owner = last_heir(generation.owner)
-            known = as_participant(top)
-            weight = top.members[0].weight if top.members else 1.0
             member = Member(known.branch, known.id, known.node, weight, top)
             for later in owner.forks:
                 waiting = later.barriers.get(bit)
@@ -926,8 +961,8 @@ class Machine:
         slow = set(stragglers)
         detach = barrier.spec.join.stragglers == "detach"
         for member in barrier.members:
+            participant = new_record(Participant, (member.path, member.id, member.node, None))
             top = member.branch
-            participant = member.participant()
             if top in there:
                 arrived.append(participant)
             elif top in slow:
@@ -957,22 +992,31 @@ class Machine:
         spec, owner = barrier.spec, generation.owner
         reach = self.plan.vertices[spec.name].reach & ~spec.bit
         tops = sorted(barrier.arrived, key=by_path)
-        step = max([top.step for top in tops], default=0)
-        arrived = {top: self._waiting_at(top, spec.bit) for top in tops}
-        hopeful = [leaf for leaves in arrived.values() for leaf in leaves if leaf.hopes]
+        arrived: list[tuple[Branch, Sequence[Branch]]] = []
+        # Nearly always it is a whole generation, of which no branch has forked.
+        whole = spec.last and len(tops) == len(generation.children) and not any(map(_forked, tops))
+        if whole:
+            hopeful = [top for top in tops if top.hopes]
+            contributions = [(top, top.delta) for top in tops]
+        else:
+            arrived = [(top, _waiting_at(top, spec)) for top in tops]
+            hopeful = [leaf for _, leaves in arrived for leaf in leaves if leaf.hopes]
+            contributions = [(top, self._take(top, leaves)) for top, leaves in arrived]
         hoping = Counter([bit for leaf in hopeful for bit in leaf.bits])
-        contributions = [(top, self._take(top, leaves)) for top, leaves in arrived.items()]
-        delta = self._merger.concatenate(contributions)
+        delta, contested = self._merger.concatenate(contributions)
         if spec.last:
             merged = owner
-            delta = self._merger.handed_to(merged, delta)
+            if contested:
+                delta = self._merger.handed_to(merged, delta)
             merged.unfolded.extend(delta)
             merged.delta.extend(delta)  # ``_release`` drops it where nobody will ask for it
             merged.hopes = generation.scope & reach
         else:
+            step = max([top.step for top in tops], default=0)
             merged = self._successor(generation, tops)
             merged.step = step
-            delta = self._merger.handed_to(merged, delta)
+            if contested:
+                delta = self._merger.handed_to(merged, delta)
             merged.delta = delta
             merged.unfolded = list(delta)
             scope = generation.scope
@@ -984,11 +1028,13 @@ class Machine:
                 for bit, other in generation.barriers.items():
                     if merged.hopes & bit:
                         other.guests.add(merged)
-            for top, leaves in arrived.items():
+            for top, leaves in arrived:
                 if top.leaves is not None:  # it has forked, and may have others on the way
                     self._recount(generation, top, leaves, merged)
         self._alive += 1
-        for top, leaves in arrived.items():
+        if whole:
+            self._consume_all(generation, tops, merged)
+        for top, leaves in arrived:
             self._consume(top, leaves, merged)
         merged.status = "running"
         barrier.heir = merged
@@ -1037,20 +1083,11 @@ class Machine:
                 left += 1 if merged.hopes & bit else 0
             elif left and not barrier.opened:
                 barrier.guests.add(top)
-            elif self._waiting_at(top, bit) and not barrier.opened:
+            elif _waiting_at(top, barrier.spec) and not barrier.opened:
                 barrier.arrive(top, ())
             top.leaves[bit] = left
         if top is not merged:
             top.members = ()
-
-    def _waiting_at(self, top: Branch, bit: int) -> list[Branch]:
-        """The branches at or below ``top`` that wait at its sync point ``bit``."""
-        if top.leaves is None:  # it has not forked
-            spec = self.plan.vertices[top.place].sync_point
-            here = top.status == "waiting" and spec is not None and spec.bit == bit
-            return [top] if here else []
-        assert top.arrivals is not None
-        return [leaf for leaf in top.arrivals.get(bit, ()) if leaf.status == "waiting"]
 
     def _take(self, top: Branch, leaves: Sequence[Branch]) -> list[NodeWrites]:
         """Take the writes of ``top`` and of those below it that have arrived."""
@@ -1059,13 +1096,26 @@ class Machine:
             return delta
         return self._merger.take(top, leaves, _between(leaves, top))
 
+    def _consume_all(self, generation: Generation, tops: Sequence[Branch], merged: Branch) -> None:
+        """Take a whole generation out of the tree, of which no branch has forked."""
+        self._alive -= len(tops)
+        for top in tops:
+            top.status = "gone"
+            top.hopes = 0
+            top.heir = merged
+            self.branches.pop(top.path, None)
+        generation.children = {}
+        self._release(generation)
+
     def _consume(self, top: Branch, leaves: Sequence[Branch], merged: Branch) -> None:
         """Take what was merged out of the tree."""
+        self._alive -= len(leaves)
         for leaf in leaves:
-            self._alive -= 1
             if leaf is not merged:
                 leaf.hopes = 0
                 leaf.heir = merged
+                if leaf.leaves is None:
+                    leaf.members = ()
                 self._forget(leaf)
                 self._prune(leaf)
         if top is not merged and top.status == "forked":
@@ -1082,7 +1132,7 @@ class Machine:
                 self._close(other)
         for top in stragglers:
             stopped = []
-            waiting = self._waiting_at(top, bit)
+            waiting = _waiting_at(top, barrier.spec)
             for branch in list(subtree(top)):
                 for inner in branch.forks:
                     for other in inner.barriers.values():
@@ -1177,6 +1227,8 @@ class Machine:
         self.running = False
         self.branches.clear()
         self._root = None
+        self._ended = []
+        _take_apart(root)
         self._commands.append(Finish())
 
     def _report_failures(
@@ -1209,6 +1261,31 @@ class Machine:
                 )
             ]
         )
+
+
+def _take_apart(root: Branch) -> None:
+    """Let go of what is left of a tree at once: without its circles, nothing keeps it."""
+    todo = [root]
+    while todo:
+        branch = todo.pop()
+        branch.members = ()
+        for generation in branch.forks:
+            todo += generation.children.values()
+            generation.children = {}
+            generation.barriers = {}
+        branch.forks = []
+
+
+_forked: Final = attrgetter("leaves")
+"""Whether a branch that came to a sync point had forked on its way: a truth value."""
+
+
+def _waiting_at(top: Branch, spec: SyncPointSpec) -> list[Branch]:
+    """The branches at or below ``top`` that wait at a sync point of its generation."""
+    if top.leaves is None:  # it has not forked
+        return [top] if top.status == "waiting" and top.place == spec.name else []
+    assert top.arrivals is not None
+    return [leaf for leaf in top.arrivals.get(spec.bit, ()) if leaf.status == "waiting"]
 
 
 def _taking_part(top: Branch, barrier: Barrier) -> Sequence[Member]:

@@ -91,16 +91,18 @@ class Merger:
             self._check_conflicts([own, *deltas])
         return list(chain(own, *deltas))
 
-    def concatenate(self, contributions: Sequence[Contribution]) -> list[NodeWrites]:
+    def concatenate(self, contributions: Sequence[Contribution]) -> tuple[list[NodeWrites], bool]:
         """The deltas of concurrent branches, one after the other, in path order.
 
         ``contributions`` come in path order; a branch with ``after=`` is put behind those it
-        depends on.
+        depends on. Also returns whether there are writes that may conflict with later ones.
 
         Raises:
             ConflictError: as ``collect``.
         """
-        return self.join([delta for _, delta in self._in_order(contributions)])
+        deltas = [delta for _, delta in self._in_order(contributions)]
+        contested = self._check_conflicts(deltas)
+        return list(chain.from_iterable(deltas)), contested
 
     def join(self, deltas: Sequence[Sequence[NodeWrites]]) -> list[NodeWrites]:
         """The same for deltas that are in their order already."""
@@ -145,8 +147,10 @@ class Merger:
                 noted.append(entry)
         return noted
 
-    def _check_conflicts(self, deltas: Sequence[Sequence[NodeWrites]]) -> None:
+    def _check_conflicts(self, deltas: Sequence[Sequence[NodeWrites]]) -> bool:
         """Refuse a second concurrent writer where only one may write.
+
+        Returns whether there is a first one, or an ``Overwrite``.
 
         Within one delta the writes are in sequence, or were checked when it was put together.
         Linear in the writes: plain writes through reducers, the common case, are passed over, and
@@ -168,6 +172,7 @@ class Merger:
                         overwritten.add(channel)
         for channel in sorted(overwritten):
             self._check_overwrites(channel, deltas)
+        return bool(writers or overwritten)
 
     def _check_overwrites(
         self, channel: ChannelName, deltas: Sequence[Sequence[NodeWrites]]

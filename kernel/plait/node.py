@@ -37,7 +37,7 @@ from .events import (
     new_record,
 )
 from .plan import NodeSpec, Plan, Router, Vertex
-from .policy import END, START, Command, Send
+from .policy import END, START, WEIGHT, Command, Send
 from .state import Schema
 
 __all__ = [
@@ -327,6 +327,8 @@ def check_output(schema: Schema, spec: NodeSpec, output: Any) -> tuple[Writes, A
         return (), ()
     goto: Any = ()
     if type(output) is not dict:  # nearly always it is
+        if spec.kind == "flow":  # what it wrote was checked where it was written
+            return output, ()
         if isinstance(output, Command):
             output, goto = output.update, output.goto
         elif isinstance(output, (str, Send, list)):
@@ -371,6 +373,10 @@ async def find_targets(
             chosen = way.fn(state())
             if type(chosen) is str and chosen in vertex.answers and (goto is None or goto == ()):
                 return vertex.answers[chosen]
+            if type(chosen) is list and vertex.takers and (goto is None or goto == ()):
+                plain = _plainly_sent(chosen, vertex.takers)
+                if plain is not None:
+                    return plain
             if inspect.isawaitable(chosen):
                 chosen = await chosen
             targets += _chosen(plan, vertex, way, chosen)
@@ -384,6 +390,25 @@ async def find_targets(
             )
         targets.append(target)
     _check_siblings(vertex, targets)
+    return tuple(targets)
+
+
+def _plainly_sent(chosen: list[Any], takers: frozenset[NodeName]) -> tuple[Target, ...] | None:
+    """The targets of a list of Sends that say where to and what, and nothing else.
+
+    ``None`` if there is anything else in it, which needs a closer look.
+    """
+    targets: list[Target] = []
+    for item in chosen:
+        if (
+            type(item) is not Send
+            or item.node not in takers
+            or item.id is not None
+            or item.after
+            or item.weight is not WEIGHT
+        ):
+            return None
+        targets.append(new_record(Target, (item.node, item.arg, None, (), WEIGHT)))
     return tuple(targets)
 
 

@@ -91,6 +91,8 @@ class Vertex:
     reach: int
     """The mask of the sync points that a branch standing here can arrive at (a sync point itself
     included) without passing their fork."""
+    takers: frozenset[NodeName]
+    """The nodes to which its router may send something, if a single router says where it leads."""
     answers: Mapping[Any, tuple[Target, ...]]
     """Where it leads by what its router returns: the names that a single router has declared, so
     that what nearly all of them return need not be looked into each time."""
@@ -134,6 +136,7 @@ class Compiler:
         self.given_forks = forks
         self.schema = schema
         self.nodes = nodes
+        self.all_nodes: frozenset[NodeName] = frozenset(nodes)
         self.joins = joins
         self.ways: dict[NodeName, list[Target | Router]] = {
             vertex: [] for vertex in (START, *nodes, *joins, END)
@@ -232,7 +235,14 @@ class Compiler:
         if node is not None:
             goto = None if node.targets is None else frozenset(self.named[name])
         direct = targets if len(targets) == len(ways) else None
-        return Vertex(name, node, spec, ways, direct, goto, owns, reach, _answers(ways))
+        takers = self._takers(ways)
+        return Vertex(name, node, spec, ways, direct, goto, owns, reach, takers, _answers(ways))
+
+    def _takers(self, ways: Sequence[Target | Router]) -> frozenset[NodeName]:
+        if len(ways) != 1 or not isinstance(ways[0], Router):
+            return _NO_TAKERS
+        targets = ways[0].targets
+        return self.all_nodes if targets is None else self.all_nodes.intersection(targets)
 
     def _way_faults(self) -> Iterable[str]:
         found = reachable(self.successors, [START])
@@ -458,8 +468,9 @@ class Compiler:
         return found
 
 
+_NO_TAKERS: Final[frozenset[NodeName]] = frozenset()
 _NO_ANSWERS: Final[Mapping[Any, tuple[Target, ...]]] = {}
-"""One for all vertices without a router of their own, which are nearly all."""
+"""One each for all vertices without a router of their own, which are nearly all."""
 
 
 def _answers(ways: Sequence[Target | Router]) -> Mapping[Any, tuple[Target, ...]]:

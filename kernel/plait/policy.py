@@ -19,6 +19,7 @@ __all__ = [
     "END",
     "ROUNDING",
     "START",
+    "WEIGHT",
     "Arrival",
     "Command",
     "Join",
@@ -34,6 +35,9 @@ START: Final = "__start__"
 
 END: Final = "__end__"
 """Where every branch ends; the last sync point, which waits for all of them."""
+
+WEIGHT: Final = 1.0
+"""What a branch counts for if nothing is said."""
 
 N = typing_extensions.TypeVar("N", default=str)
 
@@ -59,12 +63,14 @@ class Send:
         *,
         id: str | None = None,  # noqa: A002 - the word that the field uses
         after: str | Iterable[str] = (),
-        weight: float = 1.0,
+        weight: float = WEIGHT,
     ) -> None:
         self.node: NodeName = node
         self.arg: Any = arg
         self.id: str | None = id
-        self.after: tuple[str, ...] = (after,) if isinstance(after, str) else tuple(after)
+        if type(after) is not tuple:
+            after = (after,) if isinstance(after, str) else tuple(after)
+        self.after: tuple[str, ...] = after
         self.weight: float = weight
 
     def __eq__(self, other: object) -> bool:

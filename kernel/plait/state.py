@@ -131,12 +131,13 @@ class Schema:
 
     def check_writes(self, node: NodeName, output: Any) -> Writes:
         """Turn what a node returned into writes. Raises ``WriteError``."""
-        if output is None:
-            return ()
-        if type(output) is not dict and not isinstance(output, Mapping):
-            raise WriteError(
-                node, None, "a mapping of channels to values, None or a Command", output
-            )
+        if type(output) is not dict:
+            if output is None:
+                return ()
+            if not isinstance(output, Mapping):
+                raise WriteError(
+                    node, None, "a mapping of channels to values, None or a Command", output
+                )
         as_given = self._as_given
         for channel, value in output.items():
             if channel in as_given:
@@ -236,6 +237,22 @@ class Schema:
                 result[channel] = reducer.fold(result.get(channel, MISSING), batch)
             except Exception as error:
                 raise self._blame(values, delta, channel, error) from error
+        return result
+
+    def fold_one(self, values: Values, entry: NodeWrites) -> Values:
+        """The same for what one node wrote: nothing is gathered first."""
+        result = values.copy()
+        for channel, value in entry.writes:
+            reducer = self._reducers[channel]
+            if type(value) is Overwrite:
+                result[channel] = value.value
+            elif reducer is None:
+                result[channel] = value
+            else:
+                try:
+                    result[channel] = reducer.fold(result.get(channel, MISSING), (value,))
+                except Exception as error:
+                    raise self._blame(values, [entry], channel, error) from error
         return result
 
     def _blame(

@@ -7,9 +7,10 @@ thread has one writer at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from .backend import ThreadRow, Transaction
@@ -263,9 +264,14 @@ class ListJournal:
 class _MemoryJournal(ListJournal):
     """The journal of one thread in memory."""
 
-    leased: bool = False
-    graph: str = ""
-    past: Past = Past(0, None, ())
+    __slots__ = ("graph", "leased", "past")
+
+    def __init__(self) -> None:
+        self.events: list[JournalEvent] = []
+        self.status: str = "running"
+        self.leased: bool = False
+        self.graph: str = ""
+        self.past: Past = _NO_PAST
 
     def watch(
         self,
@@ -310,6 +316,7 @@ def check_seconds(what: str, given: object) -> None:
 _LONGEST_ID: Final = 512
 
 _PLAIN: Final = JournalFormat()
+_NO_PAST: Final = Past(0, None, ())
 
 
 class MemoryStore:
@@ -321,46 +328,18 @@ class MemoryStore:
     """
 
     def __init__(self, *, unnamed: int | None = None) -> None:
-        self._journals: dict[ThreadId, _MemoryJournal] = {}
+        self._shelf = _Shelf(unnamed)
+        self._journals = self._shelf.journals
         self._plans: dict[str, bytes] = {}
-        self._unnamed = unnamed
-        self._finished: dict[ThreadId, _MemoryJournal] = {}  # the oldest first
 
     def make_codec(self, types: Callable[[], TypeRegistry]) -> None:
         """None: events are kept as they are."""
 
-    @asynccontextmanager
-    async def lease(
+    def lease(
         self, thread_id: ThreadId, format_: JournalFormat = _PLAIN
-    ) -> AsyncIterator[LeasedJournal]:
+    ) -> AbstractAsyncContextManager[LeasedJournal]:
         """Hold a thread for writing. Raises ``ThreadBusy`` if another run holds it."""
-        check_id("thread_id", thread_id)
-        check_id("graph's name", format_.graph or "unnamed")
-        journal = self._journals.get(thread_id) or _MemoryJournal()
-        if journal.leased:
-            raise _busy(thread_id)
-        self._journals[thread_id] = journal
-        journal.leased = True
-        journal.graph = format_.graph
-        journal.past = Past(0, None, tuple(journal.events), thread_id)
-        try:
-            yield journal
-        finally:
-            journal.leased = False
-            if not journal.events:  # nothing has happened, so there is no such thread
-                del self._journals[thread_id]
-        if (
-            self._unnamed is not None
-            and thread_id.startswith(UNNAMED)
-            and journal.status == "completed"
-        ):
-            self._finished.pop(thread_id, None)
-            self._finished[thread_id] = journal
-            if len(self._finished) > self._unnamed:
-                oldest, journal = next(iter(self._finished.items()))
-                del self._finished[oldest]
-                if journal.status == "completed" and not journal.leased:
-                    self._journals.pop(oldest, None)
+        return _MemoryLease(self._shelf, thread_id, format_.graph)
 
     async def past(
         self,
@@ -433,6 +412,65 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Nothing is held; the journals stay."""
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """The journals of a store in memory."""
+
+    unnamed: int | None
+    """How many finished ones to keep whose ids a Flow made up."""
+    journals: dict[ThreadId, _MemoryJournal] = field(default_factory=dict)
+    finished: dict[ThreadId, _MemoryJournal] = field(default_factory=dict)
+    """Of those that a Flow named, the oldest first."""
+
+
+@dataclass(slots=True)
+class _MemoryLease:
+    """Holds a thread for a block; a generator of contextlib's would take half a kilobyte more."""
+
+    shelf: _Shelf
+    thread_id: ThreadId
+    graph: str
+    journal: _MemoryJournal | None = None
+
+    async def __aenter__(self) -> LeasedJournal:
+        check_id("thread_id", self.thread_id)
+        check_id("graph's name", self.graph or "unnamed")
+        journals = self.shelf.journals
+        journal = self.journal = journals.get(self.thread_id) or _MemoryJournal()
+        if journal.leased:
+            raise _busy(self.thread_id)
+        journals[self.thread_id] = journal
+        journal.leased = True
+        journal.graph = self.graph
+        journal.past = Past(0, None, tuple(journal.events), self.thread_id)
+        return journal
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        shelf, journal = self.shelf, self.journal
+        assert journal is not None
+        journal.leased = False
+        if not journal.events:  # nothing has happened, so there is no such thread
+            del shelf.journals[self.thread_id]
+        if (
+            kind is None
+            and shelf.unnamed is not None
+            and self.thread_id.startswith(UNNAMED)
+            and journal.status == "completed"
+        ):
+            shelf.finished.pop(self.thread_id, None)
+            shelf.finished[self.thread_id] = journal
+            if len(shelf.finished) > shelf.unnamed:
+                oldest, journal = next(iter(shelf.finished.items()))
+                del shelf.finished[oldest]
+                if journal.status == "completed" and not journal.leased:
+                    shelf.journals.pop(oldest, None)
 
 
 def _busy(thread_id: ThreadId) -> ThreadBusy:

@@ -9,6 +9,11 @@ import pytest
 
 from plait.bell import Bell
 
+
+async def hear(bell: Bell) -> None:
+    await bell.wait()
+
+
 each_loop = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
@@ -54,7 +59,7 @@ def test_who_is_cancelled_waits_no_longer_and_is_in_nobodys_way(backend: str) ->
         with anyio.move_on_after(0) as scope:
             await bell.wait()
         async with anyio.create_task_group() as group:
-            group.start_soon(bell.wait)
+            group.start_soon(hear, bell)
             await anyio.wait_all_tasks_blocked()
             bell.ring()
         return scope.cancelled_caught
@@ -64,7 +69,7 @@ def test_who_is_cancelled_waits_no_longer_and_is_in_nobodys_way(backend: str) ->
 
 async def test_a_task_that_is_cancelled_from_outside_leaves_the_others_waiting() -> None:
     bell = Bell()
-    one, other = [asyncio.create_task(bell.wait()) for _ in range(2)]
+    one, other = [asyncio.create_task(hear(bell)) for _ in range(2)]
     await asyncio.sleep(0)
     one.cancel()
     await asyncio.wait([one])

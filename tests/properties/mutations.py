@@ -154,8 +154,11 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "a fold changes the state that siblings share, so that they see each other's writes",
         "state.py",
-        "result = values.copy()",
-        "result = values",
+        "result = values.copy()\n        pending",
+        "result = values\n        pending",
+        "state.py",
+        "result = values.copy()\n        for",
+        "result = values\n        for",
     ),
     _fault(
         "the leftovers of a run are lost",
@@ -194,7 +197,7 @@ FAULTS: tuple[Fault, ...] = (
         "executor.py",
         "writes, goto = check_output(self.plan.schema, spec, output)",
         "writes, goto = check_output(self.plan.schema, spec, output)\n"
-        "                    writes = writes if attempt == 1 else ()",
+        "                writes = writes if attempt == 1 else ()",
     ),
     # -- sync points --
     _fault(
@@ -224,7 +227,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "a branch counts as a participant of sync points that it cannot reach",
         "machine.py",
-        "child.hopes = vertices[target.node].reach & scope",
+        "child.hopes = vertices[node].reach & scope",
         "child.hopes = scope",
     ),
     _fault(
@@ -239,8 +242,8 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "an empty generation is not opened",
         "machine.py",
-        "elif targets or vertex.owns:",
-        "elif targets:",
+        "if targets or vertex.owns:",
+        "if targets:",
     ),
     _fault(
         "the loops of a fork share one generation",
@@ -281,8 +284,8 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "the deadline is measured from the last arrival",
         "machine.py",
-        "and len(barrier.arrived) == 1\n",
-        "and len(barrier.arrived) == barrier.arrived_count\n",
+        "if len(barrier.arrived) == 1:",
+        "if len(barrier.arrived) == barrier.arrived_count:",
         "machine.py",
         "barrier.timer_due[key] = self._at + seconds",
         "if key in barrier.timer_due:\n"
@@ -373,8 +376,8 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "after= is ignored",
         "machine.py",
-        "if child.target is not None and child.target.after:",
-        "if False:",
+        "held = held or bool(target.after)",
+        "held = False",
     ),
     _fault(
         "a branch with after= is merged in path order",
@@ -423,8 +426,11 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "an idempotency key is used again in a loop",
         "machine.py",
-        "branch.step += 1",
-        "pass",
+        "branch.step += 1\n            branch.q",
+        "branch.q",
+        "machine.py",
+        "branch.step += 1\n        branch.q",
+        "branch.q",
     ),
     _fault(
         "a router is asked again when the journal is replayed",

@@ -159,14 +159,14 @@ def test_every_event_comes_back_the_same_all_through(event: JournalEvent) -> Non
 
 
 @law
-@given(journal_events.filter(lambda event: type(event) is NodeCompleted))
-def test_a_completion_is_stored_the_same_by_the_short_way_and_by_the_long_one(
-    event: NodeCompleted,
+@given(journal_events.filter(lambda event: type(event) in {NodeCompleted, RunStarted}))
+def test_an_event_is_stored_the_same_by_the_short_way_and_by_the_long_one(
+    event: NodeCompleted | RunStarted,
 ) -> None:
     short = records.lower_plain(event, CODEC.max_value_bytes)
     if short is None:
         return
-    fields = records._FIELDS[NodeCompleted]
+    fields = records._FIELDS[type(event)]
     long = records._lower_fields(CODEC._encoder(careful=False), fields, event)
     try:
         expected = CODEC._pack([short[0], *long])

@@ -35,8 +35,6 @@ REASONS: dict[str, str] = {
         ),
         _CALLBACKS,
     ),
-    "types.ToolOutputMixin": "it is langchain-core's, and imported from there by LangGraph",
-    "cache.redis": "there is no Redis adapter; use cache.sqlite",
     **dict.fromkeys(
         (
             f"checkpoint.serde.jsonplus.{name}"

@@ -132,12 +132,12 @@ class Codec:
 
     def encode_event(self, event: JournalEvent) -> bytes:
         """Encode an event of a journal. Raises as ``encode``, naming the node and the channel."""
-        node = "the input" if isinstance(event, RunStarted) else getattr(event, "node", None)
         try:
             body = self._event_body(event)
             if len(body) > self.max_value_bytes:
                 self._check_sizes(event)
         except Refused as refused:
+            node = "the input" if isinstance(event, RunStarted) else getattr(event, "node", None)
             raise self._fault(refused, node, refused.channel) from refused.__cause__
         return envelope.close(envelope.EVENT, body)
 

@@ -26,6 +26,7 @@ from plait.events import (
     Target,
     TimerFired,
     TimerKey,
+    Writes,
 )
 
 from .decoder import Decoder
@@ -291,6 +292,7 @@ _KINDS: Final = tuple(_FIELDS)
 """Their places are in the records: append new kinds at the end."""
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _COMPLETED: Final = _NUMBERS[NodeCompleted]
+_STARTED: Final = _NUMBERS[RunStarted]
 
 
 def lower_event(encoder: Encoder, event: JournalEvent) -> list[Any]:
@@ -303,14 +305,32 @@ def lower_event(encoder: Encoder, event: JournalEvent) -> list[Any]:
 
 
 def lower_plain(event: JournalEvent, limit: int) -> list[Any] | None:
-    """The same tree in a third of the time, for a node's completion without anything unusual in
-    it, as nine events of ten are; ``None`` for any other.
+    """The same tree in a third of the time, for a run's beginning or a node's completion without
+    anything unusual in it, as nine events of ten are; ``None`` for any other.
 
     Args:
         limit: the most elements that its values may have in all.
     """
-    if type(event) is not NodeCompleted:
+    if type(event) is NodeCompleted:
+        return _lower_completed(event, limit)
+    return _lower_started(event, limit) if type(event) is RunStarted else None
+
+
+def _lower_started(event: RunStarted, limit: int) -> list[Any] | None:
+    at, branch, writes, plan = event
+    content = _plain_writes(writes, limit)
+    if (
+        content is None
+        or type(at) is not float
+        or type(plan) is not str
+        or type(branch) is not tuple
+        or not _INTEGERS.issuperset(map(type, branch))
+    ):
         return None
+    return [_STARTED, at, branch, content, plan]
+
+
+def _lower_completed(event: NodeCompleted, limit: int) -> list[Any] | None:
     at, branch, node, attempt, writes, targets, started, interrupts = event
     if (
         type(at) is not float
@@ -322,6 +342,18 @@ def lower_plain(event: JournalEvent, limit: int) -> list[Any] | None:
         or not _INTEGERS.issuperset(map(type, branch))
     ):
         return None
+    content = _plain_writes(writes, limit)
+    if content is None:
+        return None
+    names: list[str] = []
+    for target in targets:
+        if not _is_plain(target) or type(target.node) is not str:
+            return None
+        names.append(target.node)
+    return [_COMPLETED, at, branch, node, attempt, content, names, started, ()]
+
+
+def _plain_writes(writes: Writes, limit: int) -> list[Any] | None:
     content: list[Any] = []
     for name, value in writes:
         kind = type(value)
@@ -335,12 +367,7 @@ def lower_plain(event: JournalEvent, limit: int) -> list[Any] | None:
         if type(name) is not str:
             return None
         content += (name, value)
-    names: list[str] = []
-    for target in targets:
-        if not _is_plain(target) or type(target.node) is not str:
-            return None
-        names.append(target.node)
-    return [_COMPLETED, at, branch, node, attempt, content, names, started, ()]
+    return content
 
 
 def lift_event(decoder: Decoder, tree: Any) -> JournalEvent:

@@ -298,7 +298,12 @@ class Run:
                     elif self.saves.is_busy:
                         await self.saves.let_go_on()
         except GraphInterrupt as signal:
-            interrupted = await self._leave(signal)
+            try:
+                interrupted = await self._leave(signal)
+            except Exception:
+                if reader is not None:
+                    yield
+                raise
             if not interrupted:
                 raise
             await self._tell_lifecycle()
@@ -555,7 +560,10 @@ class Run:
                     bound = self.parent_config
                 # Ids of tasks come from the checkpoint's, so the old questions are nobody's.
                 self.pending = [write for write in self.pending if write[1] != INTERRUPT]
+                # A copy of what is there: nothing has changed by it, whatever had by the original.
+                before, machine.changed = machine.changed, None
                 self._put_checkpoint({"source": "fork"})
+                machine.changed = before
             self._tell_values(always=True)
         elif writes := input_writes(self.graph.input_channels, given):
             self._take_input(writes)

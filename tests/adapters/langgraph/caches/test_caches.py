@@ -16,15 +16,20 @@ from typing_extensions import TypedDict
 
 from plait.codec import EncodingError
 from plait_adapters.langgraph.cache.memory import InMemoryCache
+from plait_adapters.langgraph.cache.redis import RedisCache
 from plait_adapters.langgraph.cache.sqlite import SqliteCache
+from tests.redis.server import shared_server
 
 A, B = ("a", "x"), ("b",)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     if request.param == "memory":
         yield InMemoryCache[Any]()
+    elif request.param == "redis":
+        with shared_server().client() as client:
+            yield RedisCache[Any](client, prefix=f"{tmp_path}:")
     else:
         with closing(SqliteCache[Any](path=str(tmp_path / "cache.db"))) as cache:
             yield cache
@@ -50,6 +55,7 @@ async def test_the_methods_for_asynchronous_callers_do_the_same(cache: Any) -> N
     assert await cache.aget([(A, "k")]) == {}
 
 
+@pytest.mark.parametrize("cache", ["memory", "sqlite"], indirect=True)  # Redis has its own clock
 def test_a_value_is_forgotten_when_its_time_is_over(
     cache: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,10 @@ ENOUGH = 40
 """Nodes that have run, after which routers and Commands lead to the end."""
 
 
+OVERWRITE = "__overwrite__"
+"""The key of an Overwrite as plain data."""
+
+
 class NodeBroke(Exception):
     """What a node of a program raises when it is to fail."""
 
@@ -43,6 +47,7 @@ class World:
     def __init__(self) -> None:
         self.calls: Counter[tuple[str, int | None]] = Counter()
         self.commands: Counter[tuple[str, int]] = Counter()
+        self.failures: list[str] = []
 
     def wait(self, name: str, payload: int | None) -> float:
         """Seconds that this call of a node takes: they look random, are the same in every run, and
@@ -54,16 +59,33 @@ class World:
         graph = config["configurable"]["checkpoint_ns"].rpartition("|")[0]
         self.commands[graph, config["metadata"]["langgraph_step"]] += 1
 
+    def note_failure(self, config: Any) -> None:
+        """Note a failure that ends the graph in which it happens."""
+        self.failures.append(config["configurable"]["checkpoint_ns"].rpartition("|")[0])
+
+    def begin(self) -> None:
+        """Another call from outside begins."""
+        self.commands.clear()
+        self.failures.clear()
+
     @property
     def is_open(self) -> bool:
-        """Whether what comes next is anybody's guess: LangGraph takes one of several commands out
-        of a set."""
-        return any(number > 1 for number in self.commands.values())
+        """Whether what comes next is anybody's guess: LangGraph takes one of several commands and
+        failures out of a set."""
+        return any(
+            number > 1 or any(f"{broke}|".startswith(f"{graph}|") for broke in self.failures)
+            for (graph, _), number in self.commands.items()
+        )
 
 
 def most(left: int, right: int) -> int:
     """A reducer that is not an operator."""
     return max(left, right)
+
+
+def pile(below: list[str], above: list[list[str]]) -> list[str]:
+    """A reducer of all that a step wrote."""
+    return [*below, *(each for one in above for each in one)]
 
 
 def schema_of(library: Any, kind: Schema, *, counted: bool = False) -> Any:
@@ -78,11 +100,14 @@ def schema_of(library: Any, kind: Schema, *, counted: bool = False) -> Any:
     )
     types: dict[str, Any] = {"log": log, "ticks": ticks, "last": int, "brief": brief}
     types |= {"free": free, "peak": peak, "merged": merged, "any": loose}
+    types["piled"] = Annotated[list[str], channels.DeltaChannel(pile, list, snapshot_frequency=2)]
+    types["said"] = Annotated[list[str], channels.Topic(str)]
+    types["heap"] = Annotated[list[str], channels.Topic(str, accumulate=True)]
     if counted:
         types["left"] = library.managed.RemainingSteps
     if kind == "typeddict":
         return TypedDict("State", types, total=False)  # type: ignore[operator]
-    empty: dict[str, Any] = {"log": list, "merged": dict}
+    empty: dict[str, Any] = {"log": list, "merged": dict, "piled": list, "said": list, "heap": list}
     if kind == "dataclass":
         return make_dataclass(
             "State",
@@ -98,19 +123,24 @@ def schema_of(library: Any, kind: Schema, *, counted: bool = False) -> Any:
     return pydantic.create_model("State", **fields)
 
 
-def narrow_schema(schema: Any) -> Any:
-    """A part of the state."""
+def part_of(schema: Any, *names: str, **more: Any) -> Any:
+    """A part of the state, and what is not in it."""
     hints = get_type_hints(schema, include_extras=True)
-    part = {name: hints[name] for name in ("ticks", "last")}
-    return TypedDict("Narrow", part, total=False)  # type: ignore[operator]
+    part = {name: hints[name] for name in names}
+    return TypedDict("Part", {**part, **more}, total=False)  # type: ignore[operator]
 
 
 def handler_of(library: Any, node: Node) -> Any:
     """What becomes of a failure of a node."""
 
     async def handler(state: Any, error: Any) -> Any:
-        said = f"{error.node} broke: {type(error.error).__name__}"
-        return library.types.Command(update={"log": [said]}, goto=END)
+        update = {"log": [f"{error.node} broke"]}
+        if node.handled == "fails":
+            raise NodeBroke(error.node)
+        if node.handled == "writes":
+            return update
+        going = END if node.handled == "end" else f"{node.name[:-1]}a"
+        return library.types.Command(update=update, goto=going)
 
     handler.__annotations__["error"] = library.errors.NodeError
     handler.__name__ = f"{node.name}_handler"
@@ -156,21 +186,39 @@ def before_node(library: Any, world: World, node: Node, state: Any) -> list[str]
         heard.append(f"{node.name} heard {answer}")
     world.calls[node.name, payload] += 1
     if world.calls[node.name, payload] <= node.fails:
+        if node.tries <= node.fails and not node.handled:
+            world.note_failure(library.config.get_config())
         raise NodeBroke(node.name)
     return heard
 
 
-def result_of(library: Any, world: World, node: Node, state: Any, heard: list[str]) -> Any:
+def written(node: Node, channel: str, number: int) -> Any:
+    """What a node writes to a channel."""
+    match channel:
+        case "merged":
+            return {node.name: number}
+        case "piled" | "heap":
+            return [f"{node.name}{number}"]
+        case "said":
+            return f"{node.name}{number}"
+        case _:
+            return number
+
+
+def result_of(
+    library: Any, world: World, node: Node, schema: Any, state: Any, heard: list[str]
+) -> Any:
     """What a call returns."""
     ticks, payload = read(state, "ticks", 0), read(state, "payload", None)
     seen = f"{node.name}@{ticks}" + (f"({payload})" if payload is not None else "")
-    left = read(state, "left", None)
-    log: Any = [*heard, seen] if left is None else [*heard, f"{seen} {left} left"]
+    left, secret = read(state, "left", None), read(state, "secret", None)
+    seen += "" if left is None else f" {left} left"
+    seen += "" if secret is None else f" knows {secret}"
+    log: Any = [*heard, seen]
     if node.overwrites:
-        log = library.types.Overwrite(log)
+        log = library.types.Overwrite(log) if node.overwrites == "object" else {OVERWRITE: log}
     writes: dict[str, Any] = {"log": log, "ticks": 1}
-    for channel, number in node.writes:
-        writes[channel] = {node.name: number} if channel == "merged" else number + ticks
+    writes |= {channel: written(node, channel, number + ticks) for channel, number in node.writes}
     command = library.types.Command
     if node.parent:
         world.note_command(library.config.get_config())
@@ -180,12 +228,14 @@ def result_of(library: Any, world: World, node: Node, state: Any, heard: list[st
         return command(update=writes, goto=targets_of(library, node.goes, state))
     if node.form == "command":
         return command(update=writes)
+    if node.form == "object":
+        return schema(**writes)
     if node.form == "list":
         return [{"log": writes.pop("log")}, command(update=writes)]
     return None if node.form == "none" else writes
 
 
-def body_of(library: Any, world: World, node: Node, inner: Any, *, sync: bool) -> Any:
+def body_of(library: Any, world: World, node: Node, schema: Any, inner: Any, *, sync: bool) -> Any:
     """The function of a node."""
 
     def plain(state: Any) -> Any:
@@ -193,7 +243,7 @@ def body_of(library: Any, world: World, node: Node, inner: Any, *, sync: bool) -
         if inner is not None:
             given = {"ticks": read(state, "ticks", 0), "log": []}
             heard += inner.invoke(given).get("log", [])
-        return result_of(library, world, node, state, heard)
+        return result_of(library, world, node, schema, state, heard)
 
     async def suspending(state: Any) -> Any:
         try:
@@ -201,10 +251,12 @@ def body_of(library: Any, world: World, node: Node, inner: Any, *, sync: bool) -
         except NodeBroke:
             await asyncio.sleep(world.wait(node.name, read(state, "payload", None)))
             raise
+        if node.slow:
+            await asyncio.sleep(world.wait(node.name, read(state, "payload", None)))
         if inner is not None:
             given = {"ticks": read(state, "ticks", 0), "log": []}
             heard += (await inner.ainvoke(given)).get("log", [])
-        return result_of(library, world, node, state, heard)
+        return result_of(library, world, node, schema, state, heard)
 
     return plain if sync else suspending
 
@@ -219,7 +271,11 @@ def build(
     **compiling: Any,
 ) -> Any:
     """The compiled graph of a shape."""
-    builder = library.graph.StateGraph(schema)
+    faces: dict[str, Any] = {}
+    if shape.faces:
+        faces["input_schema"] = part_of(schema, "log", "ticks", "last")
+        faces["output_schema"] = part_of(schema, "log", "peak", "said")
+    builder = library.graph.StateGraph(schema, **faces)
     for node in shape.nodes:
         inner = None
         if node.inner is not None:
@@ -230,14 +286,15 @@ def build(
             keywords["retry_policy"] = library.types.RetryPolicy(
                 initial_interval=0.0, jitter=False, max_attempts=node.tries, retry_on=NodeBroke
             )
-        if node.narrow:
-            keywords["input_schema"] = narrow_schema(schema)
+        if node.sees != "all":
+            more = {"secret": int} if node.sees == "private" else {}
+            keywords["input_schema"] = part_of(schema, "ticks", "last", **more)
         if node.handled:
             keywords["error_handler"] = handler_of(library, node)
         if node.cached:
             keywords["cache_policy"] = library.types.CachePolicy(key_func=cache_key)
         if inner is None or node.called:
-            body = body_of(library, world, node, inner, sync=sync)
+            body = body_of(library, world, node, schema, inner, sync=sync)
         else:
             body = inner
         if node.goes:
@@ -252,10 +309,15 @@ def build(
             router.source, *_routing(library, router.choices, number, mapped=router.mapped)
         )
     return builder.compile(
-        interrupt_before=list(shape.before) or None,
-        interrupt_after=list(shape.after) or None,
+        interrupt_before=every(shape.before),
+        interrupt_after=every(shape.after),
         **compiling,
     )
+
+
+def every(names: tuple[str, ...]) -> Any:
+    """Nodes at which a graph stops, as it is told."""
+    return "*" if names == ("*",) else list(names) or None
 
 
 def _routing(

@@ -8,7 +8,13 @@ from typing import Any
 from plait.testing import VirtualClock
 from tests.adapters.langgraph.differential.build import Library, World
 from tests.adapters.langgraph.differential.programs import Program
-from tests.adapters.langgraph.differential.session import OPEN, Recorder, compiled, given_to
+from tests.adapters.langgraph.differential.session import (
+    OPEN,
+    Recorder,
+    compiled,
+    config_of,
+    given_to,
+)
 
 MORE = (
     "CheckpointsTransformer",
@@ -31,11 +37,11 @@ def carry_out_events(root: str, program: Program) -> list[Any]:
             graph = compiled(library, world, program)
         except Exception as error:
             return [["building", *recorder.error(error)]]
-        config = {"recursion_limit": program.limit, "configurable": {"thread_id": "1"}}
+        config = config_of(program)
         for act in program.acts:
             if act.kind not in ("run", "go_on", "answer", "answer_all", "command"):
                 continue
-            world.commands.clear()
+            world.begin()
             call, known = _Call(library, graph, config), len(record)
             try:
                 snapshot = graph.get_state(config) if act.kind == "answer_all" else None

@@ -13,10 +13,12 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 END = "__end__"
-CHANNELS = ("last", "brief", "free", "peak", "merged", "any")
+CHANNELS = ("last", "brief", "free", "peak", "merged", "any", "piled", "said", "heap", "secret")
 """What nodes write besides ``log`` and ``ticks``, which every node writes."""
 
-Form: TypeAlias = Literal["dict", "command", "list", "none"]
+Form: TypeAlias = Literal["dict", "command", "list", "object", "none"]
+Sees: TypeAlias = Literal["all", "part", "private"]
+Handler: TypeAlias = Literal["", "end", "goes", "writes", "fails"]
 Schema: TypeAlias = Literal["typeddict", "dataclass", "pydantic"]
 
 
@@ -66,6 +68,8 @@ class Node(_Brief):
     tries: int = 1
     """Attempts by its retry policy; 1: it has none."""
     defer: bool = False
+    slow: bool = False
+    """It takes time, if it may suspend."""
     emits: int = 0
     """How many values it writes to the custom stream."""
     cached: bool = False
@@ -75,12 +79,13 @@ class Node(_Brief):
     """The inner graph is called by a function instead of being the node."""
     saver: bool | None = None
     """The inner graph's own checkpointer: its parent's from run to run, none, or its parent's."""
-    narrow: bool = False
-    """Its input schema is a part of the state."""
-    overwrites: bool = False
-    """What it writes to the log is an Overwrite."""
-    handled: bool = False
-    """What it raises goes to a handler, which writes to the log."""
+    sees: Sees = "all"
+    """Its input schema: the state, a part of it, or that with a channel which the state has not."""
+    overwrites: Literal["", "object", "dict"] = ""
+    """What it writes to the log is an Overwrite, as an object or as plain data."""
+    handled: Handler = ""
+    """What it raises goes to a handler, which writes to the log and ends, goes to ``a``, goes on as
+    the node would, or fails."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -104,13 +109,26 @@ class Shape(_Brief):
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     """Nodes before and after which it stops."""
+    faces: bool = False
+    """What it takes and what it gives have schemas of their own, which are parts of the state."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Act(_Brief):
     """One call from outside."""
 
-    kind: Literal["run", "go_on", "answer", "answer_all", "command", "update", "replay", "fork"]
+    kind: Literal[
+        "run",
+        "go_on",
+        "answer",
+        "answer_all",
+        "command",
+        "update",
+        "bulk",
+        "inner",
+        "replay",
+        "fork",
+    ]
     number: int = 0
     """The input, the answer, or how far back in the history."""
     node: str | None = None
@@ -118,6 +136,12 @@ class Act(_Brief):
     modes: tuple[str, ...] = ()
     """Stream these modes; none: invoke."""
     subgraphs: bool = False
+    nodes: tuple[tuple[str | None, ...], ...] = ()
+    """Updates as these nodes, several to a step."""
+    stops: Literal["", "before", "after"] = ""
+    """Where this call stops: at every node."""
+    keys: tuple[str, ...] = ()
+    """What this call gives, if not all."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -136,6 +160,8 @@ class Program(_Brief):
     """Its state has the managed value that says how many steps are left, and nodes log it."""
     limit: int = 12
     """The recursion limit."""
+    at_once: int | None = None
+    """How many tasks may run at the same time."""
 
 
 EVERY_CHECK: Any = tuple(HealthCheck)
@@ -144,6 +170,8 @@ EVERY_CHECK: Any = tuple(HealthCheck)
 # -- strategies -------------------------------------------------------------------------------
 
 _numbers = st.integers(0, 3)
+_sees = st.sampled_from([*["all"] * 6, "part", "private"])
+_overwrites = st.sampled_from([*[""] * 12, "object", "dict"])
 
 
 def _choices(draw: Any, names: list[str], *, most: int = 3) -> Choices:
@@ -187,6 +215,8 @@ def shapes(
     """A graph of up to six nodes, with up to ``depth`` levels of graphs within."""
     size = draw(st.integers(1, 6 if not prefix else 3))
     names = [f"{prefix}{'abcdef'[i]}" for i in range(size)]
+    # An object writes to all channels.
+    forms = ["dict", "dict", "command", "list", "none", *(["object"] if "free" in channels else [])]
     nodes = []
     for name in names:
         written = draw(st.lists(st.tuples(st.sampled_from(channels), _numbers), max_size=2))
@@ -205,18 +235,23 @@ def shapes(
                 )
             )
             called = draw(st.booleans())
-        form = draw(st.sampled_from(["dict", "dict", "command", "list", "none"]))
+        form = draw(st.sampled_from(forms))
+        handles = not sync and (fails or inner) and draw(st.booleans())
         node = Node(
             name,
             writes=tuple(dict(written).items()),
             form=form,
             goes=_choices(draw, names, most=2) if _rarely(draw, 6) else (),
-            parent=_choices(draw, ["a", "b"], most=1) if prefix and _rarely(draw, 6) else (),
+            parent=_choices(draw, [f"{prefix[:-1]}{each}" for each in "ab"], most=1)
+            if prefix and _rarely(draw, 6)
+            else (),
             asks=draw(st.integers(1, 2)) if kept and _rarely(draw, 6) else 0,
             # A thread that fails beside others ends when it likes: only retried failures there.
             fails=fails,
             tries=max(tries, fails + 1) if sync and fails else tries,
             defer=_rarely(draw, 8),
+            # A graph within may fail by itself, which is to happen at a moment of its own.
+            slow=not sync and (bool(prefix) or _rarely(draw, 4)),
             emits=1 if _rarely(draw, 6) else 0,
             # LangGraph puts a result into the cache behind the step's back: a node that writes
             # nothing and comes again at once finds it there, or does not.
@@ -224,9 +259,9 @@ def shapes(
             inner=inner,
             called=called,
             saver=draw(st.sampled_from([None, *savers])) if inner and kept else None,
-            narrow=inner is None and _rarely(draw, 8),
-            overwrites=_rarely(draw, 12),
-            handled=bool(fails) and not sync and draw(st.booleans()),
+            sees=draw(_sees) if inner is None else "all",
+            overwrites=draw(_overwrites) if form != "object" else "",
+            handled=draw(st.sampled_from(["end", "goes", "writes", "fails"])) if handles else "",
         )
         nodes.append(node)
     edges: list[tuple[tuple[str, ...], str]] = [(("__start__",), names[0])]
@@ -250,10 +285,11 @@ def shapes(
         routers.append(Router("__start__", _choices(draw, names), mapped=draw(st.booleans())))
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    if kept and not prefix:
-        before = (draw(st.sampled_from(names)),) if _rarely(draw, 8) else ()
-        after = (draw(st.sampled_from(names)),) if _rarely(draw, 8) else ()
-    return _lone(Shape(tuple(nodes), tuple(edges), tuple(routers), before, after))
+    if kept:
+        before = (draw(st.sampled_from([*names, "*"])),) if _rarely(draw, 8) else ()
+        after = (draw(st.sampled_from([*names, "*"])),) if _rarely(draw, 8) else ()
+    faces = _rarely(draw, 6)
+    return _lone(Shape(tuple(nodes), tuple(edges), tuple(routers), before, after, faces))
 
 
 _modes = st.sampled_from(
@@ -265,6 +301,7 @@ _modes = st.sampled_from(
         ("updates", "custom"),
         ("tasks", "checkpoints"),
         ("debug",),
+        ("values", "updates", "custom", "tasks", "checkpoints", "debug"),
     ]
 )
 
@@ -280,16 +317,17 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
     channels = tuple(name for name in CHANNELS if name != "free" or durability != "exit")
     # LangGraph breaks down on a graph without a checkpointer within one that runs with "sync".
     savers = (True, False) if durability != "sync" else (True,)
-    shape = draw(shapes(sync=plain, kept=kept, channels=channels, savers=savers))
+    depth = 2 if _rarely(draw, 6) else 1
+    shape = draw(shapes(depth=depth, sync=plain, kept=kept, channels=channels, savers=savers))
     names = [node.name for node in shape.nodes]
-    stream = {"modes": _modes, "subgraphs": st.booleans()}
+    stream = {
+        "modes": _modes,
+        "subgraphs": st.booleans(),
+        "keys": st.sampled_from([(), (), (), ("log",), ("log", "any", "piled")]),
+    }
     acts = [draw(st.builds(Act, st.just("run"), _numbers, **stream))]
     if kept:
-        kinds = st.sampled_from(
-            ["go_on", "answer", "answer_all", "run", "command", "update", "replay", "fork"]
-        )
-        more = st.builds(Act, kinds, _numbers, st.none() | st.sampled_from(names), **stream)
-        acts += draw(st.lists(more, max_size=4))
+        acts += draw(st.lists(_further_acts(names, stream), max_size=4))
     schema: Schema = draw(st.sampled_from(["typeddict", "typeddict", "dataclass", "pydantic"]))
     return Program(
         shape,
@@ -300,4 +338,24 @@ def programs(draw: Any, *, sync: bool | None = None) -> Program:
         durability,
         counted=_rarely(draw, 3),
         limit=draw(st.sampled_from([9, 9, 4])),
+        # With one thread, LangGraph has it wait for the stream, and stands still.
+        at_once=draw(st.sampled_from([None, None, None, 2 if plain else 1, 2])),
     )
+
+
+def _further_acts(names: list[str], stream: dict[str, Any]) -> Any:
+    """What can be done with a thread that is there."""
+    kinds = ["go_on", "answer", "answer_all", "run", "command", "update", "replay", "fork", "inner"]
+    stops = st.sampled_from(["", "", "", "before", "after"])
+    calls = st.builds(
+        Act, st.sampled_from(kinds), _numbers, _as_nodes(names), stops=stops, **stream
+    )
+    steps = st.lists(
+        st.lists(_as_nodes(names), min_size=1, max_size=2).map(tuple), min_size=1, max_size=2
+    )
+    return calls | st.builds(Act, st.just("bulk"), _numbers, nodes=steps.map(tuple))
+
+
+def _as_nodes(names: list[str]) -> Any:
+    """Whom an update may name as its writer."""
+    return st.none() | st.sampled_from([*names, *names, END, "__input__", "__copy__"])

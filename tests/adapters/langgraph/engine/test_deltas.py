@@ -164,3 +164,13 @@ def test_what_is_counted_is_stored_as_any_format_can_store_it() -> None:
         app.update_state(CONFIG, {"log": [word]}, as_node="c")
     (last, *_) = saver.list(CONFIG)
     assert {**last.metadata}["counters_since_delta_snapshot"] == {"log": [1, 1]}
+
+
+def test_going_on_from_an_earlier_checkpoint_is_no_update_of_what_it_had_updated() -> None:
+    builder: Any = StateGraph(Deltas).add_node("a", lambda _: {"log": ["a"]})
+    app = builder.add_edge(START, "a").compile(checkpointer=InMemorySaver())
+    app.invoke({}, CONFIG)
+    app.invoke(None, app.get_state(CONFIG).config)
+    fork, last, *_ = app.get_state_history(CONFIG)
+    counted = [each.metadata["counters_since_delta_snapshot"]["log"][0] for each in (last, fork)]
+    assert (fork.metadata["source"], counted) == ("fork", [1, 1])

@@ -13,6 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from plait_adapters.langgraph.cache.memory import InMemoryCache
+from plait_adapters.langgraph.checkpoint.memory import InMemorySaver
 from plait_adapters.langgraph.errors import (
     GraphDrained,
     NodeCancelledError,
@@ -175,6 +176,20 @@ async def test_a_handler_is_called_for_a_node_that_failed(is_async: bool) -> Non
     app = single(fails, error_handler=handles)
     result = await app.ainvoke({"log": [1]}) if is_async else app.invoke({"log": [1]})
     assert result["log"] == [1, "node", "KeyError('why')", [1]]
+
+
+def test_a_handler_that_raises_what_it_was_given_fails_the_step() -> None:
+    def fails(state: State) -> Any:
+        raise KeyError("why")
+
+    def handles(state: State, error: NodeError) -> Any:
+        raise error.error
+
+    app = single(fails, {"checkpointer": InMemorySaver()}, error_handler=handles)
+    config: Any = {"configurable": {"thread_id": "1"}}
+    with pytest.raises(KeyError, match="why"):
+        app.invoke({"log": [1]}, config)
+    assert app.get_state(config).next == ("node",)
 
 
 async def test_when_a_node_fails_its_siblings_are_cancelled() -> None:

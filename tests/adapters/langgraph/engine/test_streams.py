@@ -225,6 +225,26 @@ def test_what_the_only_task_of_a_step_wrote_is_not_told_if_it_cannot_be_applied(
     assert names == (["beside", "twice"] if beside else [])
 
 
+def test_a_question_is_told_though_what_its_siblings_wrote_cannot_be_applied() -> None:
+    def asks(state: State) -> None:
+        interrupt("?")
+
+    class One(State):
+        last: int
+
+    builder: StateGraph[Any, Any, Any, Any] = StateGraph(One).add_node(asks).add_edge(START, "asks")
+    for name in "ab":
+        builder.add_node(name, lambda _: {"last": 1}).add_edge(START, name)
+    app, told = builder.compile(checkpointer=InMemorySaver()), []
+    config: Any = {"configurable": {"thread_id": "1"}}
+    with pytest.raises(InvalidUpdateError):
+        app.invoke({"log": []}, config)
+    with suppress(InvalidUpdateError):
+        for each in app.stream(None, config, stream_mode="updates"):
+            told += each.get("__interrupt__", ())
+    assert [each.value for each in told] == ["?"]
+
+
 def fails_beside_who_waits() -> Any:
     """A graph of two nodes of which one fails while the other waits."""
     waiting = anyio.Event()
