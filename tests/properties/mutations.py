@@ -469,8 +469,11 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "what follows from an event does not wait until it is in the journal",
         "executor.py",
-        "                await durable\n",
-        "                self._crew.start(lambda _: durable)\n",
+        "                        await durable\n",
+        "                        self._crew.start(lambda _: durable)\n",
+        "executor.py",
+        "                else:\n                    await durable\n",
+        "                else:\n                    self._crew.start(lambda _: durable)\n",
         tests=(*LAWS, "tests/kernel/test_recovery.py", *CANCELLATION),
     ),
     _fault(
