@@ -123,7 +123,8 @@ def _measure_on(
     if DURABLE in names:
         peers = [each.name for each in results.contenders if each.kind == "peer"]
         with _taken(options, results, DURABLE):
-            results.durable = asyncio.run(durable.measure(settings, peers, url, quick=quick))
+            found = durable.measure(settings.repeats, peers, url, quick=quick)
+            results.durable = asyncio.run(found)
         print(f"\n{report.durable_tables(results.durable)}")
     if MOVED in names and "langgraph" not in results.missing:
         with _taken(options, results, MOVED):
@@ -156,7 +157,7 @@ def _publish(options: argparse.Namespace, results: Results) -> list[Path]:
     file = _keep(options, results)
     written = [file, *plots.draw(results.timed, results.contenders, file.parent)]
     if options.into:
-        page.write_into(Path(options.into), results, Path(options.plots))
+        page.write_into(Path(options.into), results, Path(options.figures))
         written.append(Path(options.into))
     return written
 
@@ -176,10 +177,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--into", metavar="PAGE", help="rewrite the section of that page, too")
     parser.add_argument(
-        "--plots",
+        "--figures",
         metavar="FOLDER",
-        default=str(ROOT / "benchmarks" / "plots"),
-        help="where the plots of that page go (benchmarks/plots)",
+        default=str(ROOT / "benchmarks" / "figures"),
+        help="where the plots of that page go, and all tables (benchmarks/figures)",
     )
     parser.add_argument("--results", metavar="FILE", help="take these results, measure nothing")
     return parser

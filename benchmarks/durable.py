@@ -28,13 +28,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from .measure import Settings, median
+from .measure import median
 from .workloads.base import WrongResultError
 
 CHAIN, FORK, RUNS, RUN_OF = 50, 100, 200, 10
 STEPS = (25, 100, 400)
 STEP_BYTES = 1_000
 REPEATS_IN_HASTE = 3
+SLOW = 5.0
+"""Seconds by the clock, since here all wait for the disk; what takes longer is run once."""
 
 
 class Kept(TypedDict, total=False):
@@ -488,17 +490,17 @@ def _keepers(peers: Sequence[str]) -> list[Keeper]:
 
 
 async def measure(
-    settings: Settings, peers: Sequence[str], postgres: str, *, quick: bool = False
+    repeats: int, peers: Sequence[str], postgres: str, *, quick: bool = False
 ) -> list[Durability]:
     """Run every job of every contender, interleaved; then see how stored bytes grow.
 
     Args:
-        settings: how many times each job is run, and after what time only once.
+        repeats: how many times each job is run that is not slow.
         peers: the names of the peers that are installed.
         postgres: the URL of a server.
         quick: only Plait and the floors, fewer repeats and fewer sizes.
     """
-    repeats = min(REPEATS_IN_HASTE, settings.repeats) if quick else settings.repeats
+    repeats = min(REPEATS_IN_HASTE, repeats) if quick else repeats
     chance = random.Random(6)
     # On a server that is there to stay are the threads of earlier calls.
     call, numbers = uuid.uuid4().hex[:12], itertools.count()
@@ -533,7 +535,7 @@ async def measure(
                     elapsed, cpu = await _run(keepers[id(shown)], job, f"{call}-{next(numbers)}")
                     shown.seconds.setdefault(job.key, []).append(elapsed)
                     shown.cpu.setdefault(job.key, []).append(cpu)
-                    if elapsed > settings.slow:
+                    if elapsed > SLOW:
                         shown.once.append(job.key)
                     if shown.system == "PostgreSQL":
                         commits = await count_commits() - before

@@ -25,7 +25,12 @@ from .contenders.base import CannotExpressError, Contender, Run
 from .workloads.base import Case, WrongResultError
 
 _LONG = 0.1
-"""Processor seconds: of a longer run, what fills caches is too little to matter."""
+"""Processor seconds: after a longer run, its contender is warm, and the time that it took says well
+enough how many of them make a sample."""
+
+_COLD = 1.0
+"""Processor seconds: of a longer run, what fills caches is so little that it may be the only one
+that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,7 @@ class Settings:
     sample: float = 0.030
     """Processor seconds that a sample takes at least, unless one run takes longer."""
     slow: float = 5.0
-    """Processor seconds (in W6, where all wait for the disk, by the clock); of a contender whose
-    one run takes longer, that run is all there is."""
+    """Processor seconds; of a contender whose one run takes longer, that run is all there is."""
     longest: float = 30.0
     """Processor seconds; one whose run would take longer, by what a smaller one took, is left
     blank without being tried."""
@@ -206,7 +210,8 @@ async def _warm_up(case: Case, run: Run, series: Series, settings: Settings) -> 
     A run that is slow even so is its contender's only one.
     """
     wall, cpu = await _time(case, run, 1)
-    if cpu * case.units < _LONG and case.ideal is None:
+    first = cpu * case.units
+    if case.ideal is None and (first < _LONG or settings.slow < first < _COLD):
         wall, cpu = await _time(case, run, 1)
     elapsed = max(cpu * case.units, 1e-6)
     series.runs = max(1, math.ceil(settings.sample / elapsed)) if case.ideal is None else 1

@@ -95,7 +95,7 @@ class TaskCrew:
         self._loop = loop
         self._scopes: dict[asyncio.Task[None], anyio.CancelScope | None] = {}
         self._errors: tuple[BaseException, ...] = ()
-        self._over: asyncio.Future[None]
+        self._over: asyncio.Future[None] | None = None  # for whoever waits
 
     def start(self, work: Work) -> anyio.CancelScope:
         assert self._scope_type is not None
@@ -186,7 +186,7 @@ class TaskCrew:
         elif (error := task.exception()) is not None:
             self._errors = (*self._errors, error)
             self.end()
-        if not self._scopes and not self._over.done():
+        if not self._scopes and self._over is not None and not self._over.done():
             self._over.set_result(None)
 
 

@@ -678,7 +678,11 @@ class _DurableJournal:
             await self._serve()
             if self.epoch:
                 await self._close()
+        except BaseException as error:  # the event loop is ending, and the run with it
+            self.fail(_as_plait_error(error))
+            raise
         finally:
+            self._held.ring()
             self._commit.journals -= 1
 
     async def _serve(self) -> None:
@@ -695,8 +699,6 @@ class _DurableJournal:
             pass
         except Exception as error:
             self.fail(_as_plait_error(error))
-        finally:
-            self._held.ring()
 
     async def _pause(self, seconds: float) -> None:
         """Wait for so long. Raises ``_Left`` if nobody wants the lease any more."""
@@ -762,6 +764,10 @@ class _DurableJournal:
                     delay = min(1.0, ttl / 10)
                 except Exception as error:
                     self.fail(_as_plait_error(error))
+                except BaseException as error:
+                    if not self._given_back:  # the event loop is ending, and the run with it
+                        self.fail(_as_plait_error(error))
+                    raise
 
     def _stop_renewing(self) -> None:
         self._given_back = True
@@ -1033,7 +1039,7 @@ def _clock() -> Callable[[], float]:
     return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
 
 
-def _as_plait_error(error: Exception) -> PlaitError:
+def _as_plait_error(error: BaseException) -> PlaitError:
     """What a backend raised; anything but a ``PlaitError`` is a fault of the backend itself."""
     if isinstance(error, PlaitError):
         return error

@@ -788,7 +788,11 @@ class Executor:
                     await durable
         if not self._quiet:
             self._tell(event, commands)
-        mine = self._carry_out(commands, own) if commands else None
+        mine: RunNode | RouteBranch | None = None
+        if len(commands) == 1 and type(only := commands[0]) is RunNode and only.branch is own:
+            mine = only  # nearly always: the branch goes on
+        elif commands:
+            mine = self._carry_out(commands, own)
         if self._judgements:
             mine = await self._judge(own) or mine
         if self.listener is not None:
@@ -798,10 +802,6 @@ class Executor:
     def _carry_out(
         self, commands: list[Command], own: BranchPath | None
     ) -> RunNode | RouteBranch | None:
-        if len(commands) == 1:  # nearly always: the branch goes on
-            only = commands[0]
-            if type(only) is RunNode and only.branch is own:
-                return only
         mine: RunNode | RouteBranch | None = None
         for command in commands:
             if type(command) is RunNode or type(command) is RouteBranch:

@@ -197,8 +197,12 @@ class Machine:
 
     def view(self, branch: Branch) -> Values:
         """The state that a branch sees."""
-        if branch.unfolded:
-            branch.values = self.schema.fold(branch.values, branch.unfolded)
+        unfolded = branch.unfolded
+        if unfolded:
+            if len(unfolded) == 1:
+                branch.values = self.schema.fold_one(branch.values, unfolded[0])
+            else:
+                branch.values = self.schema.fold(branch.values, unfolded)
             branch.unfolded = []
         if self.live_values:
             return {**branch.values, **self.live_values}
@@ -572,6 +576,10 @@ class Machine:
         # Its branches and their members name each other. Without this they would be left to the
         # garbage collector, which takes longer over a fork than all the rest here.
         for barrier in generation.barriers.values():
+            for top in barrier.arrived:
+                top.members = ()
+                if top.arrivals:
+                    top.arrivals = {}
             barrier.members = []
             barrier.arrived = []
         if not owner.forks and owner.generation is None and not self._keep_delta:
@@ -832,6 +840,8 @@ class Machine:
         """A participant has come, as a whole, to a sync point that has opened without it."""
         bit, late = barrier.spec.bit, barrier.spec.join.late
         leaves = _waiting_at(top, barrier.spec)
+        known = as_participant(top)
+        weight = top.members[0].weight if top.members else 1.0
         for leaf in leaves:
             self._lose(leaf, leaf.hopes)
             self._alive -= 1
@@ -849,8 +859,6 @@ class Machine:
             self._merge_late(barrier.heir, delta)
         elif late == "next_round":
             owner = last_heir(generation.owner)
-            known = as_participant(top)
-            weight = top.members[0].weight if top.members else 1.0
             member = Member(known.branch, known.id, known.node, weight, top)
             for later in owner.forks:
                 waiting = later.barriers.get(bit)
@@ -953,8 +961,8 @@ class Machine:
         slow = set(stragglers)
         detach = barrier.spec.join.stragglers == "detach"
         for member in barrier.members:
-            top = member.branch
             participant = new_record(Participant, (member.path, member.id, member.node, None))
+            top = member.branch
             if top in there:
                 arrived.append(participant)
             elif top in slow:
@@ -984,10 +992,17 @@ class Machine:
         spec, owner = barrier.spec, generation.owner
         reach = self.plan.vertices[spec.name].reach & ~spec.bit
         tops = sorted(barrier.arrived, key=by_path)
-        arrived = [(top, _waiting_at(top, spec)) for top in tops]
-        hopeful = [leaf for _, leaves in arrived for leaf in leaves if leaf.hopes]
+        arrived: list[tuple[Branch, Sequence[Branch]]] = []
+        # Nearly always it is a whole generation, of which no branch has forked.
+        whole = spec.last and len(tops) == len(generation.children) and not any(map(_forked, tops))
+        if whole:
+            hopeful = [top for top in tops if top.hopes]
+            contributions = [(top, top.delta) for top in tops]
+        else:
+            arrived = [(top, _waiting_at(top, spec)) for top in tops]
+            hopeful = [leaf for _, leaves in arrived for leaf in leaves if leaf.hopes]
+            contributions = [(top, self._take(top, leaves)) for top, leaves in arrived]
         hoping = Counter([bit for leaf in hopeful for bit in leaf.bits])
-        contributions = [(top, self._take(top, leaves)) for top, leaves in arrived]
         delta, contested = self._merger.concatenate(contributions)
         if spec.last:
             merged = owner
@@ -1017,11 +1032,10 @@ class Machine:
                 if top.leaves is not None:  # it has forked, and may have others on the way
                     self._recount(generation, top, leaves, merged)
         self._alive += 1
-        if spec.last and len(tops) == len(generation.children) and not any(map(_forked, tops)):
+        if whole:
             self._consume_all(generation, tops, merged)
-        else:
-            for top, leaves in arrived:
-                self._consume(top, leaves, merged)
+        for top, leaves in arrived:
+            self._consume(top, leaves, merged)
         merged.status = "running"
         barrier.heir = merged
         # For every sync point further out it counts in place of those it came from.
@@ -1089,7 +1103,6 @@ class Machine:
             top.status = "gone"
             top.hopes = 0
             top.heir = merged
-            top.members = ()
             self.branches.pop(top.path, None)
         generation.children = {}
         self._release(generation)

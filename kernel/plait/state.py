@@ -131,12 +131,13 @@ class Schema:
 
     def check_writes(self, node: NodeName, output: Any) -> Writes:
         """Turn what a node returned into writes. Raises ``WriteError``."""
-        if output is None:
-            return ()
-        if type(output) is not dict and not isinstance(output, Mapping):
-            raise WriteError(
-                node, None, "a mapping of channels to values, None or a Command", output
-            )
+        if type(output) is not dict:
+            if output is None:
+                return ()
+            if not isinstance(output, Mapping):
+                raise WriteError(
+                    node, None, "a mapping of channels to values, None or a Command", output
+                )
         as_given = self._as_given
         for channel, value in output.items():
             if channel in as_given:
@@ -215,8 +216,6 @@ class Schema:
 
         Raises ``ReducerError`` where a reducer does.
         """
-        if len(delta) == 1:
-            return self.fold_one(values, delta[0])
         result = values.copy()
         pending: dict[ChannelName, list[Any]] = {}
         reducers = self._reducers

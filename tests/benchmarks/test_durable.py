@@ -23,7 +23,6 @@ from benchmarks.durable import (
     PlaitKeeper,
     kilobyte,
 )
-from benchmarks.measure import Settings
 from benchmarks.workloads.base import WrongResultError
 from plait_adapters.sqlite import SQLiteStore
 from tests.postgres.server import Server
@@ -113,7 +112,7 @@ def test_a_kilobyte_is_one_that_does_not_compress() -> None:
 
 @pytest.mark.usefixtures("tiny")
 async def test_a_step_of_a_chain_is_one_commit_and_all_is_in_the_tables(url: str) -> None:
-    found = await durable.measure(Settings(repeats=1), (), url, quick=True)
+    found = await durable.measure(1, (), url, quick=True)
     assert [each.reason for each in found] == [None] * len(found)
     commits = {each.contender: each.commits for each in found if each.system == "PostgreSQL"}
     assert commits["bare asyncpg"]["chain"] == [1 + 4]
@@ -128,8 +127,11 @@ async def test_a_step_of_a_chain_is_one_commit_and_all_is_in_the_tables(url: str
 
 
 @pytest.mark.usefixtures("tiny")
-async def test_what_is_slow_is_run_once_and_said_to_be(url: str) -> None:
-    found = await durable.measure(Settings(repeats=3, slow=0.0), (), url, quick=True)
+async def test_what_is_slow_is_run_once_and_said_to_be(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "SLOW", 0.0)
+    found = await durable.measure(3, (), url, quick=True)
     assert all(each.once == [job.key for job in JOBS] for each in found)
     assert {len(each.cpu[job.key]) for each in found for job in JOBS} == {1}
     assert report.durable_tables(found).count("¹ of one run only") == 2

@@ -71,7 +71,7 @@ def test_the_file_of_the_results_says_all_that_they_say() -> None:
     again = Results.from_json(json.loads(kept))
     assert json.dumps(again.as_json()) == kept
     assert goals.table(again) == goals.table(everything())
-    assert page.section(again, []) == page.section(everything(), [])
+    assert page.everything(again) == page.everything(everything())
 
 
 def test_a_file_of_another_format_is_refused() -> None:
@@ -135,7 +135,8 @@ def test_of_who_is_slow_there_is_one_run_which_is_said_wherever_it_is_shown() ->
 )
 def test_a_page_is_written_without_what_was_not_measured(name: str) -> None:
     results = dataclasses.replace(everything(), **{name: type(getattr(everything(), name))()})
-    assert "Measured by `make bench`" in page.section(results, [])
+    for text in (page.section(results, [], "tables.md"), page.everything(results)):
+        assert "Measured by `make bench`" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -144,7 +145,8 @@ def test_a_page_is_written_without_one_of_the_contenders(name: str) -> None:
     results.contenders = [each for each in results.contenders if each.name != name]
     for result in results.timed:
         del result.series[name]
-    assert "| W1 chain of 100" in page.section(results, [])
+    assert "| W1 chain of 100" in page.section(results, [], "tables.md")
+    assert "### W1" in page.everything(results)
 
 
 @pytest.mark.parametrize("name", [*KEEPERS, "LangGraph, sync"])
@@ -152,10 +154,10 @@ def test_a_page_is_written_where_one_of_the_durable_ones_fails(name: str) -> Non
     results = everything()
     (at,) = (i for i, each in enumerate(results.durable) if each.contender == name)
     results.durable[at] = Durability(name, "PostgreSQL", "peer", reason="it is tired")
-    text = page.section(results, [])
+    text = page.everything(results)
     assert f"{name} (PostgreSQL) is left blank: it is tired" in text
     goal = "`make bench ONLY=W6` |"
-    assert text.count(goal) < page.section(everything(), []).count(goal)
+    assert text.count(goal) < page.everything(everything()).count(goal)
 
 
 def test_how_long_each_workload_took_is_printed_and_kept(
@@ -187,15 +189,17 @@ def test_what_was_measured_is_kept_when_what_comes_later_fails(
 def test_only_the_section_of_a_page_is_rewritten(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n", encoding="utf-8")
-    page.write_into(readme, everything(), tmp_path / "plots")
+    page.write_into(readme, everything(), tmp_path / "figures")
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{page.BEGIN}\n\nMeasured by `make bench`")
     assert text.endswith(f" missed.\n\n{page.END}\nafter\n")
     assert "old" not in text
+    assert "[All tables](figures/tables.md)" in text
+    assert "make bench ONLY=W8" in (tmp_path / "figures" / "tables.md").read_text(encoding="utf-8")
     for name in ("fork", "journal", "ratios"):
-        assert f"](plots/{name}.svg)" in text
-        assert (tmp_path / "plots" / f"{name}.svg").exists()
-    page.write_into(readme, everything(), tmp_path / "plots")
+        assert f"](figures/{name}.svg)" in text
+        assert (tmp_path / "figures" / f"{name}.svg").exists()
+    page.write_into(readme, everything(), tmp_path / "figures")
     assert readme.read_text(encoding="utf-8") == text
 
 
@@ -214,7 +218,7 @@ def test_a_page_is_written_from_results_of_earlier(tmp_path: Path) -> None:
     results, readme = tmp_path / "results.json", tmp_path / "page.md"
     results.write_text(json.dumps(everything().as_json()), encoding="utf-8")
     readme.write_text(f"{page.BEGIN}{page.END}", encoding="utf-8")
-    folders = ["--output", str(tmp_path / "out"), "--plots", str(tmp_path / "plots")]
+    folders = ["--output", str(tmp_path / "out"), "--figures", str(tmp_path / "figures")]
     assert main(["--results", str(results), "--into", str(readme), *folders]) == 0
     assert "make bench ONLY=W6" in readme.read_text(encoding="utf-8")
 

@@ -449,3 +449,19 @@ def test_a_task_that_stays_is_waited_for_and_never_cancelled(make: MakeCrew) -> 
 
     workers.clock.run(main())
     assert workers.did == [("stayed", 3), ("over", 3)]
+
+
+@each_crew
+def test_a_task_may_end_long_before_the_block_beside_it(make: MakeCrew) -> None:
+    workers = Workers()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, fault: workers.note(fault["message"]))
+        async with make() as crew:
+            crew.start(workers.waits("a", 1))
+            await anyio.sleep(2)
+            workers.note("left")
+
+    workers.clock.run(main())
+    assert workers.did == [("a", 0), ("/a", 1), ("left", 2)]

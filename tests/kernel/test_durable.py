@@ -798,6 +798,20 @@ def test_a_process_that_dies_in_a_commit_leaves_what_was_durable(sim: Simulation
     assert sim.run(again.resume("t")).state["items"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("method", ["acquire", "renew", "release"])
+def test_a_process_that_dies_while_it_keeps_a_lease_ends_the_run(
+    sim: Simulation, method: str
+) -> None:
+    def die(called: str, when: str) -> None:
+        if (called, when) == (method, "before"):
+            raise Crashed("the process has died")
+
+    flow = chain(1, 20).compile(sim.store(die, lease_ttl=30))
+    with pytest.raises(Crashed):
+        sim.run(flow.run({}, thread_id="t"))
+    assert sim.clock.now == {"acquire": 0, "renew": 10, "release": 21}[method]
+
+
 # -- what the options may be ------------------------------------------------------------------
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import anyio
 import pytest
 
 from plait import END, START, Command, Graph, Join, NodeContext, RoutingError, Send
+from plait.store import MemoryStore
+from plait.tree import Branch
 from tests.kernel.build import Log, Work, build, does, fan, run, sends_once, timed
 
 
@@ -286,3 +289,47 @@ def test_a_loop_that_forks_in_each_turn_may_be_longer_than_the_stack_is_deep() -
     graph.add_conditional_edges("turn", lambda s: "turn" if s["sum"] < 1500 else END, ["turn", END])
     state = run(graph).state
     assert (state["sum"], len(state["items"])) == (1500, 1500)
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        ("START a gather after END", "START b gather"),
+        ("START a END", "START b END"),
+        ("START a a1 inner gather after END", "a a2 inner", "START b gather"),
+    ],
+    ids=["gathered", "ended", "nested"],
+)
+async def test_a_finished_run_leaves_no_branch_to_the_garbage_collector(
+    ways: tuple[str, ...],
+) -> None:
+    parts = {name: Join() for name in ("gather", "inner") if any(name in way for way in ways)}
+    flow = build(*ways, **parts).compile()
+    await flow.run()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(each) is Branch for each in gc.get_objects())
+        await flow.run()
+        after = sum(type(each) is Branch for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert after == before
+
+
+async def test_records_have_all_their_fields_and_contexts_are_compared_by_identity() -> None:
+    seen: list[NodeContext] = []
+
+    async def again(_state: Any, ctx: NodeContext) -> None:
+        seen.append(ctx)
+
+    store = MemoryStore()
+    flow = build("START a gather b END", "START c gather", a=again, b=again, gather=Join()).compile(
+        store
+    )
+    result = await flow.run({}, "t")
+    records: list[Any] = [*await store.read("t"), *result.outcomes["gather"].latest.arrived]
+    records += [target for event in records for target in getattr(event, "targets", ())]
+    assert all(len(each) == len(type(each)._fields) for each in [*records, *seen])
+    assert seen[0] == seen[0] != seen[1]
+    assert len({*seen, *seen}) == 2

@@ -197,7 +197,7 @@ FAULTS: tuple[Fault, ...] = (
         "executor.py",
         "writes, goto = check_output(self.plan.schema, spec, output)",
         "writes, goto = check_output(self.plan.schema, spec, output)\n"
-        "                    writes = writes if attempt == 1 else ()",
+        "                writes = writes if attempt == 1 else ()",
     ),
     # -- sync points --
     _fault(
@@ -426,8 +426,11 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "an idempotency key is used again in a loop",
         "machine.py",
-        "branch.step += 1",
-        "pass",
+        "branch.step += 1\n            branch.q",
+        "branch.q",
+        "machine.py",
+        "branch.step += 1\n        branch.q",
+        "branch.q",
     ),
     _fault(
         "a router is asked again when the journal is replayed",
@@ -466,8 +469,11 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "what follows from an event does not wait until it is in the journal",
         "executor.py",
-        "                await durable\n",
-        "                self._crew.start(lambda _: durable)\n",
+        "                        await durable\n",
+        "                        self._crew.start(lambda _: durable)\n",
+        "executor.py",
+        "                else:\n                    await durable\n",
+        "                else:\n                    self._crew.start(lambda _: durable)\n",
         tests=(*LAWS, "tests/kernel/test_recovery.py", *CANCELLATION),
     ),
     _fault(

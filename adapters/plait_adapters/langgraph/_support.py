@@ -35,7 +35,6 @@ REASONS: dict[str, str] = {
         ),
         _CALLBACKS,
     ),
-    "types.ToolOutputMixin": "it is langchain-core's, and imported from there by LangGraph",
     **dict.fromkeys(
         (
             f"checkpoint.serde.jsonplus.{name}"

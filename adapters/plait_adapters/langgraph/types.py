@@ -30,6 +30,7 @@ from plait_adapters.langgraph._support import missing
 from ._internal._constants import CONF, CONFIG_KEY_TASK, INTERRUPT, OVERWRITE
 from ._internal._fields import annotated_keys, updates_of
 from ._internal._ids import known_ids
+from ._internal._langchain import need
 from ._internal._retries import default_retry_on
 from .errors import mark_invalid_resume
 from .warnings import LangGraphDeprecatedSinceV10, LangGraphDeprecatedSinceV11
@@ -696,5 +697,13 @@ def interrupt_facts(value: Interrupt[Any]) -> dict[str, Any]:
     return asdict(value)
 
 
-if not TYPE_CHECKING:  # or a type checker would take every name for one that is here
-    __getattr__ = missing(__name__)
+if TYPE_CHECKING:
+    from langchain_core.messages.tool import ToolOutputMixin as ToolOutputMixin  # noqa: PLC0414 - for others
+else:  # or a type checker would take every name for one that is here
+    _lacking = missing(__name__)
+
+    def __getattr__(name: str) -> Any:
+        """What is langchain-core's is imported when it is asked for."""
+        if name == "ToolOutputMixin":
+            return need("langchain_core.messages.tool", name).ToolOutputMixin
+        return _lacking(name)

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Protocol
+from weakref import finalize
 
 import asyncpg
 from asyncpg.protocol import NO_TIMEOUT
@@ -208,6 +209,13 @@ class OwnConnections:
         self._slots = Slots(size)
         self._idle: list[Link] = []
         self._all: set[Link] = set()
+        self._ending: finalize[Any, Any] | None = None
+
+    def end_with(self, owner: object) -> None:
+        """End all connections when an object is forgotten without having been closed: the event
+        loop knows their sockets, and would keep them as long as it runs."""
+        self._ending = finalize(owner, _let_go, self, asyncio.get_running_loop())
+        self._ending.atexit = False
 
     def take_idle(self) -> Link | None:
         if not self._idle or not self._slots.take_at_once():
@@ -274,12 +282,22 @@ class OwnConnections:
 
     def abandon(self) -> None:
         """End all connections at once."""
+        if self._ending is not None:
+            self._ending.detach()
         for link in tuple(self._all):
             try:
                 self._end(link)
             except RuntimeError:
                 pass  # its event loop is closed
         self._idle.clear()
+
+
+def _let_go(connections: OwnConnections, loop: asyncio.AbstractEventLoop) -> None:
+    """End connections that nobody can use any more, from whichever thread of execution."""
+    try:
+        loop.call_soon_threadsafe(connections.abandon)
+    except RuntimeError:  # it is closed
+        connections.abandon()
 
 
 class Slots:

@@ -216,12 +216,14 @@ class Database(Generic[S]):
     def _make_connections(self) -> Connections:
         if isinstance(self._database, asyncpg.Pool):
             return GivenConnections(self._database, timeout=self._timeout)
-        return OwnConnections(
+        own = OwnConnections(
             self._database,
             size=self._pool_size,
             timeout=self._timeout,
             statement_cache_size=self._statement_cache_size,
         )
+        own.end_with(self)
+        return own
 
 
 class Side:

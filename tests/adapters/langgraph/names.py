@@ -211,6 +211,18 @@ DIFFERENCES = """\
   LangGraph's begin their step anew.
 - A thread that LangGraph has left half done goes on here. The other way round, LangGraph drops the
   `Send`s of the step that was left half done here: it does not know their class.
+- Savers and stores in databases have tables of their own. Those in PostgreSQL reach it by asyncpg:
+  of a connection or pool of psycopg's they take the address, and `conn` is what they were given. A
+  thread in LangGraph's tables goes on with LangGraph's saver, which a graph here takes as well.
+- What a filter asks for is never a part of a statement, so any name may be asked for; LangGraph
+  refuses some.
+- A search by meaning lists items without a vector last; LangGraph's store in PostgreSQL leaves them
+  out. An index of pgvector's is used where `ann_index_config` is given; LangGraph makes one, and
+  looks at every vector.
+- `RedisCache` logs that a server cannot be reached, or a value not be read; LangGraph says nothing.
+  It takes clients of `redis.asyncio`, too; with others, `ainvoke` does not block its event loop.
+- What a delta channel is built on may be a `None`; LangGraph's saver in PostgreSQL looks further
+  back for a value.
 - Stored values are neither pickled nor imported by name. A dataclass, model, named tuple or enum
   that nobody has registered comes back if its module is loaded; else as plain data, with a
   warning."""

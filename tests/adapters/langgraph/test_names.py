@@ -52,3 +52,12 @@ def test_an_error_gives_the_reason_where_one_is_known(monkeypatch: pytest.Monkey
     monkeypatch.setitem(REASONS, "graph.Old", "it was never public")
     error = absent("plait_adapters.langgraph.graph", "Old")
     assert "it was never public" in str(error)
+
+
+def test_what_is_langchain_cores_is_imported_from_there() -> None:
+    from langchain_core.messages.tool import ToolOutputMixin
+
+    from plait_adapters.langgraph import types
+
+    assert types.ToolOutputMixin is ToolOutputMixin
+    assert isinstance(types.Command(), types.ToolOutputMixin)

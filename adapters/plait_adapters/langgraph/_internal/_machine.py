@@ -157,6 +157,7 @@ class Machine:
 
     __slots__ = (
         "_latest",
+        "_news",
         "_passing",
         "changed",
         "channels",
@@ -186,6 +187,8 @@ class Machine:
         self.ran: dict[str, None] = {}
         self._latest: Any = max(versions.values()) if versions else None
         self._passing: set[str] = set()
+        self._news: set[str] = set()
+        """What the last step changed, so that no node has seen it yet."""
 
     def restore(self, channels: Mapping[str, BaseChannel[Any, Any, Any]]) -> None:
         """Begin with these channels."""
@@ -273,6 +276,7 @@ class Machine:
                             self._set_version(name, version)
                         if channel.is_available():
                             changed.add(name)
+        self._news = changed
         return changed
 
     def forget(self) -> None:
@@ -331,6 +335,8 @@ class Machine:
             candidates = list(nodes)
         else:
             return ()
+        if changed and changed is self._news and self.next_version is not None:
+            return [name for name in candidates if name in nodes]
         return [name for name in candidates if name in nodes and self._is_due(name, nodes[name])]
 
     def _is_due(self, name: str, node: Any) -> bool:

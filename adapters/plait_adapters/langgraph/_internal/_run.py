@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid5
@@ -835,7 +835,7 @@ class Run:
     def _tell_values(self, tasks: Sequence[Any] = (), *, always: bool = False) -> None:
         """Tell the output, if a task wrote to it."""
         keys = self.output_key_set
-        if always or any(not keys.isdisjoint([each[0] for each in task.writes]) for task in tasks):
+        if always or _writes_to(keys, tasks):
             self.told = True
             if "values" in self.modes:
                 self.outlet.put((self.path, "values", self.output()))
@@ -915,7 +915,6 @@ class Run:
             return
         specs = self.layout.specs
         if self.saves is not None:
-            self._written.add(tid)
             if writes[0][0] in FIXED_WRITES and all(name in FIXED_WRITES for name, _ in writes):
                 writes = list({write[0]: write for write in writes}.values())
             if self._deltas:
@@ -936,7 +935,9 @@ class Run:
                 stored = writes
             self._pending_ids.add(tid)
             self.pending.extend([(tid, name, value) for name, value in writes])
-            if self.durability != "exit":
+            if self.durability == "exit":
+                self._written.add(tid)
+            else:
                 self._store_writes(tid, stored, task)
         if task is None:
             return
@@ -1257,6 +1258,15 @@ class Run:
 
                 for kind, asked, status in events:
                     await tell(self, kind, asked, status)
+
+
+def _writes_to(names: frozenset[str], tasks: Iterable[Any]) -> bool:
+    """Whether tasks have written to any of some channels."""
+    for task in tasks:
+        for name, _ in task.writes:
+            if name in names:
+                return True
+    return False
 
 
 def function_of(bound: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
@@ -39,7 +38,8 @@ async def call_within(
     assert policy is not None
     run_limit = cast("float | None", policy.run_timeout)
     idle_limit = cast("float | None", policy.idle_timeout)
-    watch = _Watch()
+    clock = asyncio.get_running_loop().time
+    watch = _Watch(clock)
     twin = copy.copy(task)
     twin.renew()
     twin.writes = []
@@ -57,11 +57,11 @@ async def call_within(
             outer(value)
 
     twin.writer = writer
-    begun = watch.last = time.monotonic()
+    begun = watch.last = clock()
     attempt = asyncio.ensure_future(call(twin))
     try:
         while True:
-            now = time.monotonic()
+            now = clock()
             left: list[tuple[float, Literal["idle", "run"]]] = []
             if run_limit is not None:
                 left.append((begun + run_limit - now, "run"))
@@ -98,13 +98,14 @@ def _look_at(attempt: asyncio.Future[None]) -> None:
 class _Watch:
     """When an attempt has made progress last, and whether anybody still cares."""
 
-    def __init__(self) -> None:
-        self.last = time.monotonic()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.last = clock()
         self.is_open = True
 
     def touch(self, *_: Any, **__: Any) -> None:
         """Note progress."""
-        self.last = time.monotonic()
+        self.last = self._clock()
 
 
 def _listening(task: Task, watch: _Watch) -> Any:

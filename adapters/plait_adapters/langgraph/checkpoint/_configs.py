@@ -87,5 +87,7 @@ def next_version(current: str | int | None) -> str:
     has two of them for each node, and they are most of it: so they are short.
     """
     number = "0" if current is None else str(current).partition(".")[0]
-    width = max(len(number), _DIGITS)
-    return f"{int(number) + 1:0{width}}.{random.getrandbits(48):012x}"
+    after, chance = int(number) + 1, random.getrandbits(48)
+    if len(number) > _DIGITS:
+        return f"{after:0{len(number)}}.{chance:012x}"
+    return f"{after:012}.{chance:012x}"

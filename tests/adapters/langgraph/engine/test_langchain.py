@@ -25,6 +25,7 @@ from langchain_core.tools import tool
 from langchain_core.tracers.langchain import LangChainTracer
 from langsmith.run_helpers import get_current_run_tree
 
+from plait.testing import VirtualClock
 from plait_adapters.langgraph.callbacks import GraphCallbackHandler
 from plait_adapters.langgraph.checkpoint.memory import InMemorySaver
 from plait_adapters.langgraph.func import entrypoint, task
@@ -224,7 +225,7 @@ class Slow(GenericFakeChatModel):
             yield chunk
 
 
-async def test_tokens_put_off_the_idle_timeout() -> None:
+def test_tokens_put_off_the_idle_timeout() -> None:
     chat = Slow(messages=iter([AIMessage("one two three")]))
 
     async def ask(state: Any) -> Any:
@@ -232,8 +233,12 @@ async def test_tokens_put_off_the_idle_timeout() -> None:
 
     builder: Any = StateGraph(MessagesState)
     builder.add_node("ask", ask, timeout=TimeoutPolicy(idle_timeout=0.2)).add_edge(START, "ask")
-    chunks = builder.compile().astream({"messages": ["hi"]}, stream_mode="messages")
-    assert "".join([chunk.content async for chunk, _ in chunks]) == "one two three"
+
+    async def tokens() -> list[Any]:
+        chunks = builder.compile().astream({"messages": ["hi"]}, stream_mode="messages")
+        return [chunk.content async for chunk, _ in chunks]
+
+    assert "".join(VirtualClock().run(tokens())) == "one two three"
 
 
 @pytest.mark.parametrize(

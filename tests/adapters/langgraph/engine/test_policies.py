@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from plait.testing import VirtualClock
 from plait_adapters.langgraph.cache.memory import InMemoryCache
 from plait_adapters.langgraph.checkpoint.memory import InMemorySaver
 from plait_adapters.langgraph.errors import (
@@ -98,7 +99,7 @@ async def test_an_attempt_that_takes_too_long_is_cancelled_and_leaves_nothing() 
     assert ended == ["cancelled"]
 
 
-async def test_progress_puts_off_the_idle_timeout() -> None:
+def test_progress_puts_off_the_idle_timeout() -> None:
     async def node(state: State, runtime: Runtime[Any]) -> Any:
         for _ in range(4):
             await anyio.sleep(0.02)
@@ -106,11 +107,12 @@ async def test_progress_puts_off_the_idle_timeout() -> None:
         return {"log": ["done"]}
 
     limits = TimeoutPolicy(idle_timeout=0.05, refresh_on="heartbeat")
-    assert await single(node, timeout=limits).ainvoke({"log": []}) == {"log": ["done"]}
+    app = single(node, timeout=limits)
+    assert VirtualClock().run(app.ainvoke({"log": []})) == {"log": ["done"]}
 
 
 @pytest.mark.parametrize("refresh_on", ["auto", "heartbeat"])
-async def test_what_a_node_streams_is_progress_unless_only_heartbeats_are(refresh_on: Any) -> None:
+def test_what_a_node_streams_is_progress_unless_only_heartbeats_are(refresh_on: Any) -> None:
     async def node(state: State, runtime: Runtime[Any]) -> Any:
         for _ in range(4):
             await anyio.sleep(0.03)
@@ -119,10 +121,10 @@ async def test_what_a_node_streams_is_progress_unless_only_heartbeats_are(refres
     limits = TimeoutPolicy(run_timeout=10, idle_timeout=0.08, refresh_on=refresh_on)
     app = single(node, timeout=limits)
     if refresh_on == "auto":
-        await app.ainvoke({"log": []})
+        VirtualClock().run(app.ainvoke({"log": []}))
         return
     with pytest.raises(NodeTimeoutError) as caught:
-        await app.ainvoke({"log": []})
+        VirtualClock().run(app.ainvoke({"log": []}))
     error = caught.value
     assert (error.kind, error.run_timeout, error.idle_timeout) == ("idle", 10, 0.08)
     assert isinstance(error.__cause__, TimeoutError)

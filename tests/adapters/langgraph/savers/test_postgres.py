@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from typing import Any
 
 import anyio.to_thread
 import asyncpg
+import psycopg
 import pytest
 
 from plait.errors import StoreError, StoreUnavailable
@@ -19,6 +22,7 @@ from plait_adapters.langgraph.checkpoint.postgres.shallow import (
     AsyncShallowPostgresSaver,
     ShallowPostgresSaver,
 )
+from plait_adapters.langgraph.store.postgres import PostgresStore
 from tests.adapters.langgraph.savers.programs import LANGGRAPH, deltas, questions
 from tests.postgres.server import Server, database, fresh_schema
 
@@ -197,3 +201,25 @@ async def test_a_synchronous_call_works_on_the_loop_of_synchronous_runs() -> Non
     saver.close()
 
     assert found.metadata == {"step": 1}
+
+
+@pytest.mark.parametrize("kind", [PostgresSaver, PostgresStore], ids=["saver", "store"])
+def test_one_that_is_forgotten_leaves_no_connection(kind: Any) -> None:
+    name = f"forgotten {fresh_schema()}"
+    forgotten = kind(database(application_name=name), schema=fresh_schema())
+    forgotten.setup()
+    sql = "select count(*) from pg_stat_activity where application_name = %s"
+    with psycopg.connect(database()) as admin:
+
+        def sessions() -> int:
+            row = admin.execute(sql, [name]).fetchone()
+            admin.commit()
+            return row[0] if row is not None else 0
+
+        assert sessions() == 1
+        del forgotten
+        gc.collect()
+        deadline = time.monotonic() + 20
+        while sessions() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sessions() == 0

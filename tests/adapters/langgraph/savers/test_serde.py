@@ -167,6 +167,16 @@ def test_records_and_other_types_come_back(value: Any) -> None:
     assert type(again(value)) is type(value)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="pydantic's first version ends before it")
+def test_secrets_of_pydantics_first_version_come_back() -> None:
+    from pydantic import v1
+
+    for secret in (v1.SecretStr("s"), v1.SecretBytes(b"s")):
+        assert again([secret], strict()) == [secret]
+        listed = JsonPlusSerializer(allowed_msgpack_modules=[type(secret)])
+        assert again([secret], listed) == [secret]
+
+
 def test_an_array_comes_back_as_it_was() -> None:
     numpy = pytest.importorskip("numpy")
     arrays = [

@@ -59,10 +59,22 @@ class Kept:
         serde: makes bytes of what cannot be packed as it is.
     """
 
-    __slots__ = ("_serde", "_values", "_writes", "is_live", "runs", "steps")
+    __slots__ = (
+        "_limit",
+        "_pack",
+        "_typed",
+        "_unpack",
+        "_values",
+        "_writes",
+        "is_live",
+        "runs",
+        "steps",
+    )
 
     def __init__(self, serde: JsonPlusSerializer) -> None:
-        self._serde = serde
+        self._pack, self._unpack = serde.pack, serde.unpack
+        self._typed = serde.dumps_typed
+        self._limit = serde.max_value_bytes
         self.is_live = True
         """Whether readers find it here still."""
         self.steps: dict[str, bytes] = {}
@@ -91,12 +103,13 @@ class Kept:
             EncodingError: a value cannot be stored.
         """
         versions, seen = step.versions, step.seen
-        packed = self._serde.pack(
-            (
-                *(whole, step.parent_id, run, step.made, step.metadata, step.updated),
-                versions if whole else {name: versions[name] for name in step.moved},
-                seen if whole else {node: seen[node] for node in step.ran},
-            )
+        if whole:
+            new, read = versions, seen
+        else:
+            new = {name: versions[name] for name in step.moved}
+            read = {node: seen[node] for node in step.ran}
+        packed = self._pack(
+            (whole, step.parent_id, run, step.made, step.metadata, step.updated, new, read)
         )
         if packed is None:
             return 0
@@ -116,15 +129,15 @@ class Kept:
         Raises:
             EncodingError: a value cannot be stored.
         """
-        limit = self._serde.max_value_bytes
+        limit = self._limit
         for _, value in writes:
             if type(value) not in PLAIN and not is_plain(value, limit):
                 packed = None
                 break
         else:
-            packed = self._serde.pack((task_id, path, writes))
+            packed = self._pack((task_id, path, writes))
         if packed is None or len(packed) > limit:
-            packed = self._serde.pack((task_id, path, [(c, *self._typed(v)) for c, v in writes]))
+            packed = self._pack((task_id, path, [(c, *self._typed(v)) for c, v in writes]))
             if packed is None:
                 return False
         found = self._writes.get(checkpoint_id)
@@ -136,24 +149,21 @@ class Kept:
 
     def _pack_values(self, values: Mapping[str, Any]) -> bytes | None:
         """A dict of values; or a list of how bytes were made of each, and these."""
-        limit = self._serde.max_value_bytes
+        limit = self._limit
         for value in values.values():
             if type(value) not in PLAIN and not is_plain(value, limit):
                 break
         else:
-            packed = self._serde.pack(values)
+            packed = self._pack(values)
             if packed is not None and len(packed) <= limit:
                 return packed
-        return self._serde.pack([(name, *self._typed(value)) for name, value in values.items()])
-
-    def _typed(self, value: Any) -> tuple[str, bytes]:
-        return self._serde.dumps_typed(value)
+        return self._pack([(name, *self._typed(value)) for name, value in values.items()])
 
     # -- reading -------------------------------------------------------------------------------
 
     def find(self, checkpoint_id: str) -> Found:
         """The checkpoint of a step that is kept."""
-        unpack = self._serde.unpack
+        unpack = self._unpack
         record = unpack(self.steps[checkpoint_id])
         parent_id, made, updated = record[1], record[3], record[5]
         whole, before, *_, versions, seen = record
@@ -169,7 +179,7 @@ class Kept:
 
     def metadata(self, checkpoint_id: str) -> dict[str, Any]:
         """The metadata of a step that is kept."""
-        return self._metadata(self._serde.unpack(self.steps[checkpoint_id]))
+        return self._metadata(self._unpack(self.steps[checkpoint_id]))
 
     def _metadata(self, record: Sequence[Any]) -> dict[str, Any]:
         own: dict[str, Any] = record[4]
@@ -189,7 +199,7 @@ class Kept:
         return self._values
 
     def _unpacked(self, content: bytes) -> dict[str, Item]:
-        values = self._serde.unpack(content)
+        values = self._unpack(content)
         if type(values) is dict:
             return {name: Item(False, value) for name, value in values.items()}
         return {name: Item(True, (how, data)) for name, how, data in values}
@@ -197,7 +207,7 @@ class Kept:
     def writes(self, checkpoint_id: str) -> Iterator[KeptWrite]:
         """Those that were put for a checkpoint, in this order."""
         for content in self._writes.get(checkpoint_id, ()):
-            task_id, path, writes = self._serde.unpack(content)
+            task_id, path, writes = self._unpack(content)
             for index, (channel, *parts) in enumerate(writes):
                 item = Item(False, parts[0]) if len(parts) == 1 else Item(True, tuple(parts))
                 yield KeptWrite(task_id, path, index, channel, item)
@@ -212,12 +222,17 @@ def _by_version(
     values: dict[str, Any], versions: Mapping[str, Any]
 ) -> Iterable[tuple[Any, dict[str, Any]]]:
     """Values in groups that have one version; most steps give one."""
-    given = {versions[name] for name in values}
-    if len(given) == 1:
-        return ((given.pop(), values),)
-    groups: dict[Any, dict[str, Any]] = {version: {} for version in given}
+    version = None
+    for name in values:
+        if version is None:
+            version = versions[name]
+        elif versions[name] != version:
+            break
+    else:
+        return ((version, values),) if values else ()
+    groups: dict[Any, dict[str, Any]] = {}
     for name, value in values.items():
-        groups[versions[name]][name] = value
+        groups.setdefault(versions[name], {})[name] = value
     return groups.items()
 
 

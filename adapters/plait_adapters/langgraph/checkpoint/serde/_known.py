@@ -3,8 +3,8 @@
 A record names its type. What stands behind a name is looked up in tables, which hold what is listed
 here, what the user has registered, and what this process has written; and then, unless the user has
 said otherwise, among the records of the modules that the process has loaded. Nothing is imported
-for a name that was read, and no constructor is called. LangChain and numpy are imported when one of
-their own few types is met or read, and only then.
+for a name that was read, and no constructor is called. LangChain, numpy and pydantic's version 1
+are imported when one of their own few types is met or read, and only then.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _warned: set[tuple[str, Label]] = set()
 _LANGCHAIN: Final = "langchain"
 _LANGGRAPH: Final = "langgraph"
 _OURS: Final = "plait.langgraph"
+_OLD_PYDANTIC: Final = "pydantic.v1"
 """What the names of their types begin with in records."""
 
 _TYPES: Final = (
@@ -93,13 +94,7 @@ class KnownTypes(TypeRegistry):
         self.register(re.Pattern, "re.Pattern", to=_of_pattern, of=_pattern)
         for type_ in _ADDRESSES:
             self.register(type_, f"ipaddress.{type_.__name__}", to=str, of=type_)
-        for secret in (pydantic.SecretStr, pydantic.SecretBytes):
-            self.register(
-                secret,
-                f"pydantic.{secret.__name__}",
-                to=lambda value: value.get_secret_value(),
-                of=secret,
-            )
+        self._add_secrets("pydantic", pydantic)
 
     def copy(self) -> KnownTypes:
         """One that knows the same types, and does not hear of those added to this one later."""
@@ -132,6 +127,8 @@ class KnownTypes(TypeRegistry):
                 self._awaited.add(place)
                 return is_new
             item = found
+        if item.__module__.startswith(_OLD_PYDANTIC):
+            self._is_known(item)
         if item in self.shapes and self.shapes[item].name in self.names:
             return False
         self._name(item)
@@ -190,6 +187,8 @@ class KnownTypes(TypeRegistry):
                 return self.names.get(f"{other}.{type_name}")
         elif name == _ARRAY:
             self._add_numpy()
+        elif prefix == _OLD_PYDANTIC:
+            self._add_old_secrets()
         return self.names.get(name)
 
     def known(self, name: str) -> type | None:
@@ -254,6 +253,8 @@ class KnownTypes(TypeRegistry):
             self._add_langchain()
         elif module == "numpy":
             self._add_numpy()
+        elif module.startswith(_OLD_PYDANTIC):
+            self._add_old_secrets()
         else:
             for prefix, modules in _MODULES.items():
                 if any(module == known for known, _ in modules):
@@ -274,6 +275,16 @@ class KnownTypes(TypeRegistry):
         for type_ in _langchain_types():
             if type_ not in self.shapes:
                 self._replace(type_, f"{_LANGCHAIN}.{type_.__name__}")
+
+    def _add_old_secrets(self) -> None:
+        """Register those of pydantic's first version."""
+        self._add_secrets(_OLD_PYDANTIC, importlib.import_module(_OLD_PYDANTIC))
+
+    def _add_secrets(self, prefix: str, module: Any) -> None:
+        for secret in (module.SecretStr, module.SecretBytes):
+            name = f"{prefix}.{secret.__name__}"
+            if name not in self.names:
+                self.register(secret, name, to=lambda value: value.get_secret_value(), of=secret)
 
     def _add_numpy(self) -> None:
         try:

@@ -123,14 +123,16 @@ class JsonPlusSerializer:
         content = self._codec.encode_plain(tree)
         return self.dumps_typed(tree) if content is None else ("plain", content)
 
-    def pack(self, tree: Any) -> bytes | None:
+    @cached_property
+    def pack(self) -> Callable[[Any], bytes | None]:
         """As ``dumps_own``, for what never leaves the process; tuples come back as lists. ``None``
         if there is something else in it."""
-        return self._codec.pack(tree)
+        return self._codec.pack
 
-    def unpack(self, data: bytes) -> Any:
-        """What ``pack`` gave this for."""
-        return self._codec.unpack(data)
+    @cached_property
+    def unpack(self) -> Callable[[bytes], Any]:
+        """The value that ``pack`` gave this for."""
+        return self._codec.unpack
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value that ``dumps_typed`` gave this for.
@@ -169,7 +171,7 @@ class JsonPlusSerializer:
         if not any(is_news):
             return self
         other = copy(self)
-        for made in ("_codec", "_json"):
+        for made in ("_codec", "_json", "pack", "unpack"):
             other.__dict__.pop(made, None)
         other.types = types
         return other

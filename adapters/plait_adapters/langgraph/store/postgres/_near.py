@@ -19,6 +19,9 @@ _METRICS: Final = {
 }
 """For each metric, what its class of operators is called, its operator and the score."""
 
+_LEAST_LOOKED_AT: Final = 200
+"""pgvector's own 40 find about half of the ten nearest among vectors without any pattern."""
+
 _MOST_LOOKED_AT: Final = 1000
 """What ``hnsw.ef_search`` may be at most."""
 
@@ -114,7 +117,7 @@ class NearIndex:
         """
         goes_on = tuple(map(int, version.split(".")[:2])) >= (0, 8)
         if self.kind == "hnsw":
-            looked_at = min(_MOST_LOOKED_AT, max(40, 2 * count))
+            looked_at = min(_MOST_LOOKED_AT, max(_LEAST_LOOKED_AT, 4 * count))
             settings = {"hnsw.ef_search": str(looked_at)}
             return settings | ({"hnsw.iterative_scan": "strict_order"} if goes_on else {})
         lists = dict(self.parameters).get("lists", 100)  # pgvector's own default
