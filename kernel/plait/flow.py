@@ -130,6 +130,10 @@ _UNNAMED_THREADS = 1_000
 """How many finished threads that nobody named a Flow's own store keeps: a service that runs one
 for each request would otherwise fill its memory with journals."""
 
+_UNNAMED_EVENTS = 10_000
+"""And how many events these have together: the journals of a thousand wide forks are gigabytes, and
+work for each full garbage collection."""
+
 
 class Flow(Generic[S]):
     """A compiled graph. Made by ``Graph.compile``; may run any number of threads at once."""
@@ -151,7 +155,9 @@ class Flow(Generic[S]):
         self.plan = plan
         self.name: str = plan.name
         if store is None:
-            self.store: Store = MemoryStore(unnamed=_UNNAMED_THREADS)
+            self.store: Store = MemoryStore(
+                unnamed=_UNNAMED_THREADS, unnamed_events=_UNNAMED_EVENTS
+            )
         elif isinstance(store, str):
             from .durable import open_store
 
@@ -221,8 +227,10 @@ class Flow(Generic[S]):
                 the thread's state like any other writes.
             thread_id: the thread to append the run to, of 1 to 512 bytes that can be printed; by
                 default a new one, named in the result. A store in memory that the Flow made for
-                itself keeps the last thousand of these; any other keeps them until they are
-                deleted, so that a run nobody named can be looked at and resumed as well.
+                itself keeps the last thousand of these that are finished, or fewer if they have
+                more than ten thousand events together, and the last one always; any other keeps
+                them until they are deleted, so that a run nobody named can be looked at and
+                resumed as well.
             context: for the nodes, as ``ctx.context``; not part of the state.
             new: only if there is no such thread yet. Of several who begin one at the same time, or
                 after an outcome that they do not know, one does; the others go on with ``resume``.

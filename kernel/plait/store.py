@@ -325,10 +325,12 @@ class MemoryStore:
     Args:
         unnamed: how many threads to keep whose ids a Flow made up; the oldest go first, but none
             whose run failed, goes on or waits for an answer. ``None`` keeps all.
+        unnamed_events: how many events these may have together. The last finished one is kept
+            however many it has.
     """
 
-    def __init__(self, *, unnamed: int | None = None) -> None:
-        self._shelf = _Shelf(unnamed)
+    def __init__(self, *, unnamed: int | None = None, unnamed_events: float = math.inf) -> None:
+        self._shelf = _Shelf(unnamed, unnamed_events)
         self._journals = self._shelf.journals
         self._plans: dict[str, bytes] = {}
 
@@ -420,9 +422,13 @@ class _Shelf:
 
     unnamed: int | None
     """How many finished ones to keep whose ids a Flow made up."""
+    unnamed_events: float
+    """How many events these may have together."""
     journals: dict[ThreadId, _MemoryJournal] = field(default_factory=dict)
-    finished: dict[ThreadId, _MemoryJournal] = field(default_factory=dict)
-    """Of those that a Flow named, the oldest first."""
+    finished: dict[ThreadId, int] = field(default_factory=dict)
+    """Of those that a Flow named, the oldest first: how many events they have."""
+    events: int = 0
+    """The sum of these."""
 
 
 @dataclass(slots=True)
@@ -464,13 +470,17 @@ class _MemoryLease:
             and self.thread_id.startswith(UNNAMED)
             and journal.status == "completed"
         ):
-            shelf.finished.pop(self.thread_id, None)
-            shelf.finished[self.thread_id] = journal
-            if len(shelf.finished) > shelf.unnamed:
-                oldest, journal = next(iter(shelf.finished.items()))
-                del shelf.finished[oldest]
-                if journal.status == "completed" and not journal.leased:
-                    shelf.journals.pop(oldest, None)
+            events = len(journal.events)
+            shelf.events += events - shelf.finished.pop(self.thread_id, 0)
+            shelf.finished[self.thread_id] = events
+            while len(shelf.finished) > shelf.unnamed or (
+                shelf.events > shelf.unnamed_events and len(shelf.finished) > 1
+            ):
+                oldest = next(iter(shelf.finished))
+                shelf.events -= shelf.finished.pop(oldest)
+                there = shelf.journals.get(oldest)
+                if there is not None and there.status == "completed" and not there.leased:
+                    del shelf.journals[oldest]
 
 
 def _busy(thread_id: ThreadId) -> ThreadBusy:

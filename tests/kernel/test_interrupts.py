@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import plait
 from plait import (
@@ -955,6 +957,30 @@ def test_a_store_in_memory_keeps_what_waits_for_an_answer() -> None:
     left, result = VirtualClock().run(main())
     assert result.state["items"] == ["kept"]
     assert left <= 3
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=12), st.integers(1, 4), st.integers(1, 40))
+def test_a_store_in_memory_keeps_the_last_that_have_room(
+    widths: list[int], most: int, events: int
+) -> None:
+    async def main() -> None:
+        store = MemoryStore(unnamed=most, unnamed_events=events)
+        sizes: dict[str, int] = {}
+        for width in widths:
+            graph = Graph(Work).add_node("work", lambda state: None).add_edge("work", "__end__")
+            graph.add_conditional_edges("__start__", sends_once(*["work"] * width), ["work"])
+            flow = graph.compile(store)
+            ran = await flow.run({})
+            sizes[ran.thread_id] = (await flow.state(ran.thread_id)).position
+        kept = {each.thread_id for each in await store.threads()}
+        last = list(sizes)[-len(kept) :]
+        assert kept == set(last)
+        assert len(kept) <= most
+        assert sum(map(sizes.__getitem__, last)) <= events or len(kept) == 1
+        if len(kept) < min(most, len(sizes)):  # one more would have been too much
+            assert sum(map(sizes.__getitem__, list(sizes)[-len(kept) - 1 :])) > events
+
+    VirtualClock().run(main())
 
 
 # -- the limit --------------------------------------------------------------------------------
